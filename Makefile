@@ -1,0 +1,8 @@
+# The recipes are in tools/do, so that they also work without make.
+PROFILE ?= quick
+export PROFILE ARGS PYTHON
+
+.PHONY: help env test replicate smoke readme lock clean
+help env test replicate smoke readme lock clean:
+	@sh tools/do $@
+.DEFAULT_GOAL := help
