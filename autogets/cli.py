@@ -32,13 +32,16 @@ def _options(version:bool=typer.Option(False, '--version', callback=_version, is
 # %% ../nbs/17_cli.ipynb #5a4a2af7
 def _corpus(train, text, label, features, test, validation, split, seed):
     "The corpus that the arguments of `improve` describe"
-    from autogets.data import DATASETS, load_corpus, read_table, split_corpus
+    from autogets.data import load_corpus, read_table, split_corpus
+    for p, what in ((train, 'TRAIN'), (test, '--test'), (validation, '--validation')):
+        if p == '': raise UserError(f'{what} is empty: name a file')
+    if not 0 <= seed < 2**32: raise UserError(f'--split-seed is {seed}: give one from 0 to {2**32-1}')
     if not Path(train).exists() and not Path(train).suffix:
         if test or validation: raise UserError(f'{train} is a named data set with splits of its own: leave out --test and --validation')
         return load_corpus(train, split=split or 'stratified', seed=seed)
-    def read(p): return read_table(p, text, label, features) if p else None
+    def read(p, min_classes=1): return read_table(p, text, label, features, min_classes) if p else None
     how = split or ('given' if test else 'stratified')
-    return split_corpus(read(train), Path(train).name.split('.')[0], how, seed, test=read(test), validation=read(validation), features=tuple(features))
+    return split_corpus(read(train, 2), Path(train).name.split('.')[0], how, seed, test=read(test), validation=read(validation), features=tuple(features))
 
 # %% ../nbs/17_cli.ipynb #0a0967f5
 _T, _G, _B, _R = 'Data', 'What to improve', 'How long', 'Running'
@@ -106,6 +109,7 @@ def bench(
     from autogets.bench import bench
     from autogets.data import load_corpus
     from autogets.generation import build_pool, make_generator
+    if n < 1: raise UserError(f'--n is {n}: give the number of candidates, 1 or more')
     c = load_corpus(corpus, split='paper')
     target = target or c.train.label.mode()[0]
     typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n, seed, catboost))
@@ -138,7 +142,9 @@ def main():
     warnings.showwarning = lambda message, category, *args, **kwargs: _say('note', message)
     try: app(prog_name='autogets')
     except UserError as e: _say('error', e); sys.exit(e.exit_code)
-    except KeyboardInterrupt: _say('interrupted', 'what was done is kept; the same command goes on from there'); sys.exit(130)
+    except SystemExit as e:
+        if e.code == 130: _say('interrupted', 'what was done is kept; the same command goes on from there')
+        raise
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS): raise
         _say('error', f'{e.filename or "a file"}: {e.strerror}; free some space or choose another folder'); sys.exit(2)

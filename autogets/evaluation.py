@@ -27,7 +27,7 @@ class Budget:
     def __post_init__(self):
         given = [v for v in (self.evaluations, self.seconds, self.wall) if v is not None]
         if not given: raise UserError('no budget given: set --budget (evaluations) or --seconds (of training)')
-        if min(given) <= 0: raise UserError(f'the budget is {min(given)}: nothing can be searched with it, give a positive one')
+        if not all(v > 0 for v in given): raise UserError(f'the budget is {min(given)}: nothing can be searched with it, give a positive one')
     def spent(self, evaluations, seconds, wall):
         "True once any limit is reached"
         return any(limit is not None and used >= limit
@@ -73,7 +73,7 @@ class Evaluator:
         self.pool = usable(pool, corpus, self.sources, target)
         self.classes = list(corpus.classes)
         self.index = None if target == 'all' else self.classes.index(target)
-        self.memo, self.evaluations = {}, 0
+        self.memo, self.true, self.evaluations = {}, {}, 0
         self._link()
 
 # %% ../nbs/07_evaluation.ipynb #e3791404
@@ -129,14 +129,17 @@ def refit(self):
     splits, stop = (('validation',), 'validation') if self.protocol == 'honest' else (('validation','test'), 'test')
     return make_refit(self.classifier, self.corpus, self.pool, splits, stop, self.seed, **self.params)
 
-@patch_to(Evaluator, cached=True)
-def truth(self): return {k: pd.Index(self.classes).get_indexer(getattr(self.corpus, k).label) for k in ('validation','test')}
+@patch_to(Evaluator)
+def truth(self, split):
+    "Class indices of a split's texts, -1 for a class that training lacks"
+    if split not in self.true: self.true[split] = pd.Index(self.classes).get_indexer(getattr(self.corpus, split).label)
+    return self.true[split]
 
 @patch_to(Evaluator)
 def counts(self, split, codes):
     "Confusion matrix of predicted class indices"
-    k = len(self.classes); known = self.truth[split] >= 0
-    return np.bincount(self.truth[split][known]*k+codes[known], minlength=k*k).reshape(k, k)
+    k, true = len(self.classes), self.truth(split); known = true >= 0
+    return np.bincount(true[known]*k+codes[known], minlength=k*k).reshape(k, k)
 
 @patch_to(Evaluator)
 def result(self, candidate, rows, predicted, seconds):
@@ -186,7 +189,8 @@ def final(self, candidate, objective, n=2000):
     if () not in self.looks: self.looks[()] = self.both.predict(self.rows(()))
     old, new = self.looks[()], self.both.predict(self.rows(candidate))
     def figures(codes): return {k: scores(self.counts(k, v), self.index) for k, v in codes.items()}
-    gain = {k: gain_interval(getattr(self.corpus, k).label, names[old[k]], names[new[k]], self.classes, objective, self.index, n) for k in old}
+    known = {k: self.truth(k) >= 0 for k in old}
+    gain = {k: gain_interval(*(names[y[known[k]]] for y in (self.truth(k), old[k], new[k])), self.classes, objective, self.index, n) for k in old}
     reports = {k: class_report(self.counts('test', v['test']), self.classes) for k, v in (('baseline', old), ('improved', new))}
     return Final(candidate, figures(old), figures(new), gain, reports)
 

@@ -10,6 +10,7 @@ from itertools import combinations
 import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
+from .classifiers import fit_words
 from .core import UserError, one_of
 
 # %% ../nbs/06_features.ipynb #1aa6a210
@@ -24,8 +25,8 @@ def search_map(
     "Coordinates of the training rows: TF-IDF, then PCA (AutoGeTS, benchmark notebooks)"
     one_of(protocol, PROTOCOLS, 'protocol')
     rows = corpus.train if protocol == 'honest' else pd.concat([corpus.train, corpus.validation, corpus.test])
-    tfidf = TfidfVectorizer().fit(rows.text)
-    x = tfidf.transform(rows.text)
+    tfidf = TfidfVectorizer()
+    x = fit_words(tfidf, rows.text)
     k = min(components, min(x.shape)-1)
     if k < 2: raise UserError(f'{corpus.name}: too few training rows or words for a search map; strategy random needs none')
     pca = PCA(k, svd_solver='arpack', random_state=seed).fit(x)

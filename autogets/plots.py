@@ -21,7 +21,7 @@ def style():
     "seaborn with our theme set"
     import seaborn as sns
     sns.set_theme(style='whitegrid', context='notebook', font_scale=.85,
-        rc={'axes.spines.top': False, 'axes.spines.right': False, 'grid.color': '#e6eaef', 'figure.dpi': 100, 'savefig.dpi': 120,
+        rc={'axes.spines.top': False, 'axes.spines.right': False, 'grid.color': '#e6eaef', 'figure.dpi': 66, 'savefig.dpi': 120,
             'axes.titlesize': 10, 'axes.titleweight': 'bold', 'legend.frameon': False, 'font.family': 'DejaVu Sans'})
     return sns
 
@@ -46,10 +46,11 @@ def running_best_figure(
     curves:pd.DataFrame, # class, strategy, generator, evaluation, gain: one row a step
     ylabel:str='best gain so far', # What is drawn
     columns:int=3, # Panels in a row
+    size:tuple=(3.4, 2.5), # Inches of a panel
 ):
     "One panel a class: the best gain so far of every strategy"
     classes = list(dict.fromkeys(curves['class']))
-    fig, axes = grid(len(classes), columns, sharex=True, sharey=True)
+    fig, axes = grid(len(classes), columns, size, sharex=True, sharey=True)
     for ax, c in zip(axes, classes):
         for (s, g), d in curves[curves['class'] == c].groupby(['strategy','generator'], sort=False):
             ax.step(d.evaluation, d.gain, where='post', color=COLOURS[s], ls=DASHES.get(g, '-'), lw=1.6, label=f'{NAMES[s]}, {NAMES.get(g, g)}')
@@ -57,7 +58,7 @@ def running_best_figure(
         ax.set_title(shorten(c))
     fig.supxlabel('evaluations', fontsize=9); fig.supylabel(ylabel, fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc='outside lower center', ncols=4, fontsize=8)
+    fig.legend(handles, labels, loc='outside upper center', ncols=4, fontsize=8)
     return fig
 
 def shorten(
@@ -83,7 +84,7 @@ def gain_figure(
     axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes]); axes[0].invert_yaxis()
     fig.supxlabel(xlabel, fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc='outside lower center', ncols=5, fontsize=8)
+    fig.legend(handles, labels, loc='outside upper center', ncols=5, fontsize=8)
     return fig
 
 # %% ../nbs/15_plots.ipynb #5bce3208
@@ -136,7 +137,7 @@ def baseline_figure(
     fig, axes = grid(len(parts), 3, (3.2, 2.6), sharey=True)
     for ax, (m, d) in zip(axes, parts):
         d = d.dropna(subset=['ours']); y = np.arange(len(d))
-        ax.hlines(y, d[['ours','published']].min(1), d[['ours','published']].max(1), color='#b9c3cf')
+        ax.hlines(y, d[['ours','published']].min(axis=1), d[['ours','published']].max(axis=1), color='#b9c3cf')
         ax.plot(d.ours, y, 'o', color=COLOURS['sliding-window'], label='ours'); ax.plot(d.published, y, 'D', mfc='none', color='#1c2430', label='published')
         ax.set_title(m); ax.set_yticks(y, d['class'])
     axes[0].invert_yaxis(); axes[0].legend(fontsize=8)

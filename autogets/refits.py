@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
-from .classifiers import LinearClassifier, make_classifier
-from .core import one_of
+from .classifiers import LinearClassifier, fit_words, make_classifier
+from .core import UserError, one_of
 
 # %% ../nbs/06a_refits.ipynb #caa30331
 class CountedTexts:
@@ -25,10 +25,12 @@ class CountedTexts:
         params:dict, # Arguments of `TfidfVectorizer`
     ):
         params = dict(params); self.sublinear = params.pop('sublinear_tf', False)
-        counter = CountVectorizer(**params).fit([*train, *pool])
+        counter = CountVectorizer(**params)
+        fit_words(counter, [*train, *pool])
         def count(texts): return self._tf(counter.transform(texts)) if len(texts) else sp.csr_matrix((0, len(counter.vocabulary_)))
         self.train, self.pool, self.splits = count(train), count(pool), {k: count(v) for k, v in splits.items()}
         self.df = np.bincount(self.train.indices, minlength=self.train.shape[1])
+        if not self.df.any(): raise UserError('no training text has a word of two or more letters, so there is nothing to learn from: check the text column')
 
     def _tf(self, counts):
         counts = counts.astype(float); counts.sort_indices()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROFILES', 'Experiment', 'load_manifest', 'declared', 'check_parameters', 'out_folder', 'versions', 'provenance',
            'save_result', 'compare', 'markdown_table', 'stamp', 'notebook_error', 'replicate', 'exit_code',
-           'experiment_section', 'write_index', 'publish', 'fill_markdown']
+           'experiment_section', 'write_index', 'show_outputs', 'publish', 'fill_markdown']
 
 # %% ../nbs/16_replication.ipynb #27eaa218
 import hashlib
@@ -441,15 +441,16 @@ def experiment_section(
     paper:str, # What it reproduces
     record:dict, # What `save_result` wrote
     out, # The folder that holds results/ and figures/
-    rows:int=200, # Longest table shown in full
+    rows:int=150, # Longest table shown in full; of a longer one, the first 20 rows
 )->str: # HTML
     "One experiment's part of the page"
     out, captions = Path(out), record.get('captions', {})
     parts = [report.text(f'Reproduces: {paper}')] if paper else []
-    if record['verdict']: parts.append(report.text(record['verdict'], 'good'))
+    if record['verdict']: parts.append(report.text(record['verdict'], 'note'))
     parts += [report.text(f'Left out, {k}: {v}', 'note') for k, v in record['skipped'].items()]
     for t in record['tables']:
-        parts.append(report.table(pd.read_csv(out/'results'/f'{t}.csv'), limit=rows, caption=captions.get(t) or f'results/{t}.csv'))
+        df, caption = pd.read_csv(out/'results'/f'{t}.csv'), f'{captions[t]} ({t}.csv)' if t in captions else f'results/{t}.csv'
+        parts.append(report.table(df, digits=4, limit=0 if len(df) <= rows else 20, caption=caption))
     for f in record['figures']: parts.append(report.figure(out/'figures'/f'{f}.png', captions.get(f) or f))
     return report.section(title, *parts, _footer(record))
 
@@ -471,6 +472,28 @@ def write_index(
     if missing: sections.insert(0, report.section('Not shown', *missing))
     return write_atomic(out/'index.html', report.page('AutoGeTS, replicated', sections, f'Profile {profile}: published numbers beside ours'))
 
+# %% ../nbs/16_replication.ipynb #23058cf3
+def show_outputs(
+    notebook, # The notebook in nbs/experiments
+    executed, # Its executed copy
+    said:str, # A line about the copy, shown below the parameters
+    largest:int=100_000, # Bytes; larger pictures are left out (they are in figures/)
+)->Path: # `notebook`, rewritten
+    "Give `notebook` the outputs of its `executed` copy"
+    source, ran = (json.loads(Path(p).read_text()) for p in (notebook, executed))
+    outputs = {c['id']: c.get('outputs', []) for c in ran['cells'] if 'id' in c}
+    for c in source['cells']:
+        if c['cell_type'] != 'code': continue
+        tagged = 'parameters' in c['metadata'].get('tags', [])
+        c['outputs'] = [dict(output_type='stream', name='stdout', text=[said+'\n'])] if tagged else [
+            _small(o, largest) for o in outputs.get(c['id'], []) if o.get('name') != 'stderr']
+    return write_atomic(notebook, json.dumps(source, indent=1, ensure_ascii=False, sort_keys=True)+'\n')
+
+def _small(output, largest):
+    data = output.get('data', {})
+    if len(data.get('image/png', '')) <= largest*4/3: return output
+    return {**output, 'data': {'text/plain': 'a picture too large to be kept here: see the folder figures'}}
+
 # %% ../nbs/16_replication.ipynb #550f0c1b
 def publish(
     profile:str, # Whose results: runs/PROFILE
@@ -490,13 +513,23 @@ def publish(
         written.append(write_json(old, {**r, 'profile': profile}))
         for t in r['tables']: written.append(write_atomic(root/'data'/'results'/f'{t}.csv', (out/'results'/f'{t}.csv').read_bytes()))
         for f in r['figures']: written.append(write_atomic(root/'figures'/f'{f}.png', (out/'figures'/f'{f}.png').read_bytes()))
-    return written
+    return written + _publish_outputs(profile, {r['id']: r for r in records}, out, root)
+
+def _publish_outputs(profile, records, out, root):
+    "The executed copies' outputs into their notebooks; of several experiments with one notebook, the first's"
+    done = {}
+    for e in load_manifest(root):
+        copy = out/'notebooks'/f'{e.id}.ipynb'
+        if e.id not in records or e.path in done or not copy.exists(): continue
+        said = ', '.join(f'{k} = {json.dumps(v, ensure_ascii=False)}' for k, v in records[e.id]['parameters'].items())
+        done[e.path] = show_outputs(e.path, copy, f'The outputs below are those of the profile {profile}: {said}')
+    return list(done.values())
 
 # %% ../nbs/16_replication.ipynb #c5c369b3
-def _selected(spec:str, folder:Path)->pd.DataFrame:
-    "The rows and columns of a committed CSV that `spec` names"
-    m = re.fullmatch(r'(\S+\.csv)(?:\s+where\s+(.+?))?(?:\s+columns\s+(.+?))?\s*', spec.strip())
-    if not m: raise UserError(f'cannot read {spec!r}: write NAME.csv [where COLUMN=VALUE, ...] [columns COLUMN, ...]')
+def _selected(spec:str, folder:Path)->tuple:
+    "The rows and columns of a committed CSV that `spec` names, and the number of decimals"
+    m = re.fullmatch(r'(\S+\.csv)(?:\s+where\s+(.+?))?(?:\s+columns\s+(.+?))?(?:\s+digits\s+(\d))?\s*', spec.strip())
+    if not m: raise UserError(f'cannot read {spec!r}: write NAME.csv [where COLUMN=VALUE, ...] [columns COLUMN, ...] [digits N]')
     if not (folder/m[1]).exists(): raise UserError(f'{m[1]} is not in {folder.name}: publish the results first')
     df = pd.read_csv(folder/m[1])
     conditions = [c.strip().split('=') for c in m[2].split(',')] if m[2] else []
@@ -504,7 +537,7 @@ def _selected(spec:str, folder:Path)->pd.DataFrame:
     if lost := [c for c in [c for c, _ in conditions]+columns if c not in df.columns]: raise UserError(f'{m[1]} has no column {", ".join(lost)}')
     for c, v in conditions: df = df[df[c].astype(str) == v]
     if df.empty: raise UserError(f'no row of {m[1]} fits {m[2]}')
-    return df[columns]
+    return df[columns], int(m[4] or 3)
 
 # %% ../nbs/16_replication.ipynb #b379c9b2
 def fill_markdown(
@@ -514,9 +547,9 @@ def fill_markdown(
     "Write the committed results into a markdown text"
     folder = Path(folder or project_root()/'data'/'results')
     def fill(m):
-        df = _selected(m[2], folder)
-        if m[1] == 'table': return f'<!-- table:{m[2]}-->\n\n{markdown_table(df)}\n<!-- end -->'
+        df, digits = _selected(m[2], folder)
+        if m[1] == 'table': return f'<!-- table:{m[2]}-->\n\n{markdown_table(df, digits)}\n<!-- end -->'
         if df.shape != (1, 1): raise UserError(f'value:{m[2]}names {df.shape[0]} rows and {df.shape[1]} columns, not one number')
         c = df.columns[0]
-        return f'<!-- value:{m[2]}-->{report.cells(df[c], 3, c in ("difference", "gain"))[0]}<!-- end -->'
+        return f'<!-- value:{m[2]}-->{report.cells(df[c], digits, c in ("difference", "gain"))[0]}<!-- end -->'
     return re.sub(r'<!-- (table|value):(.*?)-->.*?<!-- end -->', fill, s, flags=re.S)

@@ -11,7 +11,7 @@ import csv
 import io
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ class Random(Strategy):
 
     def plan(self):
         rng, n = np.random.default_rng(self.seed), len(self.sources)
-        while True: yield [Candidate(as_candidate(self.sources[i] for i in rng.integers(0, n, rng.integers(1, n+1))))]
+        while True: yield [Candidate(as_candidate(self.sources[i] for i in rng.integers(0, n, rng.integers(1, n+1)))) for _ in range(64)]
 
 # %% ../nbs/08_search.ipynb #86292329
 COLUMNS = ['evaluation','strategy','note','members','sources','texts','seconds','wall',*OBJECTIVES,*(f'test {o}' for o in OBJECTIVES),'recalls']
@@ -187,13 +187,16 @@ def search(
     folder=None, # Where to keep the trace; a run that was killed there is resumed
     patience:int=None, # Stop after so many evaluations without a better one
     progress:bool=True, # Show a bar, on a terminal
+    everything:bool=False, # Evaluate the whole pool first, as a candidate like any other
 )->Trace:
     "Run `strategy` against `evaluator` until `budget` is spent"
     one_of(objective, list(OBJECTIVES), 'objective')
-    trace = Trace(evaluator.sources, _settings(strategy, evaluator, objective), folder)
+    trace = Trace(evaluator.sources, _settings(strategy, evaluator, objective) | dict(everything=everything), folder)
     for row in trace.old: evaluator.recall(result_of(row, trace.sources))
+    if budget.evaluations is not None: budget = replace(budget, evaluations=max(budget.evaluations, len(trace.old)-1))
     bar = tqdm(total=budget.evaluations, disable=None if progress else True, unit='eval', desc=strategy.name, delay=2)
-    _Run(strategy, evaluator, objective, budget, trace, patience, bar).loop()
+    first = [Candidate(as_candidate(evaluator.sources), 'everything')] if everything else []
+    _Run(strategy, evaluator, objective, budget, trace, patience, bar).loop(first)
     bar.close()
     return trace
 
@@ -212,14 +215,16 @@ class _Run:
         self.charged, self.spent, self.since, self.idle, self.best = set(), 0., 0, 0, -1.
         self.t0 = time.perf_counter()
 
-    def loop(self):
-        "Ask, evaluate, write down, tell"
-        self.note([Candidate((), 'M0')]); self.spent = 0.
+    def loop(self, first):
+        "The baseline (free), what is tried `first`, then ask, evaluate, write down, tell"
+        self.note([Candidate((), 'M0')])
+        if first: self.note(first)
         while not self.done() and (batch := self.strategy.ask(self.chunk())): self.strategy.tell(self.note(batch))
 
-    def done(self):
+    def done(self, more=0):
+        "Whether the search is over, with `more` evaluations not yet in the trace"
         stale = self.patience is not None and self.since >= self.patience
-        return stale or self.idle >= 2000 or self.budget.spent(len(self.trace)-1, self.spent, self.wall())
+        return stale or self.idle >= 2000 or self.budget.spent(len(self.trace)-1+more, self.spent, self.wall())
 
     def wall(self): return time.perf_counter()-self.t0
 
@@ -234,7 +239,8 @@ class _Run:
         for c, r in zip(batch, results):
             key = self.evaluator.rows(c.ids).tobytes()
             if key in self.charged: self.idle += 1; continue
-            self.charged.add(key); self.idle = 0; self.spent += r.seconds
+            if self.done(len(items)): break
+            self.charged.add(key); self.idle = 0; self.spent += r.seconds if self.trace.rows else 0
             items.append((c, r, round(self.wall(), 3)))
             value = r.scores[self.objective]
             self.since, self.best = (0, value) if value > self.best else (self.since+1, self.best)

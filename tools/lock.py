@@ -6,7 +6,7 @@
 requirements-lock.txt               what `make` installs: the package's dependencies and every extra but transformers
 requirements-lock-transformers.txt  what the extra `transformers` needs on top (torch is large, and the commands do not need it);
                                     left as it is where these packages are not installed
-environment.yml                     the first list for conda users
+environment.yml                     both lists, for conda users
 
 To move to newer versions: change a bound in pyproject.toml where needed, `.venv/bin/pip install --upgrade -e '.[...]'`,
 run the tests, then `make lock`.
@@ -58,15 +58,15 @@ def render():
     "File name -> its text"
     asked = extras()
     common = closure([r for name, reqs in asked.items() if name != APART for r in reqs])
+    if all(installed(r.name) for r in asked[APART]): apart = {n: v for n, v in closure(asked[APART]).items() if n not in common}
+    else: apart = dict(l.split('==') for l in (ROOT/f'requirements-lock-{APART}.txt').read_text().splitlines() if l[:1] != '#')
     lines = lambda pins: [f'{n}=={v}' for n, v in sorted(pins.items())]
     head = '# Written by tools/lock.py (make lock) for Python 3.11; do not edit\n'
     lock = head + '\n'.join(lines(common)) + '\n'
+    more = head + f'# for the extra `{APART}`, after requirements-lock.txt\n' + '\n'.join(lines(apart)) + '\n'
     env = head + 'name: autogets\nchannels:\n  - conda-forge\n  - nodefaults\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'
-    env += ''.join(f'      - {l}\n' for l in lines(common)) + '      - -e .\n'
-    files = {'requirements-lock.txt': lock, 'environment.yml': env}
-    if all(installed(r.name) for r in asked[APART]):
-        apart = {n: v for n, v in closure(asked[APART]).items() if n not in common}
-        files[f'requirements-lock-{APART}.txt'] = head + f'# for the extra `{APART}`, after requirements-lock.txt\n' + '\n'.join(lines(apart)) + '\n'
+    env += ''.join(f'      - {l}\n' for l in lines(common | apart)) + '      - -e .\n'
+    files = {'requirements-lock.txt': lock, f'requirements-lock-{APART}.txt': more, 'environment.yml': env}
     return files
 
 
