@@ -36,7 +36,8 @@ def _corpus(train, text, label, features, test, validation, split, seed):
     for p, what in ((train, 'TRAIN'), (test, '--test'), (validation, '--validation')):
         if p == '': raise UserError(f'{what} is empty: name a file')
     if not 0 <= seed < 2**32: raise UserError(f'--split-seed is {seed}: give one from 0 to {2**32-1}')
-    if not Path(train).exists() and not Path(train).suffix:
+    if train.startswith('datasets:'): return load_corpus(train, split, seed, text, label, tuple(features))
+    if not Path(train).is_file() and not Path(train).suffix:
         if test or validation: raise UserError(f'{train} is a named data set with splits of its own: leave out --test and --validation')
         return load_corpus(train, split=split or 'stratified', seed=seed)
     def read(p, min_classes=1): return read_table(p, text, label, features, min_classes) if p else None
@@ -49,7 +50,7 @@ def _opt(default, *names, help, panel): return typer.Option(default, *names, hel
 
 @app.command()
 def improve(
-    train:str=typer.Argument(..., help='Training texts: a .csv, .tsv, .jsonl or .parquet file, or the name of a data set (autogets data list).'),
+    train:str=typer.Argument(..., help='Training texts: a .csv, .tsv, .jsonl or .parquet file, the name of a data set (autogets data list), or datasets:ID (Hugging Face).'),
     text:str=_opt('text', '--text', help='Column that holds the text.', panel=_T),
     label:str=_opt('label', '--label', help='Column that holds the class.', panel=_T),
     feature:list[str]=_opt([], '--feature', help='Categorical column to use as well (CatBoost only); may be repeated.', panel=_T),
@@ -138,7 +139,7 @@ def _say(kind, message): print(f'autogets: {kind}: {" ".join(str(message).split(
 
 def main():
     "The `autogets` command"
-    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+    for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: _say('note', message)
     try: app(prog_name='autogets')
     except UserError as e: _say('error', e); sys.exit(e.exit_code)
