@@ -95,6 +95,7 @@ def replicate(
     from autogets import replication
     report = replication.replicate(profile, only or None, workers, out, force)
     if publish: replication.publish(profile, out)
+    typer.echo(f'Every table and figure on one page: {report.attrs["index"]}')
     raise typer.Exit(replication.exit_code(report))
 
 # %% ../nbs/17_cli.ipynb #74e79ff3

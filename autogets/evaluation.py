@@ -71,7 +71,7 @@ class Evaluator:
         if len(self.sources) < 2: raise UserError(
             f'class {target!r} has {len(self.sources)} example in the training split of {corpus.name}: a search needs at least 2 to choose from')
         self.pool = usable(pool, corpus, self.sources, target)
-        self.classes = list(corpus.classes)
+        self.classes, self.stop = list(corpus.classes), 'validation' if protocol == 'honest' else 'test'
         self.index = None if target == 'all' else self.classes.index(target)
         self.memo, self.true, self.evaluations = {}, {}, 0
         self._link()
@@ -126,8 +126,8 @@ def _train_many(refit, todo, workers):
 # %% ../nbs/07_evaluation.ipynb #c62e3d66
 @patch_to(Evaluator, cached=True)
 def refit(self):
-    splits, stop = (('validation',), 'validation') if self.protocol == 'honest' else (('validation','test'), 'test')
-    return make_refit(self.classifier, self.corpus, self.pool, splits, stop, self.seed, **self.params)
+    splits = ('validation',) if self.protocol == 'honest' else ('validation','test')
+    return make_refit(self.classifier, self.corpus, self.pool, splits, self.stop, self.seed, **self.params)
 
 @patch_to(Evaluator)
 def truth(self, split):
@@ -177,7 +177,7 @@ class Final:
 # %% ../nbs/07_evaluation.ipynb #7ca9a56c
 @patch_to(Evaluator, cached=True)
 def both(self): return make_refit(self.classifier, self.corpus, self.pool, ('validation','test'),
-    'validation' if self.protocol == 'honest' else 'test', self.seed, **self.params)
+    self.stop, self.seed, **self.params)
 
 @patch_to(Evaluator, cached=True)
 def looks(self): return {}
@@ -203,4 +203,4 @@ def fit(self, candidate):
     def xy(d): return list(d.text), list(d.label), d[list(self.corpus.features)] if self.corpus.features else None
     texts, labels, features = xy(rows)
     model = make_classifier(self.classifier, seed=self.seed, **self.params)
-    return model.fit(texts, labels, features=features, validation=xy(self.corpus.validation))
+    return model.fit(texts, labels, features=features, validation=xy(getattr(self.corpus, self.stop)))
