@@ -122,7 +122,7 @@ def toy(n=10, labels=('red', 'blue')):
 def rows_of(frame): return list(zip(frame.text, frame.label))
 def lines(path): return path.read_bytes().splitlines(keepends=True)
 
-def same(a, b, but=('seconds', 'wall')):
+def same(a, b, but=('seconds', 'wall', 'check')):
     "Whether the traces in folders `a` and `b` agree in all columns that do not measure time"
     a, b = (pd.read_csv(d/'trace.csv', dtype=str).drop(columns=list(but)) for d in (a, b))
     return a.equals(b)
