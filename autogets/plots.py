@@ -133,12 +133,14 @@ def baseline_figure(
     table:pd.DataFrame, # class, metric, published, ours
 ):
     "Our figure against the published one, per class and metric"
-    parts = list(table.groupby('metric', sort=False))
-    fig, axes = grid(len(parts), 3, (3.2, 2.6), sharey=True)
+    table = table.assign(metric=table.metric.replace('overall-balanced-accuracy', 'balanced-accuracy')).dropna(subset=['ours'])
+    classes, parts = list(dict.fromkeys(table['class'])), list(table.groupby('metric', sort=False))
+    fig, axes = grid(len(parts), 3, (3.2, 1.2+.28*len(classes)), sharey=True)
     for ax, (m, d) in zip(axes, parts):
-        d = d.dropna(subset=['ours']); y = np.arange(len(d))
+        y = d['class'].map(classes.index)
         ax.hlines(y, d[['ours','published']].min(axis=1), d[['ours','published']].max(axis=1), color='#b9c3cf')
-        ax.plot(d.ours, y, 'o', color=COLOURS['sliding-window'], label='ours'); ax.plot(d.published, y, 'D', mfc='none', color='#1c2430', label='published')
-        ax.set_title(m); ax.set_yticks(y, d['class'])
-    axes[0].invert_yaxis(); axes[0].legend(fontsize=8)
+        ax.plot(d.ours, y, 'o', color=COLOURS['sliding-window'], label='ours')
+        if d.published.notna().any(): ax.plot(d.published, y, 'D', mfc='none', color='#1c2430', label='published')
+        ax.set_title(NAMES.get(m, m))
+    axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes]); axes[0].invert_yaxis(); axes[0].legend(fontsize=8)
     return fig
