@@ -1,6 +1,6 @@
 # The recipes are in tools/do, so that they also work without make.
 PROFILE ?= quick
-export PROFILE ARGS PYTHON
+export PROFILE WORKERS ARGS PYTHON
 
 .PHONY: help env test replicate smoke readme lock clean
 help env test replicate smoke readme lock clean:
