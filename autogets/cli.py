@@ -62,6 +62,8 @@ def improve(
     objective:str=_opt('overall-balanced-accuracy', '--objective', help='recall, balanced-accuracy, overall-balanced-accuracy, f1 or macro-f1.', panel=_G),
     strategy:str=_opt('hierarchical', '--strategy', help='random, sliding-window, hierarchical or genetic.', panel=_G),
     generator:str=_opt('eda', '--generator', help='eda, or recorded:FILE with texts an LLM wrote (source_text and text columns, or a bank).', panel=_G),
+    model:str=_opt(None, '--model', help='Of a recording with several models, only the texts of this one.', panel=_G),
+    method:str=_opt(None, '--method', help='Of a recording with several methods, only the texts of this one.', panel=_G),
     classifier:str=_opt('linear', '--classifier', help='linear or catboost.', panel=_G),
     n:int=_opt(5, '--n', help='Synthetic texts per training example.', panel=_G),
     protocol:str=_opt('honest', '--protocol', help='honest, or paper (chosen on test: for comparison only).', panel=_G),
@@ -76,7 +78,7 @@ def improve(
     from autogets.evaluation import Budget
     from autogets.improve import Job, improve, verdict
     limit = Budget(500 if budget is None and seconds is None else budget, seconds)
-    job = Job(target, objective, strategy, generator, classifier, protocol, n, seed, workers, patience)
+    job = Job(target, objective, strategy, generator, classifier, protocol, n, seed, workers, patience, model, method)
     result = improve(_corpus(train, text, label, feature, test, validation, split, split_seed), job, limit, out)
     typer.echo(verdict(result))
     typer.echo(f'{len(result.trace)-1} candidates evaluated in {result.seconds:.1f} s; report: {out/"report.html"}')

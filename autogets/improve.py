@@ -61,6 +61,8 @@ class Job:
     seed:int = 0 # Seed of generator, strategy and classifier
     workers:int = 1 # Processes
     patience:int = None # Stop after so many evaluations without a better one
+    model:str = None # Of a recording with several models: only this one's texts
+    method:str = None # Of a recording with several methods: only this one's texts
     def __post_init__(self):
         for value, known, what in ((self.objective, OBJECTIVES, 'objective'), (self.strategy, STRATEGIES, 'strategy'), (self.classifier, CLASSIFIERS, 'classifier')):
             one_of(value, list(known), what)
@@ -95,7 +97,7 @@ def improve(
     t, folder = time.perf_counter(), Path(out) if out else None
     if job.target != 'all': one_of(job.target, list(corpus.classes), 'target class')
     if folder: _writable(folder)
-    generator = make_generator(job.generator, seed=job.seed) if generator is None else generator
+    generator = make_generator(job.generator, seed=job.seed, model=job.model, method=job.method) if generator is None else generator
     held = [*corpus.validation.text, *corpus.test.text]
     pool = build_pool(generator, corpus.examples(job.target), folder=folder/'pool' if folder else None, n=job.n, held_out=held, progress=progress)
     ev = Evaluator(corpus, pool.texts, job.target, job.classifier, job.protocol, job.seed, job.workers)
@@ -125,7 +127,7 @@ def summary(
     "The figures of an outcome"
     f, j, ev = o.final, o.job, o.evaluator
     return dict(corpus=ev.corpus.name, corpus_fingerprint=ev.corpus.fingerprint, target=j.target, objective=j.objective, protocol=j.protocol,
-        strategy=j.strategy, generator=j.generator, classifier=j.classifier, seed=j.seed, evaluations=len(o.trace)-1,
+        strategy=j.strategy, generator=j.generator, model=j.model, method=j.method, classifier=j.classifier, seed=j.seed, evaluations=len(o.trace)-1,
         seconds=round(float(o.trace.frame.seconds[1:].sum()), 3), wall_seconds=round(o.seconds, 3), versions=_versions(),
         rows={s: len(getattr(ev.corpus, s)) for s in ('train','validation','test')}, pool_texts=len(ev.pool),
         chosen_ids=list(f.candidate), chosen_texts=len(o.texts), baseline=f.baseline, improved=f.improved, gain=f.gain, verdict=verdict(o))

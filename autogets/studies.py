@@ -102,7 +102,7 @@ def baseline_verdict(
         beside = f', published {r.published:.3f} (difference {r.difference:+.4f})' if pd.notna(r.published) else ''
         said.append(f'{m} {r.ours:.4f}{beside}' + (f', over {n} seeds {spread.min():.4f} to {spread.max():.4f}' if n > 1 else ''))
     if over.ours.equals(over.honest): return f'{"; ".join(said)}. Nothing is stopped early, so both protocols are one.'
-    return f'Stopped on test as in the paper: {"; ".join(said)}. Stopped on validation: f1 {over.honest["f1"]:.4f}, {over.ours["f1"]-over.honest["f1"]:.4f} lower.'
+    return f'Stopped on test as in the paper: {"; ".join(said)}. Stopped on validation: f1 {over.honest["f1"]:.4f} ({over.honest["f1"]-over.ours["f1"]:+.4f}).'
 
 # %% ../nbs/16b_studies.ipynb #058a9c66
 FREE = ('random', 'sliding-window')
