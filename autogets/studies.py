@@ -180,7 +180,7 @@ def class_means(
     "Mean gain over classes, paper's protocol beside the honest one"
     t = gains.groupby(['objective','generator','strategy','protocol'], sort=False).gain.mean().unstack().reset_index()
     if {'paper','honest'} <= set(t.columns): t['survives'] = t.honest/t.paper.where(t.paper > 0)
-    return t.rename_axis(columns=None)
+    return t[['objective','generator','strategy', *(c for c in ('paper','honest','survives') if c in t)]].rename_axis(columns=None)
 
 def ordering(
     gains:pd.DataFrame, # Table of `search_study`
