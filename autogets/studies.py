@@ -176,11 +176,17 @@ def gain_row(
 # %% ../nbs/16b_studies.ipynb #4b78583c
 def class_means(
     gains:pd.DataFrame, # Table of `search_study`
-)->pd.DataFrame: # objective, generator, strategy; one column a protocol, and how much of the paper's gain survives
-    "Mean gain over classes, paper's protocol beside the honest one"
-    t = gains.groupby(['objective','generator','strategy','protocol'], sort=False).gain.mean().unstack().reset_index()
-    if {'paper','honest'} <= set(t.columns): t['survives'] = t.honest/t.paper.where(t.paper > 0)
-    return t[['objective','generator','strategy', *(c for c in ('paper','honest','survives') if c in t)]].rename_axis(columns=None)
+    published:tuple=(), # Tables of data/papers with class, strategy, generator, objective, published
+)->pd.DataFrame: # objective, generator, strategy, [published,] ours (paper's protocol), [difference,] honest, survives (honest/ours)
+    "Mean gain over classes: the paper's protocol beside the published means, then the honest one"
+    keys = ['objective','generator','strategy']
+    t = gains.groupby([*keys, 'protocol'], sort=False).gain.mean().unstack().reset_index().rename(columns={'paper': 'ours'})
+    if published:
+        theirs = pd.concat([pd.read_csv(shipped(f'papers/{p}.csv')) for p in published])
+        t = t.merge(theirs.groupby(keys, as_index=False).published.mean(), on=keys, how='left')
+        t['difference'] = t.ours-t.published
+    if {'ours','honest'} <= set(t.columns): t['survives'] = t.honest/t.ours.where(t.ours > 0)
+    return t[[*keys, *(c for c in ('published','ours','difference','honest','survives') if c in t)]].rename_axis(columns=None)
 
 def ordering(
     gains:pd.DataFrame, # Table of `search_study`
