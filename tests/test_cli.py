@@ -49,6 +49,7 @@ for line in sys.stdin:
     for fd, name in ((1, 'out'), (2, 'err')): os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
     if job['most']: resource.setrlimit(resource.RLIMIT_FSIZE, (job['most'], job['most']))
     signal.alarm(job['patience'])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with Ctrl-C ignored
     sys.argv, code = ['autogets', *job['args']], 0
     try: main()
     except SystemExit as e: code = e.code or 0

@@ -187,7 +187,8 @@ def test_a_kernel_that_never_started_is_tried_once_more(root, monkeypatch):
 def test_an_interrupt_ends_the_running_notebook(root):
     notebook(root, 'ag_slow.ipynb', 'n: int = 2 # rows', "import time\nopen('started', 'w').close()", 'time.sleep(600)')
     manifest(root, dict(id='ag-slow', notebook='ag_slow.ipynb', title='Slow'), good())
-    code = f"from autogets.replication import replicate; replicate('smoke', root={str(root)!r})"
+    heed = 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler)'  # a background job starts with Ctrl-C ignored
+    code = f"{heed}\nfrom autogets.replication import replicate; replicate('smoke', root={str(root)!r})"
     env = {**os.environ, 'PYTHONPATH': str(Path(rep.__file__).parent.parent)}
     p = subprocess.Popen([sys.executable, '-c', code], env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
