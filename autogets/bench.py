@@ -25,6 +25,7 @@ def random_candidates(
     rng = np.random.default_rng(seed)
     return [as_candidate(sources[i] for i in rng.choice(len(sources), rng.integers(1, len(sources)+1), replace=False)) for _ in range(n)]
 
+# %% ../nbs/16a_bench.ipynb #a7ac91cb
 def _timed(f, things):
     "Results of `f` and the milliseconds of each call"
     out, ms = [], []
@@ -121,6 +122,7 @@ def bench(
         '', f'workers: {1e3*both["one"]:.1f} ms a candidate with one, {1e3*both["several"]:.1f} ms with two (ratio {both["ratio"]:.2f}), results {"equal" if both["same"] else "DIFFER"}',
         f'import autogets: {import_s:.2f} s; whole bench: {time.perf_counter()-t:.0f} s'])
 
+# %% ../nbs/16a_bench.ipynb #b271d321
 def _import_seconds():
     import subprocess, sys
     def once(code): t = time.perf_counter(); subprocess.run([sys.executable, '-c', code], check=True); return time.perf_counter()-t

@@ -44,6 +44,7 @@ class Result:
     seconds:float # Seconds of training and prediction
     test:dict = field(default_factory=dict) # Objective -> value on test, under the paper's protocol only
 
+# %% ../nbs/07_evaluation.ipynb #96bfb020
 def as_candidate(
     ids, # Source ids, in any order, repeats allowed
 )->tuple: # Sorted, each once
@@ -105,6 +106,7 @@ def _link(self):
     self._needs = np.bincount(self._row, minlength=len(self.pool))
     self._number = number
 
+# %% ../nbs/07_evaluation.ipynb #a03398c2
 @patch_to(Evaluator)
 def rows(self, candidate):
     "Positions in the pool of the texts that `candidate` adds"
@@ -129,18 +131,21 @@ def refit(self):
     splits = ('validation',) if self.protocol == 'honest' else ('validation','test')
     return make_refit(self.classifier, self.corpus, self.pool, splits, self.stop, self.seed, **self.params)
 
+# %% ../nbs/07_evaluation.ipynb #d0f68971
 @patch_to(Evaluator)
 def truth(self, split):
     "Class indices of a split's texts, -1 for a class that training lacks"
     if split not in self.true: self.true[split] = pd.Index(self.classes).get_indexer(getattr(self.corpus, split).label)
     return self.true[split]
 
+# %% ../nbs/07_evaluation.ipynb #472d5cf7
 @patch_to(Evaluator)
 def counts(self, split, codes):
     "Confusion matrix of predicted class indices"
     k, true = len(self.classes), self.truth(split); known = true >= 0
     return np.bincount(true[known]*k+codes[known], minlength=k*k).reshape(k, k)
 
+# %% ../nbs/07_evaluation.ipynb #bbf29bfa
 @patch_to(Evaluator)
 def result(self, candidate, rows, predicted, seconds):
     cm = {k: self.counts(k, v) for k, v in predicted.items()}
@@ -179,9 +184,11 @@ class Final:
 def both(self): return make_refit(self.classifier, self.corpus, self.pool, ('validation','test'),
     self.stop, self.seed, **self.params)
 
+# %% ../nbs/07_evaluation.ipynb #f7885cf3
 @patch_to(Evaluator, cached=True)
 def looks(self): return {}
 
+# %% ../nbs/07_evaluation.ipynb #545f8e0d
 @patch_to(Evaluator)
 def final(self, candidate, objective, n=2000):
     "`Final` of `candidate`: both splits, gain of `objective` with intervals from `n` bootstrap draws"

@@ -60,6 +60,7 @@ def case_order(
         order.append(group.pop(rng.integers(len(group))))
     return order
 
+# %% ../nbs/10_genetic.ipynb #5d828980
 def lexicase(
     cases:np.ndarray, # individuals x cases, more is better
     order:list, # Columns, in the order of use

@@ -29,10 +29,12 @@ def _on_map(cls):
         return cls(xy[xy.id.isin(set(ev.sources)) & ((xy.label == ev.target) | (ev.target == 'all'))], objective)
     return make
 
+# %% ../nbs/15b_improve.ipynb #c41c5357
 def _genetic(ev, objective, seed, xy):
     sizes = ev.corpus.train.label.value_counts().reindex(ev.classes)
     return Genetic(ev.sources, list(sizes), ev.index, objective, seed)
 
+# %% ../nbs/15b_improve.ipynb #dac8e9ba
 STRATEGIES = {'random': lambda ev, objective, seed, xy: Random(ev.sources, seed), 'sliding-window': _on_map(SlidingWindow),
               'hierarchical': _on_map(HierarchicalWindow), 'genetic': _genetic}
 
@@ -116,6 +118,7 @@ def _map(corpus, job):
     except UserError:
         if job.strategy in ('sliding-window','hierarchical'): raise
 
+# %% ../nbs/15b_improve.ipynb #938be9f0
 def _writable(folder):
     try: folder.mkdir(parents=True, exist_ok=True); probe = folder/'.probe.tmp'; probe.touch(); probe.unlink()
     except OSError as e: raise UserError(f'cannot write into {folder}: {e.strerror}; choose another --out')
@@ -132,6 +135,7 @@ def summary(
         rows={s: len(getattr(ev.corpus, s)) for s in ('train','validation','test')}, pool_texts=len(ev.pool),
         chosen_ids=list(f.candidate), chosen_texts=len(o.texts), baseline=f.baseline, improved=f.improved, gain=f.gain, verdict=verdict(o))
 
+# %% ../nbs/15b_improve.ipynb #9650c1fd
 def _versions():
     import platform, numpy, scipy, sklearn, autogets
     return dict(python=platform.python_version(), autogets=autogets.__version__, numpy=numpy.__version__, scipy=scipy.__version__,
@@ -165,6 +169,7 @@ def write_outcome(
     write_json(folder/'summary.json', summary(o))
     return folder
 
+# %% ../nbs/15b_improve.ipynb #2686422c
 def _json(x):
     import json
     return json.dumps(x, sort_keys=True, ensure_ascii=False)
@@ -190,6 +195,7 @@ def figures_table(
     t = pd.DataFrame(rows, columns=['split','objective','baseline','improved'])
     return t.assign(gain=t.improved-t.baseline)
 
+# %% ../nbs/15b_improve.ipynb #2c7b8fd4
 def gains_table(
     o, # An `Outcome`
 )->pd.DataFrame: # added, texts, split, gain, low, high
@@ -209,12 +215,14 @@ def _how(o):
             f'{len(c.test)} test. {len(o.evaluator.pool)} synthetic texts of {len(o.evaluator.sources)} examples could be chosen; '
             f'{len(o.texts)} texts of {len(o.final.candidate)} examples were.')
 
+# %% ../nbs/15b_improve.ipynb #0fcfa3cc
 def _search_part(o):
     from autogets import plots
     c = running_best(o.trace, o.job.objective).assign(**{'class': o.job.target, 'strategy': o.job.strategy, 'generator': o.job.generator})
     fig = plots.running_best_figure(c, f'best gain so far in {o.job.objective}', size=(6, 3.2))
     return [report.section('Search', report.text(_said(o)), report.figure(fig, 'The best gain so far, on validation'))]
 
+# %% ../nbs/15b_improve.ipynb #8f3e477e
 def _said(o):
     "What all candidates, and the whole pool, did on validation"
     changes = (o.trace.frame[o.job.objective]-o.trace.rows[0][o.job.objective]).iloc[1:]
@@ -222,13 +230,14 @@ def _said(o):
     return (f'Of {len(changes)} candidates, {(changes > 0).mean():.0%} were better than the baseline on validation and {(changes < 0).mean():.0%} worse. '
             f'The best gained {changes.max():+.4f}; adding all {o.trace.rows[1]["texts"]} texts, {changes.iloc[0]:+.4f}.')
 
-# %% ../nbs/15b_improve.ipynb #0fcfa3cc
+# %% ../nbs/15b_improve.ipynb #f33597d2
 def _map_part(o):
     if o.xy is None: return []
     from autogets import plots
     fig = plots.map_figure(o.xy, o.job.target, o.final.candidate)
     return [report.section('Where the chosen examples lie', report.figure(fig, 'First two components of the search map (TF-IDF, PCA), training rows'))]
 
+# %% ../nbs/15b_improve.ipynb #49f56568
 def _texts_part(o, n=12):
     real = o.evaluator.corpus.train.drop_duplicates('id').set_index('id').text
     t = o.texts.iloc[::max(1, -(-len(o.texts)//n))]
@@ -236,6 +245,7 @@ def _texts_part(o, n=12):
     part = report.table(shown) if len(shown) else report.text('None: nothing beat the baseline on validation.')
     return report.section(f'Chosen texts ({len(shown)} of {len(o.texts)})', part)
 
+# %% ../nbs/15b_improve.ipynb #90b96976
 def _classes_part(o):
     a, b = o.final.reports['baseline'], o.final.reports['improved']
     t = a[['class','size','recall','f1']].rename(columns={'recall': 'recall before', 'f1': 'F1 before'}).assign(**{'recall after': b.recall, 'F1 after': b.f1})

@@ -17,6 +17,7 @@ NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'gen
          'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
 DASHES = {'llm': '-', 'eda': (0, (4, 2))}
 
+# %% ../nbs/15_plots.ipynb #e9915f18
 def style():
     "seaborn with our theme set"
     import seaborn as sns
@@ -25,6 +26,7 @@ def style():
             'axes.titlesize': 10, 'axes.titleweight': 'bold', 'legend.frameon': False, 'font.family': 'DejaVu Sans'})
     return sns
 
+# %% ../nbs/15_plots.ipynb #4fa98a44
 def grid(
     n:int, # Panels
     columns:int=3, # Panels in a row
@@ -61,6 +63,7 @@ def running_best_figure(
     fig.legend(handles, labels, loc='outside upper center', ncols=4, fontsize=8)
     return fig
 
+# %% ../nbs/15_plots.ipynb #d11c1275
 def shorten(
     s:str, # A name
     n:int=34, # Most characters

@@ -144,6 +144,7 @@ class PlainRefit:
 # %% ../nbs/06a_refits.ipynb #17432503
 REFITS = {'linear': LinearRefit, 'ridge-screen': RidgeScreen, 'catboost': PlainRefit}
 
+# %% ../nbs/06a_refits.ipynb #480813ed
 def make_refit(
     classifier:str, # A name in `REFITS`
     corpus, # A `Corpus`

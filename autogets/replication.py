@@ -27,6 +27,7 @@ from .core import UserError, digest, one_of, project_root, read_json, shipped, w
 # %% ../nbs/16_replication.ipynb #3547070c
 PROFILES = ('smoke', 'quick', 'full')
 
+# %% ../nbs/16_replication.ipynb #7f5d1b28
 @dataclass(frozen=True)
 class Experiment:
     "One entry of the manifest; `path` is the notebook's file"
@@ -90,6 +91,7 @@ def declared(
 # %% ../nbs/16_replication.ipynb #554eb666
 _TYPES = {'int': int, 'float': (int, float), 'str': str, 'bool': bool, 'list': list, 'dict': dict}
 
+# %% ../nbs/16_replication.ipynb #aaf042f9
 def _fits(value, kind:str, default:str='None')->bool:
     "Whether `value` is of the type called `kind`; 'None' stands for the type of `default`"
     if kind == 'None':
@@ -153,6 +155,7 @@ def _pdf_bytes(fig)->bytes:
     fig.savefig(buf, format='pdf', bbox_inches='tight', metadata={'CreationDate': None})
     return buf.getvalue()
 
+# %% ../nbs/16_replication.ipynb #046ddf7a
 def _plain(value):
     "`value` with numpy numbers, tuples and sets turned into what JSON can say"
     if isinstance(value, dict): return {str(k): _plain(v) for k, v in value.items()}
@@ -238,6 +241,7 @@ def _sources()->dict:
         except UserError: data[name] = None
     return dict(modules=_file_digest(here, '*.py', skip=('_modidx.py', 'cli.py')), data=data, versions=versions())
 
+# %% ../nbs/16_replication.ipynb #9bfe8d6b
 def _public(needs, data)->dict:
     "Names and sizes of the files of each public corpus in the folder `data`"
     found = {}
@@ -305,6 +309,7 @@ def notebook_error(
 # %% ../nbs/16_replication.ipynb #909a85ca
 _NO_START = re.compile('Kernel died before replying|Kernel didn.t respond|Address already in use|DeadKernelError')
 
+# %% ../nbs/16_replication.ipynb #630dc971
 def _outcome(rc, said:str, target:Path, seconds:float, id:str)->tuple:
     "(status, message) of one papermill run"
     if rc is None: return 'failed', f'not finished after {seconds/60:.0f} minutes'
@@ -489,6 +494,7 @@ def show_outputs(
             _small(o, largest) for o in outputs.get(c['id'], []) if o.get('name') != 'stderr']
     return write_atomic(notebook, json.dumps(source, indent=1, ensure_ascii=False, sort_keys=True)+'\n')
 
+# %% ../nbs/16_replication.ipynb #930e71be
 def _small(output, largest):
     data = output.get('data', {})
     if len(data.get('image/png', '')) <= largest*4/3: return output
@@ -515,6 +521,7 @@ def publish(
         for f in r['figures']: written.append(write_atomic(root/'figures'/f'{f}.png', (out/'figures'/f'{f}.png').read_bytes()))
     return written + _publish_outputs(profile, {r['id']: r for r in records}, out, root)
 
+# %% ../nbs/16_replication.ipynb #64aa0b6d
 def _publish_outputs(profile, records, out, root):
     "The executed copies' outputs into their notebooks; of several experiments with one notebook, the first's"
     done = {}

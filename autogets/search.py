@@ -27,6 +27,7 @@ class Candidate:
     ids:tuple # Sorted source ids
     note:str = '' # For people: the window, the generation, ...
 
+# %% ../nbs/08_search.ipynb #7622b3cc
 class Strategy:
     "Base of all strategies: subclasses define `plan`, a generator of batches that receives their results"
     name = 'strategy'
@@ -62,12 +63,14 @@ class Random(Strategy):
 # %% ../nbs/08_search.ipynb #86292329
 COLUMNS = ['evaluation','strategy','note','members','sources','texts','seconds','wall',*OBJECTIVES,*(f'test {o}' for o in OBJECTIVES),'recalls','check']
 
+# %% ../nbs/08_search.ipynb #d5fcfb67
 def check(
     words:list, # The cells of a row, as they are written
 )->str: # 8 hex digits
     "A checksum, so that a row that was changed is not taken for a result"
     return digest(words)[:8]
 
+# %% ../nbs/08_search.ipynb #3b501fcf
 def encode(
     ids, # Source ids of a candidate
     sources:list, # All ids of the run, in order
@@ -76,6 +79,7 @@ def encode(
     chosen = set(ids)
     return hex(sum(1 << i for i, s in enumerate(sources) if s in chosen))
 
+# %% ../nbs/08_search.ipynb #b19f4af6
 def decode(
     members:str, # What `encode` gave
     sources:list, # The same list
@@ -164,12 +168,14 @@ def add(self, strategy, items):
         self.rows.append(row)
     if self.path and fresh: self._append(_lines(fresh))
 
+# %% ../nbs/08_search.ipynb #363cddfd
 @patch_to(Trace)
 def _append(self, text):
     try:
         with open(self.path, 'a', newline='') as f: f.write(text); f.flush(); os.fsync(f.fileno())
     except OSError as e: raise UserError(f'cannot write {self.path}: {e.strerror}; what it holds is kept, and the same command goes on from it')
 
+# %% ../nbs/08_search.ipynb #114dfef8
 @patch_to(Trace)
 def _check(self, old, new):
     if any(old[k] != new[k] for k in ('members', *OBJECTIVES)): raise UserError(

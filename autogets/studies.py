@@ -39,6 +39,7 @@ def baseline_study(
     rows = [(c, m, p, v) for p, model in fitted.items() for c, m, v in _baseline_rows(corpus, model.predict(list(corpus.test.text), xy(corpus.test)[2]))]
     return pd.DataFrame(rows, columns=['class','metric','protocol','ours']), info
 
+# %% ../nbs/16b_studies.ipynb #baf719bc
 def _baseline_rows(corpus, predicted):
     "(class, metric, value) of the table, classes by falling size"
     cm = confusion(corpus.test.label, predicted, corpus.classes)
@@ -47,6 +48,7 @@ def _baseline_rows(corpus, predicted):
     return [(c, m, float(report.loc[c, m])) for c in class_sizes(corpus).index[1:] for m in ('balanced-accuracy','recall','f1')] + [
         ('all', 'overall-balanced-accuracy', overall['overall-balanced-accuracy']), ('all', 'recall', overall['f1']), ('all', 'f1', overall['f1'])]
 
+# %% ../nbs/16b_studies.ipynb #46544a5c
 def class_sizes(
     corpus, # A `Corpus`
 )->pd.Series: # 'all' first, then the classes by falling size
@@ -71,6 +73,7 @@ def baseline_studies(
         runs += [dict(seed=seed, protocol=p, rounds=r, seconds=info['seconds'], **over[p]) for p, r in info['rounds'].items()]
     return pd.concat(parts, ignore_index=True), pd.DataFrame(runs)
 
+# %% ../nbs/16b_studies.ipynb #04ed1887
 def _kept(folder, corpus, classifier, seed, params):
     "`baseline_study`, or what an earlier run kept of it"
     path = folder and Path(folder)/f'{digest(corpus.fingerprint, classifier, seed, params)[:16]}.json'
@@ -79,6 +82,7 @@ def _kept(folder, corpus, classifier, seed, params):
     if path: write_json(path, dict(table=table.to_dict('list'), info=info))
     return table, info
 
+# %% ../nbs/16b_studies.ipynb #4710fbfd
 def baseline_table(
     figures:pd.DataFrame, # What `baseline_studies` gave
     published:str=None, # A table of data/papers, None when the paper has none for this corpus
@@ -107,6 +111,7 @@ def baseline_verdict(
 # %% ../nbs/16b_studies.ipynb #058a9c66
 FREE = ('random', 'sliding-window')
 
+# %% ../nbs/16b_studies.ipynb #8f01c799
 def search_study(
     corpus, # A `Corpus`
     generators:dict, # Name for the table -> generator spec, such as {'llm': 'recorded:trec6'}
@@ -135,6 +140,7 @@ def search_study(
 # %% ../nbs/16b_studies.ipynb #b453fcd3
 def _generator(spec, seed): return make_generator(spec, seed=seed, **({'synonyms': 'none'} if spec == 'eda' else {}))
 
+# %% ../nbs/16b_studies.ipynb #2ea68b0d
 def _cell(ev, generator, strategies, objectives, budget, seed, xy, folder):
     "All searches of one class, generator and protocol"
     gains, curves, changes = [], [], []
@@ -188,6 +194,7 @@ def class_means(
     if {'ours','honest'} <= set(t.columns): t['survives'] = t.honest/t.ours.where(t.ours > 0)
     return t[[*keys, *(c for c in ('published','ours','difference','honest','survives') if c in t)]].rename_axis(columns=None)
 
+# %% ../nbs/16b_studies.ipynb #62dd95f2
 def ordering(
     gains:pd.DataFrame, # Table of `search_study`
     column:str, # 'strategy' or 'generator'
@@ -211,6 +218,7 @@ def beside(
     honest = t[t.protocol == 'honest'][[*keys, 'gain','low','high']].rename(columns={'gain': 'honest'})
     return paper.merge(honest, on=keys, how='left')
 
+# %% ../nbs/16b_studies.ipynb #e9422a87
 def beside_published(
     gains:pd.DataFrame, # Table of `search_study`
     objective:str, # Which objective
@@ -230,6 +238,7 @@ def published_gains(
     t = t[(t['class'] != 'all') & t.published.notna()]
     return t[['class','strategy','generator']].assign(published=t.published.astype(float)-m0).reset_index(drop=True)
 
+# %% ../nbs/16b_studies.ipynb #541556e6
 def tickets_table(
     gains:pd.DataFrame, # Table of `search_study` on the tickets
     codes:dict, # Topic code -> class
