@@ -144,6 +144,6 @@ def baseline_figure(
         ax.hlines(y, d[['ours','published']].min(axis=1), d[['ours','published']].max(axis=1), color='#b9c3cf')
         ax.plot(d.ours, y, 'o', color=COLOURS['sliding-window'], label='ours')
         if d.published.notna().any(): ax.plot(d.published, y, 'D', mfc='none', color='#1c2430', label='published')
-        ax.set_title(NAMES.get(m, m))
+        ax.set_title(m)
     axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes]); axes[0].invert_yaxis(); axes[0].legend(fontsize=8)
     return fig
