@@ -49,7 +49,7 @@ def bench_costs(
 )->pd.DataFrame: # way, candidates, ms (median), ms_max, ratio (to the exact refit)
     "Milliseconds per candidate of each way to evaluate one"
     exact, screen = (make_refit(k, ev.corpus, ev.pool) for k in ('linear','ridge-screen'))
-    def refit(r): return lambda c: ev.result(c, ev.rows(c), r.predict(ev.rows(c)), 0.)
+    def refit(r): return lambda c: ev.result(c, ev._tally(ev.rows(c), r.predict(ev.rows(c)), 0.))
     few = candidates[:max(3, len(candidates)//10)]
     ways = {'exact refit': (refit(exact), candidates), 'ridge screen': (refit(screen), candidates), 'plain pipeline': (_plain(ev), few)}
     if catboost: ways['CatBoost'] = (_plain(ev, 'catboost'), candidates[:1])

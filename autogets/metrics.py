@@ -37,12 +37,12 @@ def _one_vs_rest(cm):
 # %% ../nbs/01_metrics.ipynb #3219cc4b
 def scores(
     cm:np.ndarray, # K x K confusion matrix, or a stack of them (..., K, K)
-    target:int=None, # Index of the target class; None takes the mean over classes for recall and balanced accuracy
+    target=None, # Index of the target class, or several; None takes the mean over all for recall and balanced accuracy
 )->dict: # Objective name -> value in 0..1 (an array for a stack)
     "All five objectives of `cm`"
     tp, fp, fn, tn = _one_vs_rest(np.asarray(cm))
     recall, cba, f1 = _ratio(tp, tp+fn), (_ratio(tp, tp+fn)+_ratio(tn, tn+fp))/2, _ratio(2*tp, 2*tp+fp+fn)
-    pick = (lambda x: x.mean(-1)) if target is None else (lambda x: x[..., target])
+    pick = lambda x: (x if target is None else x[..., np.atleast_1d(target)]).mean(-1)
     TP, FP, FN, TN = (x.sum(-1) for x in (tp, fp, fn, tn))
     oba, of1 = (_ratio(TP, TP+FN)+_ratio(TN, TN+FP))/2, _ratio(2*TP, 2*TP+FP+FN)
     values = (pick(recall), pick(cba), oba, of1, f1.mean(-1))
@@ -73,7 +73,7 @@ def gain_interval(
     after, # Labels that the improved classifier predicts
     classes:list, # All labels
     objective:str='f1', # One of `OBJECTIVES`
-    target:int=None, # Index of the target class, None for all
+    target=None, # Index of the target class, or several; None for all
     n:int=2000, # Bootstrap draws
     seed:int=0, # Seed of the draws
 )->dict: # estimate, low, high: the gain and its 95 % interval

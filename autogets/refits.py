@@ -37,10 +37,11 @@ class CountedTexts:
         if self.sublinear: counts.data = np.log(counts.data)+1
         return counts
 
-    def idf(self, rows):
-        "Inverse document frequencies of the training texts plus pool `rows`; 0 for words that none of them has"
-        df = self.df+np.bincount(self.pool[rows].indices, minlength=len(self.df))
-        return np.where(df > 0, np.log((1+self.train.shape[0]+len(rows))/(1+df))+1, 0.)
+    def idf(self, added, train=None):
+        "Inverse document frequencies of `train` (all training texts unless given) and the `added` texts; 0 for words that none of them has"
+        df, n = (self.df, self.train.shape[0]) if train is None else (np.bincount(train.indices, minlength=len(self.df)), train.shape[0])
+        df = df+np.bincount(added.indices, minlength=len(self.df))
+        return np.where(df > 0, np.log((1+n+added.shape[0])/(1+df))+1, 0.)
 
 # %% ../nbs/06a_refits.ipynb #c5b19267
 def _weighted(tf, idf):
@@ -66,13 +67,29 @@ class LinearRefit:
         self.svc = model.svc_params
         self.y, self.y_pool = (pd.Index(classes).get_indexer(d.label) for d in (train, pool))
 
-    def predict(self, rows):
-        "Class indices per split after training on the training rows and pool `rows`"
-        c, idf = self.counts, self.counts.idf(rows)
-        model = LinearSVC(**self.svc).fit(_weighted(_stack(c.train, c.pool[rows]), idf), np.concatenate([self.y, self.y_pool[rows]]))
-        w, b = np.asarray(model.coef_).T, model.intercept_
+    def model(self, rows, weights=None, kept=None):
+        "The function from counted texts to class indices that the training rows (those `kept`) and pool `rows` give"
+        c, y = self.counts, self.y if kept is None else self.y[kept]
+        x, added = c.train if kept is None else c.train[kept], c.pool[rows]
+        idf = c.idf(added, None if kept is None else x)
+        sample = None if weights is None else np.concatenate([np.ones(len(y)), weights])
+        svc = LinearSVC(**self.svc).fit(_weighted(_stack(x, added), idf), np.concatenate([y, self.y_pool[rows]]), sample)
+        w, b = np.asarray(svc.coef_).T, svc.intercept_
         if w.shape[1] == 1: w, b = np.hstack([-w, w]), np.concatenate([-b, b])
-        return {k: model.classes_[(_weighted(v, idf)@w+b).argmax(1)] for k, v in c.splits.items()}
+        return lambda tf: svc.classes_[(_weighted(tf, idf)@w+b).argmax(1)]
+
+    def predict(self, rows, weights=None):
+        "Class indices per split after training on the training rows and pool `rows`, which count `weights`"
+        model = self.model(rows, weights)
+        return {k: model(v) for k, v in self.counts.splits.items()}
+
+    def out_of_fold(self, rows, weights, folds):
+        "Class indices of the training rows, each from a model that saw neither it nor a text written from it"
+        out = np.empty(len(self.y), int)
+        for kept, near in folds:
+            use = near[rows]
+            out[~kept] = self.model(rows[use], None if weights is None else weights[use], np.flatnonzero(kept))(self.counts.train[~kept])
+        return out
 
 # %% ../nbs/06a_refits.ipynb #35a8f773
 class RidgeScreen:
@@ -108,8 +125,9 @@ class RidgeScreen:
             p = r+np.divide(new, rr, out=np.zeros_like(rr), where=rr > 0)*p; rr = new
         return z
 
-    def predict(self, rows):
+    def predict(self, rows, weights=None):
         "Class indices per split after training on the training rows and pool `rows`"
+        if weights is not None: raise UserError('the ridge screen knows no weights: use the classifier itself')
         x, y = _stack(self.train, self.pool[rows]), np.vstack([self.y, self.y_pool[rows]])
         mean = y.mean(0); w = x.T@self._solve(x, y-mean)
         return {k: (v@w+mean).argmax(1) for k, v in self.splits.items()}
@@ -133,13 +151,27 @@ class PlainRefit:
 
     def _xy(self, d): return list(d.text), list(d.label), d[self.features] if self.features else None
 
-    def predict(self, rows):
-        "Class indices per split after training on the training rows and pool `rows`"
-        texts, labels, features = self._xy(pd.concat([self.train, self.pool.iloc[rows]], ignore_index=True))
-        model = make_classifier(self.make[0], **self.make[1])
-        model.fit(texts, labels, features=features, validation=None if self.stop is None else self._xy(self.stop))
-        index = pd.Index(self.classes)
-        return {k: index.get_indexer(model.predict(list(v.text), self._xy(v)[2])) for k, v in self.splits.items()}
+    def model(self, rows, weights=None, kept=None):
+        "The function from a frame of texts to class indices"
+        train = self.train if kept is None else self.train[kept]
+        texts, labels, features = self._xy(pd.concat([train, self.pool.iloc[rows]], ignore_index=True))
+        fitted = make_classifier(self.make[0], **self.make[1])
+        sample = None if weights is None else np.concatenate([np.ones(len(train)), weights])
+        fitted.fit(texts, labels, sample, features, None if self.stop is None else self._xy(self.stop))
+        return lambda d: pd.Index(self.classes).get_indexer(fitted.predict(list(d.text), self._xy(d)[2]))
+
+    def predict(self, rows, weights=None):
+        "Class indices per split after training on the training rows and pool `rows`, which count `weights`"
+        model = self.model(rows, weights)
+        return {k: model(v) for k, v in self.splits.items()}
+
+    def out_of_fold(self, rows, weights, folds):
+        "As `LinearRefit.out_of_fold`"
+        out = np.empty(len(self.train), int)
+        for kept, near in folds:
+            use = near[rows]
+            out[~kept] = self.model(rows[use], None if weights is None else weights[use], kept)(self.train[~kept])
+        return out
 
 # %% ../nbs/06a_refits.ipynb #17432503
 REFITS = {'linear': LinearRefit, 'ridge-screen': RidgeScreen, 'catboost': PlainRefit}

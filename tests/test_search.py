@@ -67,7 +67,7 @@ def quick(monkeypatch=None, cost=None, **how):
     "An evaluator that trains nothing; each training is said to last `cost(number of the training)` seconds"
     ev = evaluator(**how)
     ev.refit = Table(ev, ('validation', 'test') if how.get('protocol') == 'paper' else ('validation',))
-    if cost: monkeypatch.setattr(evaluation, '_train', lambda refit, rows: (refit.predict(rows), cost(len(refit.asked))))
+    if cost: monkeypatch.setattr(evaluation, '_train', lambda refit, rows, weights, folds: (refit.predict(rows), cost(len(refit.asked))))
     return ev
 
 every_strategy = pytest.mark.parametrize('strategy', STRATEGIES)
