@@ -69,6 +69,7 @@ class Result:
     seconds:float # Seconds of training and prediction
     test:dict = field(default_factory=dict) # Objective -> value on test, under the paper's protocol only
     jackknife:dict = field(default_factory=dict) # Objective -> its values with each tenth of the rows left out, with folds only
+    goal:dict = field(default_factory=dict) # Objective -> value for the classes of the view's goal, where it has one
 
 # %% ../nbs/07_evaluation.ipynb #f0a652b0
 def standard_error(
@@ -102,7 +103,7 @@ class Evaluator:
         self.classes, self.stop = list(corpus.classes), 'validation' if protocol == 'honest' else 'test'
         self._aim(target)
         self.pool = usable(pool, corpus, self.sources, target)
-        self.base, self.how, self.memo, self.tallies, self.looks, self.true, self.evaluations = (), 'add', {}, {}, {}, {}, 0
+        self.base, self.how, self.goal, self.memo, self.tallies, self.looks, self.true, self.evaluations = (), 'add', None, {}, {}, {}, {}, 0
         self._link()
 
 # %% ../nbs/07_evaluation.ipynb #0c364178
@@ -115,7 +116,7 @@ def _labels(target, classes):
 @patch_to(Evaluator)
 def _aim(self, target):
     "Take the examples of `target` as sources, and its classes for recall and balanced accuracy"
-    labels = _labels(target, self.classes)
+    labels = self.labels = _labels(target, self.classes)
     self.target = target if isinstance(target, str) else ', '.join(labels)
     self.index = None if target == 'all' else [self.classes.index(c) for c in labels]
     if self.index and len(self.index) == 1: self.index = self.index[0]
@@ -178,14 +179,24 @@ def key(self, candidate):
 
 # %% ../nbs/07_evaluation.ipynb #3e094949
 @patch_to(Evaluator)
-def view(self, target, base=(), how='add', measure=None):
+def view(self, target, base=(), how='add', measure=None, goal=None):
     "This evaluator for the examples of `target` on top of `base`; recall and balanced accuracy are of `measure` (`target` unless given)"
+    self.refit # made once, then shared
     out = copy.copy(self)
     out._aim(measure or target); name, index = out.target, out.index
     out._aim(target)
     if name != out.target: out.target, out.index = f'{out.target} for {name}', index
-    out.base, out.how, out.memo = as_candidate(base), one_of(how, ['add', 'replace'], 'way to join'), {}
-    out.refit # made once and shared, also between processes
+    out.base, out.how, out.memo, out.goal = as_candidate(base), one_of(how, ['add', 'replace'], 'way to join'), {}, goal
+    return out
+
+# %% ../nbs/07_evaluation.ipynb #d319574d
+@patch_to(Evaluator)
+def judged(self, folds):
+    "This evaluator with another number of folds"
+    self.refit
+    out = copy.copy(self)
+    for made in ('masks', 'tenth'): out.__dict__.pop(made, None)
+    out.folds, out.memo, out.tallies = folds, {}, {}
     return out
 
 # %% ../nbs/07_evaluation.ipynb #11e2c5b6
@@ -279,7 +290,12 @@ def result(self, candidate, t):
     "The `Result` of `candidate` from its tally"
     jack = {} if t.tenths is None else {o: tuple(v.tolist()) for o, v in scores(t.cm-t.tenths, self.index).items()}
     return Result(candidate, scores(t.cm, self.index), tuple(class_recalls(t.cm)), t.n_texts, t.seconds,
-                  {} if t.test is None else scores(t.test, self.index), jack)
+                  {} if t.test is None else scores(t.test, self.index), jack, self._goal(t.cm))
+
+@patch_to(Evaluator)
+def _goal(self, cm):
+    if self.goal is None: return {}
+    return scores(cm, None if self.goal == 'all' else [self.classes.index(c) for c in _labels(self.goal, self.classes)])
 
 # %% ../nbs/07_evaluation.ipynb #b8019a51
 @patch_to(Evaluator)
