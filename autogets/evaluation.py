@@ -289,7 +289,7 @@ def _tally(self, rows, predicted, seconds):
 def result(self, candidate, t):
     "The `Result` of `candidate` from its tally"
     jack = {} if t.tenths is None else {o: tuple(v.tolist()) for o, v in scores(t.cm-t.tenths, self.index).items()}
-    return Result(candidate, scores(t.cm, self.index), tuple(class_recalls(t.cm)), t.n_texts, t.seconds,
+    return Result(candidate, scores(t.cm, self.index), tuple(class_recalls(t.cm).tolist()), t.n_texts, t.seconds,
                   {} if t.test is None else scores(t.test, self.index), jack, self._goal(t.cm))
 
 @patch_to(Evaluator)
