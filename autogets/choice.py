@@ -94,12 +94,14 @@ def second_hearing(
     finalists:int=8, # How many of the best are heard again
     folds:int=4, # Folds of the training rows
     rule:str='best', # One of `RULES`
+    allowed:list=None, # Rows that may be chosen (those that keep the constraints); None allows all
 )->tuple: # Row of the trace that is chosen; a frame (row, texts, first, second, error) of those heard
     "Choose again among the best of a trace, by validation and out-of-fold training rows together"
     one_of(rule, RULES, 'rule of choice')
-    order = sorted(range(len(trace)), key=lambda i: (-trace.rows[i][objective], trace.rows[i]['texts'], i))
-    whole = {i for i in range(len(trace)) if trace.rows[i]['note'] == 'everything'}
-    rows = sorted({0, *whole, *order[:finalists]})
+    allowed = range(len(trace)) if allowed is None else allowed
+    order = sorted(allowed, key=lambda i: (-trace.rows[i][objective], trace.rows[i]['texts'], i))
+    whole = {i for i in allowed if trace.rows[i]['note'] == 'everything'}
+    rows = sorted({*([0] if 0 in allowed or not order else []), *whole, *order[:finalists]})
     results = evaluator.judged(folds).evaluate([trace.ids(i) for i in rows])
     best = min(range(len(rows)), key=lambda k: (-results[k].scores[objective], trace.rows[rows[k]]['texts'], k))
     heard = pd.DataFrame({'row': rows, 'texts': [trace.rows[i]['texts'] for i in rows], 'first': [trace.rows[i][objective] for i in rows],

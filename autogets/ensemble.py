@@ -68,7 +68,7 @@ class Goal:
     objective:str = 'macro-f1' # One of `OBJECTIVES`
     target:object = 'all' # A class, a tuple of classes, or 'all': whose recall and balanced accuracy are meant
     constraints:tuple = () # Of `Constraint`, relative to M0
-    errors:float = 1. # A phase must pay by so many standard errors, with folds
+    errors:float = 2. # A phase must pay by so many standard errors, with folds
 
 # %% ../nbs/12_ensemble.ipynb #6c675358
 class Ensemble:
@@ -89,6 +89,12 @@ class Ensemble:
         self.judge = evaluator.view('all', measure=goal.target)
         self.base, self.spent, self.history, self.phases = (), 0, [], []
         self.m0, = self.judge.evaluate([()])
+
+    @property
+    def searchable(self):
+        "Classes with examples to choose among and texts to add"
+        ev = self.evaluator
+        return [c for c in ev.labels if (ev.pool.label == c).any() and ev.corpus.train.id[ev.corpus.train.label == c].nunique() > 1]
 
     @property
     def left(self): return self.budget.evaluations-self.spent
@@ -116,7 +122,7 @@ def _do(self, phase):
     strategy = make_strategy(phase.strategy, view, objective, self.seed+len(self.history), self.xy)
     folder = self.folder and self.folder/f'phase-{len(self.history)+1:02}'
     trace = search(strategy, view, objective, Budget(evaluations=n), folder, progress=self.progress)
-    self._judge(phase, view, trace)
+    self._judge(phase, view, trace, strategy.choice)
 
 # %% ../nbs/12_ensemble.ipynb #1be4b438
 @patch_to(Ensemble)
@@ -130,15 +136,16 @@ def _best(self, results):
 
 # %% ../nbs/12_ensemble.ipynb #5818b8b0
 @patch_to(Ensemble)
-def _judge(self, phase, view, trace):
-    "Rule 2, and the entry in the history"
+def _judge(self, phase, view, trace, choice):
+    "Rules 2 and 3, and the entry in the history"
     results = [result_of(r, trace.sources) for r in trace.rows]
-    best = self._best(results)
+    own = [i for i, r in enumerate(results) if r.candidate == choice and self._best([r]) is not None]
+    best = own[0] if own else self._best(results)
     whole = self.base if best is None else as_candidate(view.whole(results[best].candidate))
     old, new = self.judge.evaluate([self.base, whole])
     gain = new.scores[self.goal.objective]-old.scores[self.goal.objective]
     error = standard_error(new, old, self.goal.objective) if self.evaluator.folds else None
-    accepted = best is not None and gain > self.goal.errors*(error or 0) and gain > 0
+    accepted = best is not None and (bool(own) or gain > self.goal.errors*(error or 0)) and whole != self.base
     self.phases.append((phase, view, trace, results))
     self.history.append(dict(phase=len(self.history)+1, label=phase.target, target=view.target, strategy=phase.strategy, objective=phase.objective or self.goal.objective,
         how=phase.how, evaluations=len(trace)-1, base=old.scores[self.goal.objective], gain=gain, error=error, accepted=accepted, row=best, why=phase.why))
@@ -198,7 +205,7 @@ class Adaptive:
 
     def __call__(self, run):
         if not run.history: return Phase('all', 'levels', None, max(1, int(run.budget.evaluations*self.first)), 'replace', 'all classes at once')
-        if [h['accepted'] for h in run.history[1:]][-self.patience:] == [False]*self.patience or run.left < min(5, self.chunk): return None
+        if not run.searchable or [h['accepted'] for h in run.history[1:]][-self.patience:] == [False]*self.patience or run.left < min(5, self.chunk): return None
         arm = self.prospects(run).iloc[0]
         return Phase(arm['class'], arm.strategy, None, self.chunk, 'replace', arm.why)
 
@@ -208,7 +215,8 @@ def prospects(self, run):
     "All pairs of class and strategy, the best prospect first"
     if self.advise: t = self.advise(run)
     else: t = pd.DataFrame([(c, s, 0., .01, 'nothing known yet') for c in self.classes for s in self.strategies], columns=['class','strategy','expected','error','why'])
-    t = t[t['class'].isin(self.classes) & t.strategy.isin(self.strategies)].reset_index(drop=True)
+    known = set(run.searchable) & set(self.classes)
+    t = t[t['class'].isin(known) & t.strategy.isin(self.strategies)].reset_index(drop=True)
     t['prospect'] = [_prospect(e, se, run.history, c, s) for c, s, e, se in t[['class','strategy','expected','error']].itertuples(index=False)]
     return t.sort_values('prospect', ascending=False, kind='stable').reset_index(drop=True)
 

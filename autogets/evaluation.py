@@ -183,6 +183,7 @@ def view(self, target, base=(), how='add', measure=None, goal=None):
     "This evaluator for the examples of `target` on top of `base`; recall and balanced accuracy are of `measure` (`target` unless given)"
     self.refit # made once, then shared
     out = copy.copy(self)
+    if target == 'all' and len(self.labels) < len(self.classes): target = tuple(self.labels)
     out._aim(measure or target); name, index = out.target, out.index
     out._aim(target)
     if name != out.target: out.target, out.index = f'{out.target} for {name}', index

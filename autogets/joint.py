@@ -22,31 +22,36 @@ class Levels(Strategy):
         sources:dict, # Class -> its source ids
         objective:str='macro-f1', # One of `OBJECTIVES`
         seed:int=0, # Seed of the order of the classes
-        errors:float=1., # A step must be better by so many standard errors
+        errors:float=1., # Another common level must be better than 1 by so many standard errors
+        step_errors:float=2., # Another level of one class must be better by so many
     ):
         self._sources, self.objective = {c: list(ids) for c, ids in sources.items() if ids}, one_of(objective, list(OBJECTIVES), 'objective')
-        self.seed, self.errors = seed, errors
+        self.seed, self.errors, self.step_errors = seed, errors, step_errors
 
     def candidate(self, levels, note=''):
         ids = [i for c, ids in self._sources.items() if levels[c] for i in ids]
         return Candidate(as_candidate(ids, {c: w for c, w in levels.items() if w}), note)
 
-    def pays(self, new, old):
-        "Whether `new` is better than `old` by more than chance would have it"
-        return new.scores[self.objective]-old.scores[self.objective] > self.errors*standard_error(new, old, self.objective)
+    def better(self, tries, results, now, errors):
+        "The best of `tries` if it beats `now` (levels, result) by more than chance would have it, else None"
+        i = max(range(len(tries)), key=lambda i: results[i].scores[self.objective])
+        gain = results[i].scores[self.objective]-now[1].scores[self.objective]
+        return (tries[i], results[i]) if gain > errors*standard_error(results[i], now[1], self.objective) else None
+
+    def settle(self, now): self.choice = now[1].candidate; return now
 
     def plan(self):
         rng, classes = np.random.default_rng(self.seed), list(self._sources)
-        results = yield [self.candidate(dict.fromkeys(classes, w), f'all at {w:g}') for w in LEVELS]
-        best = max(range(len(LEVELS)), key=lambda i: results[i].scores[self.objective])
-        now, result, moved = dict.fromkeys(classes, LEVELS[best]), results[best], True
+        tries = [dict.fromkeys(classes, w) for w in LEVELS]
+        results = yield [self.candidate(t, f'all at {w:g}') for t, w in zip(tries, LEVELS)]
+        now = tries[LEVELS.index(1.)], results[LEVELS.index(1.)]
+        now, moved = self.settle(self.better(tries, results, now, self.errors) or now), True
         while moved:
             moved = False
             for c in rng.permutation(classes):
-                tries = [{**now, c: w} for w in LEVELS if w != now[c]]
+                tries = [{**now[0], c: w} for w in LEVELS if w != now[0][c]]
                 results = yield [self.candidate(t, f'{c} at {t[c]:g}') for t in tries]
-                i = max(range(len(tries)), key=lambda i: results[i].scores[self.objective])
-                if self.pays(results[i], result): now, result, moved = tries[i], results[i], True
+                if found := self.better(tries, results, now, self.step_errors): now, moved = self.settle(found), True
 
 # %% ../nbs/10a_joint.ipynb #dbe8ca4c
 class Merge(Strategy):

@@ -32,6 +32,7 @@ class Candidate:
 class Strategy:
     "Base of all strategies: subclasses define `plan`, a generator of batches that receives their results"
     name = 'strategy'
+    choice = None # The candidate that a strategy with a rule of its own has settled on
     def start(self): self._plan, self._queue, self._told, self._out = self.plan(), [], None, 0
 
     def ask(self, n):
@@ -284,11 +285,12 @@ def choose(
     trace, # A `Trace`
     objective:str, # One of `OBJECTIVES`
     split:str='validation', # 'validation', or 'test' for a trace of the paper's protocol
+    allowed:list=None, # Rows that may be chosen; None allows all, and none at all leaves row 0
 )->int: # Row of the trace
     "The best row of `trace`; ties go to fewer texts, then to the earlier"
     key = objective if one_of(split, ['validation','test'], 'split') == 'validation' else f'test {objective}'
     if trace.rows[0][key] is None: raise UserError('this trace has no test figures: the honest protocol does not look at test')
-    return min(range(len(trace)), key=lambda i: (-trace.rows[i][key], trace.rows[i]['texts'], i))
+    return min(range(len(trace)) if allowed is None else allowed or [0], key=lambda i: (-trace.rows[i][key], trace.rows[i]['texts'], i))
 
 # %% ../nbs/08_search.ipynb #e8291534
 def running_best(
