@@ -12,8 +12,10 @@ import pandas as pd
 from .metrics import OBJECTIVES
 
 # %% ../nbs/15_plots.ipynb #987fb2ff
-COLOURS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b', 'M0': '#c0392b'}
-NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA', 'llm': 'LLM texts', 'eda': 'EDA texts',
+COLOURS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b', 'M0': '#c0392b',
+           'merge': '#7b4fa3', 'levels': '#c96a2b', 'ensemble': '#c2185b'}
+NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA', 'merge': 'merged and pruned', 'levels': 'levels',
+         'ensemble': 'ensemble', 'everything': 'everything', 'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts',
          'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
 DASHES = {'llm': '-', 'eda': (0, (4, 2))}
 

@@ -236,7 +236,7 @@ def _sources()->dict:
     import autogets
     here = Path(autogets.__file__).parent
     data = {}
-    for name in ('corpora', 'banks', 'papers'):
+    for name in ('corpora', 'banks', 'papers', 'knowledge'):
         try: data[name] = _file_digest(shipped(name), '*')
         except UserError: data[name] = None
     return dict(modules=_file_digest(here, '*.py', skip=('_modidx.py', 'cli.py')), data=data, versions=versions())
