@@ -106,13 +106,17 @@ class KnowledgeMap:
 # %% ../nbs/11_knowledge.ipynb #beb477fb
 def _parts(table):
     "The table as classes (numbered) and searches"
-    c = table[[*KEYS[:5], *TRAITS]].drop_duplicates(list(KEYS[:5])).reset_index(drop=True)
-    c.insert(0, 'number', range(len(c)))
-    return c, table.merge(c[['number', *KEYS[:5]]], on=list(KEYS[:5]))[['number', *KEYS[5:], 'gain', 'honest']]
+    own = [*KEYS[:5], *TRAITS]
+    number = table.groupby(own, dropna=False, sort=False).ngroup().rename('number')
+    c = table[own].assign(number=number).drop_duplicates('number')[['number', *own]].reset_index(drop=True)
+    return c, table.assign(number=number)[['number', *KEYS[5:], 'gain', 'honest']]
 
 # %% ../nbs/11_knowledge.ipynb #fca4dc8b
 def _tidied(table):
+    lost = [c for c in COLUMNS if c not in table]
+    if lost: raise UserError(f'these are not rows of a knowledge map: column {lost[0]} is missing')
     t = table[list(COLUMNS)].copy()
+    t[list(KEYS[:7])] = t[list(KEYS[:7])].fillna('').astype(str)
     t[['gain','honest',*TRAITS]] = t[['gain','honest',*TRAITS]].astype(float).round(5)
     return t.drop_duplicates(list(KEYS), keep='last').sort_values(list(KEYS)).reset_index(drop=True)
 
@@ -136,6 +140,7 @@ def load_knowledge(
 # %% ../nbs/11_knowledge.ipynb #43bb9655
 def _read(data, path):
     numbers = {c: [''] for c in ('gain','honest',*TRAITS)}
+    if data and not data.endswith(b'\n'): raise UserError(f'{path} is cut off: make it again')
     try: return pd.read_csv(io.BytesIO(data), dtype={k: str for k in KEYS[:7]}, keep_default_na=False, na_values=numbers)
     except (ValueError, UnicodeDecodeError) as e: raise UserError(f'{path} is not a table of knowledge: {" ".join(str(e).split())}')
 
@@ -146,6 +151,8 @@ def _checked(t, path):
     for o in t.objective.unique(): one_of(o, list(OBJECTIVES), f'objective in {path}')
     try: t[['seed','budget']] = t[['seed','budget']].astype(int); t[['gain','honest',*TRAITS]] = t[['gain','honest',*TRAITS]].astype(float)
     except (ValueError, TypeError) as e: raise UserError(f'{path} is not a table of knowledge: {" ".join(str(e).split())}')
+    if not np.isfinite(t.gain).all() or np.isinf(t[['honest',*TRAITS]]).any(axis=None) or (t.budget < 0).any():
+        raise UserError(f'{path} is damaged: a gain, a trait or a budget is no proper number; make it again')
     return t
 
 # %% ../nbs/11_knowledge.ipynb #25a28bd2
@@ -159,8 +166,11 @@ def read_record(
     "The rows of a run; `UserError` for a folder without"
     path = Path(folder)/'knowledge.csv'
     if not path.is_file(): raise UserError(f'{folder} holds no finished search of one class by one strategy (no knowledge.csv): add folders that autogets improve wrote')
-    t, run = _checked(_read(path.read_bytes(), path), path), read_json(path.parent/'run.json')['settings'] if (path.parent/'run.json').is_file() else {}
-    if run and set(t.fingerprint) != {str(run.get('corpus_fingerprint'))[:16]}: raise UserError(f'{path} is of another corpus than the trace beside it: the folder was mixed up, run the search again')
+    t, run = _checked(_read(path.read_bytes(), path), path), path.parent/'run.json'
+    if not run.is_file(): return t
+    there = read_json(run)
+    if not isinstance(there, dict) or not isinstance(there.get('settings'), dict): raise UserError(f'{run} is not a run of this program: add folders that autogets improve wrote')
+    if set(t.fingerprint) != {str(there['settings'].get('corpus_fingerprint'))[:16]}: raise UserError(f'{path} is of another corpus than the trace beside it: the folder was mixed up, run the search again')
     return t
 
 # %% ../nbs/11_knowledge.ipynb #39275010
@@ -208,24 +218,25 @@ class _Adviser:
 def cases(
     m:KnowledgeMap, # A map
     objective:str, # One of `OBJECTIVES`
-    budget:int, # Evaluations; the nearest budget of the map below it is used
-    exclude:str=None, # Name or fingerprint of a corpus to leave out
+    budget:int, # Evaluations; of each search its row of the nearest budget below is used, else its first
+    exclude:str=None, # Name or fingerprint of a corpus of which nothing is used, from no split
 )->pd.DataFrame: # corpus, class, strategy, value, runs, and the traits
     "What each strategy was worth for each class, over all runs and splits"
+    if not len(m.table): raise UserError('the knowledge map is empty: add a run to it')
     one_of(objective, sorted(m.table.objective.unique()), 'objective that the knowledge map knows')
-    t = m.table[m.table.objective == objective]
-    if exclude is not None: t = t[(t.fingerprint != exclude) & (t.corpus != exclude)]
+    rows = m.table[~m.table.corpus.isin({exclude, *m.table.corpus[m.table.fingerprint == exclude]})]
+    t, left = rows[rows.objective == objective], survival(rows)
     if not len(t): raise UserError(f'the knowledge map knows no corpus but {exclude}: it cannot advise on it')
-    at = max((b for b in t.budget.unique() if b <= budget), default=t.budget.min())
-    t = t[t.budget == at].assign(value=lambda d: d.honest.fillna(d.gain*survival(m)))
+    t = t.assign(above=t.budget > budget, far=(t.budget-budget).abs()).sort_values(['above','far'], kind='stable').drop_duplicates(list(KEYS[:-1]))
+    t = t.assign(value=t.honest.fillna(t.gain*left)).sort_index()
     return t.groupby(['corpus','class','strategy'], as_index=False).agg(value=('value', 'mean'), runs=('value', 'size'), **{c: (c, 'mean') for c in TRAITS})
 
 # %% ../nbs/11_knowledge.ipynb #de6b48b1
 def survival(
-    m:KnowledgeMap, # A map
+    rows:pd.DataFrame, # Rows of a map
 )->float: # 0 or more
     "How much of a gain on validation is left on test, over all rows that have both"
-    both = m.table[m.table.honest.notna()]
+    both = rows[rows.honest.notna()]
     return max(0., float(both.honest.mean()/both.gain.mean())) if len(both) and both.gain.mean() > 0 else 0.
 
 # %% ../nbs/11_knowledge.ipynb #b6f6705c
@@ -237,7 +248,7 @@ def recommend(
     budget:int=100, # Evaluations
     exclude:str=None, # Name or fingerprint of a corpus whose rows must not be used
     k:int=8, # Neighbours
-)->pd.DataFrame: # strategy, expected (gain on unseen texts), error (its standard error), why; the best first
+)->pd.DataFrame: # strategy, expected (gain on unseen texts), error (how far single classes lie from such a forecast), why; the best first
     "Strategies for a class, ranked"
     return self.adviser(objective, budget, exclude, k)(traits)
 
@@ -253,10 +264,11 @@ def leave_one_out(
     m:KnowledgeMap, # A map of several corpora
     objective:str, # One of `OBJECTIVES`
     budget:int=100, # Evaluations
-)->pd.DataFrame: # corpus, classes, recommended, each strategy, any (mean over strategies); corpus 'all' last
-    "Mean regret of following the advice, and of constant choices, for each corpus"
+)->pd.DataFrame: # corpus, class, and regret of recommended, of each strategy that most classes know, and of any (their mean)
+    "Regret of following the advice, and of constant choices, for each class of a held-out corpus"
     t, out = cases(m, objective, budget), []
-    wide = t.pivot(index=['corpus','class'], columns='strategy', values='value').dropna()
+    wide = t.pivot(index=['corpus','class'], columns='strategy', values='value')
+    wide = wide.loc[:, wide.notna().mean() >= .5].dropna()
     traits = t.drop_duplicates(['corpus','class']).set_index(['corpus','class'])
     if wide.index.get_level_values(0).nunique() < 2: raise UserError('the knowledge map knows one corpus: leaving it out leaves nothing')
     for (c, k), v in wide.iterrows():
@@ -335,8 +347,8 @@ def knowledge_figure(
         d = b[b.corpus == name]; rows = list(dict.fromkeys(d['class']))
         for r in d.itertuples():
             y, x = rows.index(r._2), objectives.index(r.objective); lead = 0 if pd.isna(r.margin) else min(1, r.margin/top)
-            colour = [1-(1-v)*(.15+.85*lead) for v in to_rgb(COLOURS[r.best])]
-            ax.add_patch(Rectangle((x, y), 1, 1, color=colour, lw=0)); ax.text(x+.5, y+.5, NAMES[r.best], ha='center', va='center', fontsize=6.5)
+            colour = [1-(1-v)*(.15+.85*lead) for v in to_rgb(COLOURS.get(r.best, 'tab:purple'))]
+            ax.add_patch(Rectangle((x, y), 1, 1, color=colour, lw=0)); ax.text(x+.5, y+.5, NAMES.get(r.best, r.best), ha='center', va='center', fontsize=6.5)
         ax.set(xlim=(0, len(objectives)), ylim=(len(rows), 0)); ax.grid(False)
         ax.set_xticks(np.arange(len(objectives))+.5, [NAMES[o] for o in objectives], fontsize=7); ax.set_yticks(np.arange(len(rows))+.5, [shorten(c, 24) for c in rows], fontsize=6.5)
         ax.set_title(name.replace('parrot_', ''), fontsize=9)

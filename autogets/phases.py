@@ -282,9 +282,9 @@ def _framed(runs, watched):
 
 # %% ../nbs/16c_phases.ipynb #2c43aad7
 def _interval(x, n=4000, seed=0):
-    "95 % interval of a mean"
+    "95 % interval of a mean over splits; none for fewer than three"
     x = np.asarray(x, float)
-    if len(x) < 2: return np.nan, np.nan
+    if len(x) < 3: return np.nan, np.nan
     return tuple(np.quantile(x[np.random.default_rng(seed).integers(0, len(x), (n, len(x)))].mean(1), [.025, .975]))
 
 def phases_table(
@@ -317,10 +317,13 @@ def plan_differences(
 # %% ../nbs/16c_phases.ipynb #c428ab4b
 def multiphase_beside(
     runs:pd.DataFrame, # What `multiphase_study` gave, with plans B2 and B3 where they are to be compared
+    topic:str='T13', # The class to improve
 )->pd.DataFrame: # plan, split, figure, statistic, published, ours, difference
     "The known facts of the published runs beside the honest runs' first phases"
     t = runs[(runs.protocol == 'honest') & (runs.phase <= 1)]
-    out = [('M0', s, 'f1', 'value', v) for s, v in (('validation', t[t.phase == 0]['f1 best'].mean()), ('test', t[t.phase == 0].f1.mean()))]
+    m0 = t[t.phase == 0].drop_duplicates('seed')
+    out = [('M0', 'validation', 'f1', 'value', m0['f1 best'].mean())]+[
+        ('M0', 'test', o, 'value', m0[c].mean()) for o, c in (('f1', 'f1'), (_CBA, f'{_CBA}:{topic}'), ('recall', f'recall:{topic}'))]
     for p, d in t[(t.phase == 1) & t.plan.isin(['B2','B3'])].groupby('plan'):
         out += [(p, 'validation', o, n, d[f'{o} {n}'].mean()) for o in (_CBA, 'recall', 'f1') for n in ('best','mean','worst')]
     ours = pd.DataFrame(out, columns=['plan','split','figure','statistic','ours'])
@@ -330,7 +333,7 @@ def multiphase_beside(
 def _told(d): return f'{d["gain"]:+.4f}' + ('' if pd.isna(d['low']) else f' ({d["low"]:+.4f} to {d["high"]:+.4f})')
 
 def _apart(d, plan):
-    if d.low.isna().all(): return f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others (one split, no interval)'
+    if d.low.isna().all(): return f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others (too few splits for an interval)'
     return (f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others, of {(d.low > 0).sum()} by more than the 95 % interval of the difference'
             f'; below {(d.difference < 0).sum()}, of {(d.high < 0).sum()} by more')
 
@@ -344,8 +347,8 @@ def plans_verdict(
     last, said = table.sort_values('phase').groupby(['protocol','plan'], sort=False).last(), []
     for protocol, how in (('paper', 'When chosen on test'), ('honest', 'When chosen on validation')):
         ends = '; '.join(f'{p} {_told(last.loc[(protocol, p)])}' for p in dict.fromkeys(table.plan))
-        ahead = [_apart(d, p) for p in plans if p in set(runs.plan) and len(d := plan_differences(runs, p).query('protocol == @protocol'))]
-        said.append(f'{how}, final gain on test in {name}: {ends}. {"; ".join(ahead)}.')
+        ahead = [_apart(d[d.protocol == protocol], p) for p in plans if p in set(runs.plan) and len(d := plan_differences(runs, p))]
+        said.append(f'{how}, final gain on test in {name}: {ends}. ' + '; '.join(ahead) + ('.' if ahead else ''))
     return ' '.join([f'{runs.seed.nunique()} split{"s" if runs.seed.nunique() > 1 else ""}.', *said, _left(last)])
 
 def _left(last):
@@ -368,9 +371,9 @@ def phases_figure(
     for ax, (protocol, title) in zip(axes, PROTOCOL_NAMES.items()):
         plans = list(dict.fromkeys(table.plan))
         for i, p in enumerate(plans):
-            d = table[(table.plan == p) & (table.protocol == protocol)]; end = d.iloc[-1]; x = end.phase+.12*(i+1)
-            ax.plot(d.phase, d.gain, color=PLAN_COLOURS[p], lw=2.4 if p in ('A','A*') else 1.5, marker='o', ms=3.5, label=PLAN_NAMES[p])
-            ax.plot([x, x], [end.low, end.high], color=PLAN_COLOURS[p], lw=2.2, alpha=.6)
+            d = table[(table.plan == p) & (table.protocol == protocol)]; aside = .07*(i-(len(plans)-1)/2); end = d.iloc[-1]; x = end.phase+aside
+            ax.plot(d.phase+aside, d.gain, color=PLAN_COLOURS[p], lw=2.4 if p in ('A','A*') else 1.5, marker='o', ms=3.5, label=PLAN_NAMES[p])
+            ax.plot([x, x], [end.low, end.high], color=PLAN_COLOURS[p], lw=3, alpha=.35)
         ax.axhline(0, color=COLOURS['M0'], lw=1); ax.set_title(title); ax.set_xticks(range(int(table.phase.max())+1))
     fig.supxlabel('phases done; bars: 95 % interval of the last over splits', fontsize=9); fig.supylabel(ylabel, fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize=8)
