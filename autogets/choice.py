@@ -36,11 +36,11 @@ def read_constraint(
     m = _PATTERN.fullmatch(text)
     if not m: raise UserError(f'cannot read the constraint {text!r}: write FIGURE>=baseline, FIGURE>=baseline-0.01 or FIGURE>=0.8')
     figure, _, label = m['figure'].partition(':')
-    if label: one_of(figure, ['recall'], 'figure of a class in a constraint'); one_of(label, list(classes), 'class of a constraint')
+    if ':' in m['figure']: one_of(figure, ['recall'], 'figure of a class in a constraint'); one_of(label, list(classes), 'class of a constraint')
     else: one_of(figure, list(OBJECTIVES), 'figure of a constraint')
     try: bound = float((m['step'] or '0').replace(' ', '') if m['base'] else m['number'])
     except ValueError: raise UserError(f'cannot read the constraint {text!r}: {m["step"]!r} is not a number')
-    if not m['base'] and not 0 <= bound <= 1: raise UserError(f'the constraint {text!r} can never matter: figures are between 0 and 1')
+    if not (-1 if m['base'] else 0) <= bound <= 1: raise UserError(f'the constraint {text!r} can never matter: figures are between 0 and 1')
     return Constraint(m['figure'].strip(), m['sense'], bound, bool(m['base']))
 
 # %% ../nbs/08a_choice.ipynb #bbc01820

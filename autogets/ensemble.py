@@ -6,13 +6,13 @@
 __all__ = ['Phase', 'read_plan', 'Goal', 'Ensemble', 'fixed', 'Adaptive', 'map_advice']
 
 # %% ../nbs/12_ensemble.ipynb #c9e3cbb2
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .choice import figures, keeps, pareto
 from .core import UserError, one_of, patch_to
-from .evaluation import Budget, as_candidate, standard_error
+from .evaluation import Budget, as_candidate, ids_of, standard_error, weights_of
 from .knowledge import characteristics
 from .metrics import OBJECTIVES
 from .search import Trace, encode, result_of, search
@@ -46,7 +46,7 @@ def _yaml(path):
     import yaml
     try: return yaml.safe_load(Path(path).read_bytes().decode())
     except OSError as e: raise UserError(f'cannot read the plan {path}: {e.strerror}')
-    except (yaml.YAMLError, UnicodeDecodeError) as e: raise UserError(f'{path} is not YAML: {" ".join(str(e).split())}')
+    except (yaml.YAMLError, ValueError, RecursionError) as e: raise UserError(f'{path} is not YAML: {" ".join(str(e).split())}')
 
 # %% ../nbs/12_ensemble.ipynb #1d4dd50a
 def _phase(p, where, classes):
@@ -54,8 +54,10 @@ def _phase(p, where, classes):
     if not isinstance(p, dict): raise UserError(f'{where} is not a set of fields: give some of {", ".join(known)}')
     for k in p: one_of(k, known, f'field of {where}')
     phase = Phase(**p)
-    for c in ([phase.target] if isinstance(phase.target, str) else phase.target or [None]):
-        if c != 'all': one_of(c, list(classes), f'class in {where}')
+    t = phase.target
+    if not isinstance(t, (list, tuple)): t = [] if t == 'all' else [t]
+    elif not t: t = [None]
+    for c in t: one_of(c, list(classes), f'class in {where}')
     one_of(phase.strategy, list(STRATEGIES), f'strategy in {where}'); one_of(phase.how, ['add', 'replace'], f'way to join in {where}')
     if phase.objective is not None: one_of(phase.objective, list(OBJECTIVES), f'objective in {where}')
     n = phase.evaluations
@@ -112,6 +114,8 @@ def _view(self, phase):
     own = self.goal.target if phase.target == 'all' or phase.objective is None else phase.target
     target = phase.target if isinstance(phase.target, str) else tuple(phase.target)
     view = self.evaluator.view(target, self.base, phase.how, measure=own)
+    if phase.strategy == 'levels' and phase.how == 'replace': # a weight of 1 cannot be said, so that of the base must go
+        view.base = as_candidate(ids_of(self.base), {c: w for c, w in weights_of(self.base).items() if c not in view.labels})
     if own != self.goal.target: view.goal = self.goal.target
     return view
 
@@ -143,10 +147,14 @@ def _judge(self, phase, view, trace, choice):
     own = [i for i, r in enumerate(results) if r.candidate == choice and self._best([r]) is not None]
     best = own[0] if own else self._best(results)
     whole = self.base if best is None else as_candidate(view.whole(results[best].candidate))
+    if view.goal is None:
+        for r in results: self.judge.recall(replace(r, candidate=as_candidate(view.whole(r.candidate))))
     old, new = self.judge.evaluate([self.base, whole])
     gain = new.scores[self.goal.objective]-old.scores[self.goal.objective]
     error = standard_error(new, old, self.goal.objective) if self.evaluator.folds else None
-    accepted = best is not None and (bool(own) or gain > self.goal.errors*(error or 0)) and whole != self.base
+    margin = self.goal.errors*(error or 0)
+    pays = gain > margin or (bool(own) and (self.base == () or gain >= -margin))
+    accepted = best is not None and pays and whole != self.base
     self.phases.append((phase, view, trace, results))
     self.history.append(dict(phase=len(self.history)+1, label=phase.target, target=view.target, strategy=phase.strategy, objective=phase.objective or self.goal.objective,
         how=phase.how, evaluations=len(trace)-1, base=old.scores[self.goal.objective], gain=gain, error=error, accepted=accepted, row=best, why=phase.why))
@@ -167,8 +175,9 @@ def joined(self):
     trace, at = Trace(self.evaluator.sources), 0
     trace.rows = [{**self._row(self.m0, ()), 'strategy': 'ensemble', 'note': 'M0'}]
     for h, (phase, view, own, results) in zip(self.history, self.phases):
-        if h['accepted']: at = len(trace.rows)+h['row']-1
-        for row, r in list(zip(own.rows, results))[1:]:
+        first = 0 if h['accepted'] and h['row'] == 0 else 1
+        if h['accepted']: at = len(trace.rows)+h['row']-first
+        for row, r in list(zip(own.rows, results))[first:]:
             trace.rows.append({**row, **self._row(r, view.whole(r.candidate)), 'evaluation': len(trace.rows), 'note': f'phase {h["phase"]}: {row["note"]}'.rstrip(': ')})
     return trace, at
 
@@ -207,7 +216,9 @@ class Adaptive:
     def __call__(self, run):
         if not run.history: return Phase('all', 'levels', None, max(1, int(run.budget.evaluations*self.first)), 'replace', 'all classes at once')
         if not run.searchable or [h['accepted'] for h in run.history[1:]][-self.patience:] == [False]*self.patience or run.left < min(5, self.chunk): return None
-        arm = self.prospects(run).iloc[0]
+        arms = self.prospects(run)
+        if not len(arms): return None
+        arm = arms.iloc[0]
         return Phase(arm['class'], arm.strategy, None, self.chunk, 'replace', arm.why)
 
 # %% ../nbs/12_ensemble.ipynb #e2b20f90

@@ -17,7 +17,7 @@ from .classifiers import make_classifier
 from .core import UserError, one_of, patch_to
 from .features import PROTOCOLS
 from .metrics import class_recalls, class_report, gain_interval, scores
-from .refits import make_refit
+from .refits import REFITS, make_refit
 
 # %% ../nbs/07_evaluation.ipynb #cb2912e7
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def as_candidate(
     weights:dict=None, # Class -> weight of its texts, where that is not 1
 )->tuple: # Sorted ids, each once, then `Weight` entries
     "The canonical form of a set of source ids and weights"
-    heavy = {**weights_of(ids), **(weights or {})} if isinstance(ids, tuple) else weights or {}
+    ids = tuple(ids)
+    heavy = {**weights_of(ids), **(weights or {})}
     bad = [f'{k}: {w}' for k, w in heavy.items() if not 0 < w < float('inf')]
     if bad: raise UserError(f'weights must be above 0 ({bad[0]}): leave the sources out instead')
     own = {i for i in ids if not isinstance(i, Weight)}
@@ -97,7 +98,7 @@ class Evaluator:
         **params, # Arguments of the classifier
     ):
         one_of(protocol, PROTOCOLS, 'protocol')
-        if folds and (folds < 2 or protocol != 'honest'): raise UserError(f'{folds} folds under the {protocol} protocol: give 2 or more, and only under the honest one')
+        _need_folds(folds, protocol, classifier)
         self.corpus, self.classifier, self.protocol, self.seed, self.workers, self.folds, self.params = (
             corpus, classifier, protocol, seed, workers, folds, params)
         self.classes, self.stop = list(corpus.classes), 'validation' if protocol == 'honest' else 'test'
@@ -107,6 +108,10 @@ class Evaluator:
         self._link()
 
 # %% ../nbs/07_evaluation.ipynb #0c364178
+def _need_folds(folds, protocol, classifier):
+    if folds and (folds < 2 or protocol != 'honest'): raise UserError(f'{folds} folds under the {protocol} protocol: give 2 or more, and only under the honest one')
+    if folds and not hasattr(REFITS.get(classifier), 'out_of_fold'): raise UserError(f'the classifier {classifier} cannot be judged out of fold: give folds=0 or another classifier')
+
 def _labels(target, classes):
     "The classes that `target` names"
     if target == 'all': return list(classes)
@@ -114,13 +119,17 @@ def _labels(target, classes):
 
 # %% ../nbs/07_evaluation.ipynb #20dc62bc
 @patch_to(Evaluator)
-def _aim(self, target):
-    "Take the examples of `target` as sources, and its classes for recall and balanced accuracy"
+def _measure(self, target):
     labels = self.labels = _labels(target, self.classes)
     self.target = target if isinstance(target, str) else ', '.join(labels)
     self.index = None if target == 'all' else [self.classes.index(c) for c in labels]
     if self.index and len(self.index) == 1: self.index = self.index[0]
-    self.sources = list(dict.fromkeys(self.corpus.train.id[self.corpus.train.label.isin(labels)]))
+
+@patch_to(Evaluator)
+def _aim(self, target):
+    "Take the examples of `target` as sources, and its classes for recall and balanced accuracy"
+    self._measure(target)
+    self.sources = list(dict.fromkeys(self.corpus.train.id[self.corpus.train.label.isin(self.labels)]))
     if len(self.sources) < 2: raise UserError(
         f'class {self.target!r} has {len(self.sources)} example in the training split of {self.corpus.name}: a search needs at least 2 to choose from')
 
@@ -168,14 +177,15 @@ def weights(self, candidate, rows):
     "How much each of the pool `rows` counts; None when all count 1"
     heavy = weights_of(self.whole(candidate))
     for label in heavy: one_of(label, self.classes, 'class of a weight')
-    return np.array([heavy.get(c, 1.) for c in self.classes])[self._label[rows]] if heavy else None
+    out = np.array([heavy.get(c, 1.) for c in self.classes])[self._label[rows]]
+    return None if (out == 1).all() else out
 
 # %% ../nbs/07_evaluation.ipynb #b0d08bdd
 @patch_to(Evaluator)
 def key(self, candidate):
     "What `candidate` adds, as bytes: two candidates with the same key are the same"
     rows = self.rows(candidate); weights = self.weights(candidate, rows)
-    return rows.tobytes() if weights is None or (weights == 1).all() else rows.tobytes()+b'*'+weights.tobytes()
+    return rows.tobytes() if weights is None else rows.tobytes()+b'*'+weights.tobytes()
 
 # %% ../nbs/07_evaluation.ipynb #3e094949
 @patch_to(Evaluator)
@@ -184,7 +194,7 @@ def view(self, target, base=(), how='add', measure=None, goal=None):
     self.refit # made once, then shared
     out = copy.copy(self)
     if target == 'all' and len(self.labels) < len(self.classes): target = tuple(self.labels)
-    out._aim(measure or target); name, index = out.target, out.index
+    out._measure(measure or target); name, index = out.target, out.index
     out._aim(target)
     if name != out.target: out.target, out.index = f'{out.target} for {name}', index
     out.base, out.how, out.memo, out.goal = as_candidate(base), one_of(how, ['add', 'replace'], 'way to join'), {}, goal
@@ -194,6 +204,7 @@ def view(self, target, base=(), how='add', measure=None, goal=None):
 @patch_to(Evaluator)
 def judged(self, folds):
     "This evaluator with another number of folds"
+    _need_folds(folds, self.protocol, self.classifier)
     self.refit
     out = copy.copy(self)
     for made in ('masks', 'tenth'): out.__dict__.pop(made, None)
@@ -258,7 +269,8 @@ def masks(self):
     first = self.corpus.train.drop_duplicates('id')
     home = dict(zip(first.id, _spread(first.label.to_numpy(), self.folds, np.random.default_rng([self.seed, self.folds]))))
     train = self.corpus.train.id.map(home).to_numpy()
-    return [(train != k, np.array([all(home[i] != k for i in ids) for ids in self.pool.source_ids])) for k in range(self.folds)]
+    near = [{home[i] for i in ids} | {home.get(own)} for own, ids in zip(self.pool.id, self.pool.source_ids)]
+    return [(train != k, np.array([k not in n for n in near])) for k in range(self.folds) if (train == k).any()]
 
 # %% ../nbs/07_evaluation.ipynb #23caf8b9
 class _Tally(NamedTuple):

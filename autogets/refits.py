@@ -73,6 +73,7 @@ class LinearRefit:
         x, added = c.train if kept is None else c.train[kept], c.pool[rows]
         idf = c.idf(added, None if kept is None else x)
         sample = None if weights is None else np.concatenate([np.ones(len(y)), weights])
+        if len(only := np.unique(np.concatenate([y, self.y_pool[rows]]))) == 1: return lambda tf: np.full(tf.shape[0], only[0])
         svc = LinearSVC(**self.svc).fit(_weighted(_stack(x, added), idf), np.concatenate([y, self.y_pool[rows]]), sample)
         w, b = np.asarray(svc.coef_).T, svc.intercept_
         if w.shape[1] == 1: w, b = np.hstack([-w, w]), np.concatenate([-b, b])

@@ -163,7 +163,7 @@ def add(self, strategy, items):
     "Append (candidate, result, wall seconds) `items`; those a killed run had already written are only checked off"
     fresh = []
     for c, r, wall in items:
-        row = dict(evaluation=len(self.rows), strategy=strategy, note=c.note, members=encode(c.ids, self.sources), sources=len(ids_of(c.ids)),
+        row = dict(evaluation=len(self.rows), strategy=strategy, note=' '.join(c.note.split()), members=encode(c.ids, self.sources), sources=len(ids_of(c.ids)),
                    texts=r.n_texts, seconds=r.seconds, wall=wall, **r.scores,
                    **{f'test {o}': r.test.get(o) for o in OBJECTIVES}, recalls=_words(r.recalls))
         more = dict(jackknife=_words(v for o in OBJECTIVES for v in r.jackknife.get(o, ())), goal=_words(r.goal.values()))

@@ -16,7 +16,8 @@ from autogets.data import Corpus, split_corpus
 from autogets.evaluation import Budget, Evaluator, as_candidate
 from autogets.features import search_map
 from autogets.genetic import Genetic
-from autogets.improve import STRATEGIES, Job, improve, make_strategy, verdict
+from autogets.improve import Job, improve, verdict
+from autogets.strategies import SINGLE, make_strategy
 from autogets.metrics import OBJECTIVES
 from autogets.refits import make_refit
 from autogets.search import Candidate, Random, Strategy, Trace, choose, search
@@ -70,7 +71,7 @@ def quick(monkeypatch=None, cost=None, **how):
     if cost: monkeypatch.setattr(evaluation, '_train', lambda refit, rows, weights, folds: (refit.predict(rows), cost(len(refit.asked))))
     return ev
 
-every_strategy = pytest.mark.parametrize('strategy', STRATEGIES)
+every_strategy = pytest.mark.parametrize('strategy', SINGLE)
 
 # --- refits -------------------------------------------------------------------------------------------------------------------------
 
