@@ -31,6 +31,7 @@ TRAITS = ('size', 'share', 'classes', 'median_words', 'recall', 'precision', 'ba
           'texts', 'texts_per_example')
 LOGS = ('size', 'classes', 'median_words', 'texts', 'texts_per_example')
 
+# %% ../nbs/11_knowledge.ipynb #3b77d4d1
 def characteristics(
     corpus, # A `Corpus`
     predicted, # Labels that M0 (or any model) predicts for the validation rows
@@ -57,6 +58,7 @@ BUDGETS = (10, 20, 50, 100, 200, 500)
 KEYS = ('corpus', 'fingerprint', 'class', 'generator', 'classifier', 'strategy', 'objective', 'seed', 'budget')
 COLUMNS = (*KEYS, 'gain', 'honest', *TRAITS)
 
+# %% ../nbs/11_knowledge.ipynb #0623da55
 def records(
     trace, # A `Trace`
     traits:dict, # The class's row of `characteristics`
@@ -179,9 +181,10 @@ def _matrix(t):
     x[list(LOGS)] = np.log1p(x[list(LOGS)].clip(lower=0))
     return x.to_numpy()
 
+# %% ../nbs/11_knowledge.ipynb #dd7314e1
 def _neighbours(n, k): return make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler(), KNeighborsRegressor(min(k, n), weights='distance'))
 
-# %% ../nbs/11_knowledge.ipynb #dd7314e1
+# %% ../nbs/11_knowledge.ipynb #d6c6aa11
 class _Adviser:
     "The fitted neighbours of one objective and budget"
     def __init__(self, cases, k):
@@ -191,28 +194,33 @@ class _Adviser:
         self.mean = {s: d.value.mean() for s, d in self.by.items()}
         self.slope, self.error = self._shrinkage()
 
-    def _shrinkage(self):
-        "Slope of actual on predicted deviations over held-out corpora, in 0..1, and the error that is left"
-        deviations = []
-        for s, d in self.by.items():
-            for c in d.corpus.unique():
-                rest, own = d[d.corpus != c], d[d.corpus == c]
-                if len(rest): deviations += list(zip(_neighbours(len(rest), self.k).fit(_matrix(rest), rest.value).predict(_matrix(own))-rest.value.mean(), own.value-rest.value.mean()))
-        if len(deviations) < 3: return 0., max(float(self.cases.value.std(ddof=0)), 1e-4)
-        p, y = np.array(deviations).T
-        slope = float(np.clip((p*y).sum()/max((p*p).sum(), 1e-12), 0, 1))
-        return slope, max(float((y-slope*p).std()), 1e-4)
+# %% ../nbs/11_knowledge.ipynb #8bd32bd0
+@patch_to(_Adviser)
+def _shrinkage(self):
+    "Slope of actual on predicted deviations over held-out corpora, in 0..1, and the error that is left"
+    deviations = []
+    for s, d in self.by.items():
+        for c in d.corpus.unique():
+            rest, own = d[d.corpus != c], d[d.corpus == c]
+            if len(rest): deviations += list(zip(_neighbours(len(rest), self.k).fit(_matrix(rest), rest.value).predict(_matrix(own))-rest.value.mean(), own.value-rest.value.mean()))
+    if len(deviations) < 3: return 0., max(float(self.cases.value.std(ddof=0)), 1e-4)
+    p, y = np.array(deviations).T
+    slope = float(np.clip((p*y).sum()/max((p*p).sum(), 1e-12), 0, 1))
+    return slope, max(float((y-slope*p).std()), 1e-4)
 
-    def __call__(self, traits):
-        x = _matrix(pd.DataFrame([{t: traits.get(t, np.nan) for t in TRAITS}]))
-        rows = [dict(strategy=s, expected=self.mean[s]+self.slope*(float(self.models[s].predict(x)[0])-self.mean[s]), error=self.error, why=self._why(s, x)) for s in self.strategies]
-        return pd.DataFrame(rows).sort_values('expected', ascending=False, kind='stable').reset_index(drop=True)
+# %% ../nbs/11_knowledge.ipynb #a1566539
+@patch_to(_Adviser)
+def __call__(self, traits):
+    x = _matrix(pd.DataFrame([{t: traits.get(t, np.nan) for t in TRAITS}]))
+    rows = [dict(strategy=s, expected=self.mean[s]+self.slope*(float(self.models[s].predict(x)[0])-self.mean[s]), error=self.error, why=self._why(s, x)) for s in self.strategies]
+    return pd.DataFrame(rows).sort_values('expected', ascending=False, kind='stable').reset_index(drop=True)
 
-    def _why(self, s, x):
-        model, d = self.models[s], self.by[s]
-        near = model[-1].kneighbors(model[:-1].transform(x), min(3, len(d)), return_distance=False)[0]
-        told = '; '.join(f'{d["class"][i]} ({d.corpus[i]}) {d.value[i]:+.3f}' for i in near)
-        return f'nearest classes: {told}; mean over {len(d)} classes {self.mean[s]:+.3f}; weight of the neighbours {self.slope:.2f}'
+@patch_to(_Adviser)
+def _why(self, s, x):
+    model, d = self.models[s], self.by[s]
+    near = model[-1].kneighbors(model[:-1].transform(x), min(3, len(d)), return_distance=False)[0]
+    told = '; '.join(f'{d["class"][i]} ({d.corpus[i]}) {d.value[i]:+.3f}' for i in near)
+    return f'nearest classes: {told}; mean over {len(d)} classes {self.mean[s]:+.3f}; weight of the neighbours {self.slope:.2f}'
 
 # %% ../nbs/11_knowledge.ipynb #4b9b3f31
 def cases(
@@ -252,6 +260,7 @@ def recommend(
     "Strategies for a class, ranked"
     return self.adviser(objective, budget, exclude, k)(traits)
 
+# %% ../nbs/11_knowledge.ipynb #b23ec543
 @patch_to(KnowledgeMap)
 def adviser(self, objective, budget, exclude=None, k=8):
     "The fitted adviser; made once for each question"
@@ -323,6 +332,7 @@ def best(
                         error=error/np.sqrt(d.runs.iloc[0]), runs=int(d.runs.iloc[0])))
     return pd.DataFrame(out)
 
+# %% ../nbs/11_knowledge.ipynb #f86af6ec
 def _noise(m, objective):
     "Standard deviation of a value between runs of the same class and strategy; NaN with one run each"
     t = m.table[m.table.objective == objective]
