@@ -253,8 +253,8 @@ def _how(o):
 def _loud(o):
     "The weights, in words"
     found = weights_of(o.final.candidate)
-    said = ', '.join(f'{c} {w:g}' for c, w in sorted(found.items(), key=lambda cw: cw[1]))
-    return f' Texts of these classes count other than 1: {said}.' if found else ''
+    groups = {w: [c for c in found if found[c] == w] for w in sorted(set(found.values()))}
+    return ''.join(f' The synthetic texts of {len(c)} {"class counts" if len(c) == 1 else "classes count"} {w:g} each ({", ".join(c)}).' for w, c in groups.items())
 
 def _name(target): return target if isinstance(target, str) else ', '.join(target)
 
@@ -277,9 +277,11 @@ def _said(o):
 def _phases_part(o):
     "The phases of an ensemble, or the second hearing"
     if o.run:
-        t = pd.DataFrame(o.run.history)[['phase','target','strategy','objective','evaluations','gain','error','accepted','why']]
-        note = 'A phase is accepted if it raises the goal on validation (and out of fold) by more than one standard error; otherwise the next starts from where it did.'
-        return [report.section('Phases', report.text(note), report.table(t.assign(accepted=t.accepted.map({True: 'yes', False: 'no'})), 4))]
+        t = pd.DataFrame(o.run.history); why = [f'Phase {h["phase"]}: {h["why"]}.' for h in o.run.history if h['why']]
+        t = t.assign(target=t.label.map(_name), accepted=t.accepted.map({True: 'yes', False: 'no'}))[['phase','target','strategy','objective','evaluations','gain','error','accepted']]
+        note = (f'A phase is accepted if it raises the goal on validation (and out of fold) by more than {o.run.goal.errors:g} standard errors, levels by rules of its own; '
+                'otherwise the next starts from where it did.')
+        return [report.section('Phases', report.text(note), report.table(t, 4), *map(report.text, why))]
     if o.heard is None: return []
     note = 'The best on validation (first) were judged again, with the training rows as out-of-fold judges (second); error is the standard error of the distance to the best.'
     return [report.section('Second hearing', report.text(note), report.table(o.heard.assign(chosen=['yes' if r == o.row else '' for r in o.heard.row]), 4))]
