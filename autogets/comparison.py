@@ -241,7 +241,7 @@ def ways_figure(
             colour = COLOURS[highlight] if r.way == highlight else '#5b6570'
             ax.plot([r.low, r.high], [y, y], color=colour, lw=1.6); ax.plot(r['mean'], y, 'o', color=colour, ms=5)
         ax.axvline(0, color=COLOURS['M0'], lw=1); ax.set_yticks(range(len(d)), [NAMES[w] for w in d.way] if i % 4 == 0 else ['']*len(d), fontsize=8)
-        ax.set_title(shorten('mean over corpora' if b == 'all' else b.replace('parrot_', ''), 26), fontsize=9); ax.tick_params(axis='x', labelsize=7); ax.margins(y=.08)
+        ax.set_title(shorten('mean over corpora' if b == 'all' else b.replace('parrot_', ''), 26), fontsize=9); ax.tick_params(axis='x', labelsize=7); ax.margins(y=.08); ax.locator_params(axis='x', nbins=4)
     fig.supxlabel(f'gain on test in {NAMES.get(objective, objective)}, 95 % interval', fontsize=9)
     return fig
 
