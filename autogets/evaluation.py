@@ -204,7 +204,7 @@ def view(self, target, base=(), how='add', measure=None, goal=None):
 @patch_to(Evaluator)
 def judged(self, folds):
     "This evaluator with another number of folds"
-    _need_folds(folds, self.protocol, self.classifier)
+    _need_folds(folds, 'honest', self.classifier) # the new judges see validation and training rows alone
     self.refit
     out = copy.copy(self)
     for made in ('masks', 'tenth'): out.__dict__.pop(made, None)
