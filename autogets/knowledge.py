@@ -49,7 +49,7 @@ def _places(xy):
     "Spread of each class on the search map, distance to the nearest other centre, and their ratio"
     x, centre = xy.filter(regex=r'^c\d+$'), xy.groupby('label').mean(numeric_only=True)
     far = np.sqrt(((centre.to_numpy()[:, None]-centre.to_numpy()[None])**2).sum(-1)); np.fill_diagonal(far, np.inf)
-    spread = np.sqrt(((x-centre.loc[xy.label].to_numpy())**2).sum(1)).groupby(xy.label).mean()
+    spread = np.sqrt(((x-centre.loc[xy.label].to_numpy())**2).sum(axis=1)).groupby(xy.label).mean()
     t = pd.DataFrame({'spread': spread, 'distance': pd.Series(far.min(1), centre.index)})
     return t.assign(separation=t.distance/t.spread.where(t.spread > 0))
 
