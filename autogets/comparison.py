@@ -113,7 +113,7 @@ def compare_ways(
     todo = [(b, s, list(ways), objective, trainings, folds, folder, knowledge) for s in seeds for b in banks]
     if workers == 1: parts = [_cell(*t) for t in todo]
     else:
-        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1): parts = Parallel()(delayed(_cell)(*t) for t in todo)
+        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=20): parts = Parallel()(delayed(_cell)(*t) for t in todo)
     return pd.DataFrame([r for p in parts for r in p]).sort_values(['bank','seed'], kind='stable').reset_index(drop=True)
 
 # %% ../nbs/16e_comparison.ipynb #10c33343

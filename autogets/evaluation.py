@@ -229,7 +229,7 @@ def _train(refit, rows, weights, folds):
 
 def _train_many(refit, todo, folds, workers):
     if workers == 1 or len(todo) < 2: return [_train(refit, *rw, folds) for rw in todo]
-    with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, max_nbytes='100K'):
+    with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, max_nbytes='100K', idle_worker_timeout=20):
         return Parallel()(delayed(_train)(refit, *rw, folds) for rw in todo)
 
 # %% ../nbs/07_evaluation.ipynb #c62e3d66

@@ -163,7 +163,7 @@ def _over(cell, todo, workers):
     "All rows of all cells"
     if workers == 1: parts = [cell(*t) for t in todo]
     else:
-        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1): parts = Parallel()(delayed(cell)(*t) for t in todo)
+        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=20): parts = Parallel()(delayed(cell)(*t) for t in todo)
     return [r for p in parts for r in p]
 
 # %% ../nbs/16d_honesty.ipynb #b1fe148e
