@@ -11,6 +11,7 @@ import queue
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -27,8 +28,9 @@ class Limits:
     tokens_per_minute:float = None # Prompt (estimated) and `max_tokens` together
     timeout:float = 120. # Seconds from sending to the last byte; waiting for one's turn does not count
     tries:int = 6 # Times that a request is sent before it is given up; "too many requests" does not count
+    backoff:float = .25 # Seconds before the second try, on average; twice as long before each further one, up to 20
     def __post_init__(self):
-        for name in ('in_flight', 'requests_per_minute', 'tokens_per_minute', 'timeout', 'tries'):
+        for name in ('in_flight', 'requests_per_minute', 'tokens_per_minute', 'timeout', 'tries', 'backoff'):
             value = getattr(self, name)
             if value is not None and not value > 0: raise UserError(f'{name.replace("_", " ")} is {value}: give a number above 0')
 
@@ -152,7 +154,7 @@ def learn(self, got, looked):
 @patch_to(_Asker)
 def wait(self, trouble, tries):
     "Seconds before the next try; `UserError` when the endpoint asks for more than anybody wants to wait"
-    if trouble.wait is None: return min(20., .25*2**tries)*self.rng.uniform(.5, 1.5)
+    if trouble.wait is None: return min(20., self.limits.backoff*2**(tries-1))*self.rng.uniform(.5, 1.5)
     if trouble.wait > LONGEST: raise UserError(f'{self.chat.endpoint} asks to come back in {trouble.wait:.0f} s ({trouble.detail or trouble.reason}): '
                                                'what came is kept; run the same command again then')
     return trouble.wait + (self.rng.uniform(0, .1) if trouble.wait else 0)
@@ -242,17 +244,26 @@ def _ask_there(chat, source, replies, limits, meter):
     finally: loop.stop()
 
 # %% ../nbs/03c_asking.ipynb #e61bb0fc
+def _ask_batch(chat, batch, replies, meter):
+    "The outcomes of one batch of requests that have no reply yet"
+    held = [meter.hold(r) for r in batch]
+    todo = [r for r, h in zip(batch, held) if h is not None]
+    came = iter(chat.complete_many(todo) if todo else [])
+    for request, h in zip(batch, held):
+        got = Failure('over the cost limit') if h is None else next(came)
+        if h is None: yield got; continue
+        meter.sent += 1
+        meter.settle(h, *((got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else (0, 0)))
+        if isinstance(got, Failure): meter.troubles[got.reason] += 1
+        elif replies is not None: replies.add(chat, request, got)
+        yield got
+
+# %% ../nbs/03c_asking.ipynb #89160937
 def _ask_here(chat, source, replies, meter):
-    from itertools import islice
     while batch := list(islice(source, chat.batch)):
         known = {i: replies.get(chat, r) if replies is not None else None for i, r in batch}
         todo = [(i, r) for i, r in batch if known[i] is None]
-        for (i, request), got in zip(todo, chat.complete_many([r for _, r in todo]) if todo else []):
-            known[i] = got
-            if isinstance(got, Failure): meter.troubles[got.reason] += 1; continue
-            meter.sent += 1
-            meter.settle(0, got.prompt_tokens, got.completion_tokens)
-            if replies is not None: replies.add(chat, request, got)
+        known |= zip([i for i, _ in todo], _ask_batch(chat, [r for _, r in todo], replies, meter))
         yield from ((i, r, known[i]) for i, r in batch)
 
 # %% ../nbs/03c_asking.ipynb #80b2cd88
@@ -272,7 +283,7 @@ def ask(
 def converse(
     chat, # A `Chat`
     requests, # `Request`s
-    parse, # `parse(text) -> value`, raises `ValueError` with a short reason
+    parse, # `parse(text, index) -> value`, raises `ValueError` with a short reason
     repair, # `repair(messages, text, reason) -> messages` of the second attempt
     replies=None, # As in `ask`
     limits:Limits=Limits(),
@@ -281,21 +292,21 @@ def converse(
     "Ask, read what comes, and ask once more where it cannot be read"
     meter, bad = meter or Meter(), []
     for i, request, got in ask(chat, requests, replies, limits, meter):
-        value = _value(got, parse)
+        value = _value(got, parse, i)
         if isinstance(value, ValueError): bad.append((i, request, _second(request, got, value, repair)))
         else: yield i, request, value
     for k, _, got in ask(chat, [b[2] for b in bad], replies, limits, meter) if bad else []:
         i, request, second = bad[k]
-        value = _value(got, parse)
+        value = _value(got, parse, i)
         if isinstance(value, ValueError):
             if replies is not None and not got.cached: replies.put_aside(chat.key(second), f'unreadable: {value}', got.text[:500])
             value = Failure('unreadable reply', str(value))
         yield i, request, value
 
 # %% ../nbs/03c_asking.ipynb #dc1a198b
-def _value(got, parse):
+def _value(got, parse, i):
     if isinstance(got, Failure): return got
-    try: return parse(got.text)
+    try: return parse(got.text, i)
     except ValueError as e: return e
 
 def _second(request, got, why, repair):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'INSTALL', 'OPERATIONS', 'TRIES', 'GENERATORS', 'REASONS', 'FORMAT', 'SHARED', 'FILES', 'Generator',
            'random_swap', 'random_deletion', 'synonym_replacement', 'random_insertion', 'wordnet_synonyms', 'EDA',
-           'banks', 'Recorded', 'make_generator', 'Pool', 'build_pool', 'save_pool', 'load_pool']
+           'banks', 'Recorded', 'make_generator', 'Pool', 'fill_pool', 'build_pool', 'save_pool', 'load_pool']
 
 # %% ../nbs/05_generation.ipynb #3f3dd9d1
 import csv
@@ -21,6 +21,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ COLUMNS = ['id', 'text', 'label', 'source_ids', 'generator', 'model', 'prompt', 
 # %% ../nbs/05_generation.ipynb #58126dc0
 class Generator:
     "What makes synthetic texts: a subclass has a `name`, sets `parameters` (plain JSON) and writes `generate`"
-    name, model, prompt, batch = '', '', '', 256
+    name, model, prompt, batch, attempts, halted, left, status = '', '', '', 256, 1, '', frozenset(), ''
     def __init__(self): self.parameters, self.failures = {}, {}
     def prepare(self, examples):
         "See all `examples` once, before `generate` gets them batch by batch"
@@ -42,6 +43,10 @@ class Generator:
     def generate(self, examples, n):
         "Rows with up to `n` texts for each of `examples` (columns id, text, label); `failures` then says why some have fewer"
         raise NotImplementedError
+    def more(self, examples, wanted, attempt):
+        "For `attempt` 1, 2, ...: rows with up to `wanted[id]` further texts for each of `examples`"
+        raise NotImplementedError
+    def keep(self, rows): "Learn which rows were let into the pool"
     def rows(self, texts, labels, source_ids, samples, **other):
         "The rows of `texts`; `model`, `prompt` and `parameters` are the generator's unless given in `other`"
         how = {'generator': self.name, 'model': self.model, 'prompt': self.prompt, 'parameters': [self.parameters]*len(texts)} | other
@@ -208,7 +213,8 @@ def _bank_entry(line):
     entry = json.loads(line)
     if not isinstance(entry, dict): raise ValueError('not a JSON object')
     sources, texts = entry['source_ids'] if 'source_ids' in entry else [entry['source_id']], entry['texts']
-    if not (_strings(sources) and sources and _strings(texts)): raise ValueError('source ids and texts must be strings')
+    if not (_strings(sources) and _strings(texts)): raise ValueError('source ids and texts must be strings')
+    if not sources and not entry.get('label'): raise ValueError('texts without a source need a label')
     ''.join(texts).encode() # a lone surrogate cannot be written to any file
     label, model, method = (None if entry.get(k) is None else str(entry[k]) for k in ('label', 'model', 'method'))
     return [[t, label, sources, model or '', method or ''] for t in texts]
@@ -280,13 +286,26 @@ def _find_recording(name):
 def _dealt(rows):
     "`rows` with each text's sources turned so that the texts of one group go to its members in turn; adds `lead`"
     turn = rows.groupby(rows.source_ids.str.join(' ')).cumcount()
-    turned = [s[k % len(s):]+s[:k % len(s)] for s, k in zip(rows.source_ids, turn)]
-    return rows.assign(source_ids=turned, lead=[s[0] for s in turned])
+    turned = [s[k % len(s):]+s[:k % len(s)] if s else [] for s, k in zip(rows.source_ids, turn)]
+    return rows.assign(source_ids=turned, lead=[s[0] if s else '' for s in turned])
 
 # %% ../nbs/05_generation.ipynb #d8ef9b34
+def _lent(rows, label_of):
+    "`rows` with those that have no source lent to the examples of their class in turn"
+    free = (rows.lead == '').to_numpy()
+    if not free.any(): return rows
+    of = {c: [i for i, l in label_of.items() if l == c] for c in set(rows.label[free])}
+    turn = rows[free].groupby('label').cumcount()
+    lead = [of[c][k % len(of[c])] if of[c] else '' for c, k in zip(rows.label[free], turn)]
+    out = rows.assign(lead=np.where(free, '', rows.lead))
+    out.loc[free, 'lead'] = lead
+    return out.assign(source_ids=[s or ([i] if i else []) for s, i in zip(out.source_ids, out.lead)])
+
+# %% ../nbs/05_generation.ipynb #7ac53169
 def _why_not(rows, label_of):
     "Why each of `rows` cannot be used with the examples of `label_of` (id -> label); '' where it can"
     inside = [all(i in label_of for i in s) for s in rows.source_ids]
+    inside = [ok and bool(s) for ok, s in zip(inside, rows.source_ids)]
     same = [l is None or l == label_of.get(i) for l, i in zip(rows.label, rows.lead)]
     return np.select([~np.array(inside, bool), ~np.array(same, bool)], ['a source is not among the examples', 'recorded under another label'], '')
 
@@ -311,14 +330,16 @@ class Recorded(Generator):
         rows = pd.DataFrame(rows, columns=['text', 'label', 'source_ids', 'model', 'method'], dtype=object)
         rows = _filtered(_filtered(rows, 'model', model, path), 'method', method, path)
         self.stored, self.model, self.prompt = _dealt(rows), model or '', method or ''
+        self.free = set(self.stored.index[self.stored.lead == ''])
         self.parameters = {'file': Path(path).name, 'sha256': hashlib.sha256(self.path.read_bytes()).hexdigest()}
 
     def match(self, examples):
         "The label of each of `examples`, the stored texts they can use, and why their others cannot be used"
         label_of = dict(zip(examples.id, examples.label))
-        why = _why_not(self.stored, label_of)
+        stored = _lent(self.stored, label_of)
+        why = _why_not(stored, label_of)
         if not (why == '').any(): raise UserError(_nothing_fits(self, examples, why))
-        return label_of, self.stored[why == ''], dict(zip(self.stored.lead[why != ''], why[why != '']))
+        return label_of, stored[why == ''], dict(zip(stored.lead[why != ''], why[why != '']))
 
     def prepare(self, examples):
         "Match the stored texts with all `examples`; `UserError` when they have nothing in common"
@@ -335,12 +356,22 @@ class Recorded(Generator):
         found = rows.lead.value_counts().to_dict()
         self.failures = {i: reasons.get(i) or ('fewer recorded' if i in found else 'none recorded') for i in place if found.get(i, 0) < n}
         texts, sources, samples, model, prompt = (rows[c].tolist() for c in ['text', 'source_ids', 'sample', 'model', 'method'])
-        return self.rows(texts, [label_of[i] for i in rows.lead], sources, samples, model=model, prompt=prompt)
+        parameters = [self.parameters | ({'demonstrations': []} if i in self.free else {}) for i in rows.index]
+        return self.rows(texts, [label_of[i] for i in rows.lead], sources, samples, model=model, prompt=prompt, parameters=parameters)
 
 # %% ../nbs/05_generation.ipynb #d5d01d11
-GENERATORS = {'eda': EDA, 'recorded': Recorded}
+GENERATORS = {'eda': EDA, 'recorded': Recorded, 'pool': 'writing:Pooled', 'openai': 'writing:OpenAIWriter', 'transformers': 'writing:LocalWriter',
+              'replies': 'writing:ReplayedWriter', 'back-translation': 'translation:BackTranslation', 'causal-lm': 'causal:CausalLM'}
 
 # %% ../nbs/05_generation.ipynb #1d4bc2dc
+def _generator_class(kind):
+    "The class of the generator `kind`; `UserError` for an unknown one"
+    entry = GENERATORS[one_of(kind, list(GENERATORS), 'generator')]
+    if not isinstance(entry, str): return entry
+    module, name = entry.split(':')
+    return getattr(import_module(f'autogets.{module}'), name)
+
+# %% ../nbs/05_generation.ipynb #ea98c656
 def make_generator(
     spec:str, # Kind of generator, and its argument after a colon where it takes one
     seed:int=0, # For those that draw at random
@@ -348,7 +379,7 @@ def make_generator(
 )->Generator:
     "The generator that `spec` names; `UserError` for unknown kinds and options"
     kind, colon, argument = spec.partition(':')
-    cls = GENERATORS[one_of(kind, list(GENERATORS), 'generator')]
+    cls = _generator_class(kind)
     takes = inspect.signature(cls).parameters
     options = {k: v for k, v in options.items() if v is not None}
     for name in options: one_of(name, [t for t in takes if t != 'seed'], f'option of the generator {kind}:')
@@ -416,20 +447,21 @@ def _judged(rows, seen, held):
     return rows.assign(reason=reason)
 
 # %% ../nbs/05_generation.ipynb #d88c27cf
-FORMAT = 1
+FORMAT = 2
 SHARED = ['label', 'source_ids', 'generator', 'model', 'prompt', 'parameters']
 
 def _text_entry(row, base): return {'text': row['text'], 'sample': row['sample']} | {k: row[k] for k in SHARED if row[k] != base[k]}
 
 # %% ../nbs/05_generation.ipynb #7c210e96
-def _line(source_id, label, rows, settings, n, why):
-    "What `texts.jsonl` says about one source: its judged `rows` (dicts), and `why` some of the `n` are missing"
+def _line(source_id, label, rows, settings, lost=None, attempts=1):
+    "What `texts.jsonl` says about one source: its judged `rows` (dicts), how many texts were `lost` for which reason, and the `attempts` made"
     base = {'label': label, 'source_ids': [source_id]} | {k: settings[k] for k in SHARED[2:]}
     dropped = [{'text': r['text'], 'sample': r['sample'], 'reason': r['reason']} for r in rows if r['reason']]
     line = {'source_id': source_id} | {k: v for k, v in base.items() if k != 'source_ids'}
     line['texts'] = [_text_entry(r, base) for r in rows if not r['reason']]
     if dropped: line['dropped'] = dropped
-    return line | ({'missing': n-len(rows), 'why': why} if len(rows) < n else {})
+    if lost: line['missing'] = dict(lost)
+    return line | ({'attempts': attempts} if attempts > 1 else {})
 
 # %% ../nbs/05_generation.ipynb #ab6db5c9
 def _dumps(line): return json.dumps(line, ensure_ascii=False)+'\n'
@@ -447,15 +479,14 @@ def _frame(rows): return pd.DataFrame(rows, columns=COLUMNS).astype({'sample': i
 
 # %% ../nbs/05_generation.ipynb #5d07d0cc
 def _parsed(path, lines):
-    "The lines of `texts.jsonl` and their rows; `UserError` with the line number of whatever is not one"
-    out, rows = [], []
+    "Each of the `lines` of `texts.jsonl` with its rows; `UserError` with the line number of whatever is not one"
     for k, line in enumerate(lines, 1):
         try:
-            out.append(json.loads(line))
-            rows += _rows_in(out[-1])
+            entry = json.loads(line)
+            rows = _rows_in(entry)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise UserError(f'{path}, line {k}: not a line of a pool; restore the file, or delete its folder to build the pool anew')
-    return out, rows
+        yield entry, rows
 
 # %% ../nbs/05_generation.ipynb #c455eaf2
 def _manifest(folder):
@@ -463,18 +494,31 @@ def _manifest(folder):
     path = Path(folder)/'manifest.json'
     if not path.exists(): raise UserError(f'{folder} has no manifest.json: it is no pool, or a damaged one; give another folder')
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get('format') != FORMAT or 'complete' not in manifest:
+    if not isinstance(manifest, dict) or manifest.get('format') not in (1, FORMAT) or 'complete' not in manifest:
         raise UserError(f'{path} is no manifest of a pool in format {FORMAT}: build the pool anew in another folder')
     return manifest
 
 # %% ../nbs/05_generation.ipynb #709768a5
+def _cut_torn(path):
+    "Cut off what follows the last line end of `path`"
+    if not path.exists(): return
+    size = left = path.stat().st_size
+    with open(path, 'rb') as f:
+        while left > 0:
+            start = max(0, left-65536)
+            f.seek(start)
+            at = f.read(left-start).rfind(b'\n')
+            if at >= 0: left = start+at+1; break
+            left = start
+    if left < size: os.truncate(path, left)
+
+# %% ../nbs/05_generation.ipynb #c1e473d6
 def _stored_lines(folder):
-    "The lines of an unfinished pool and their rows, after a torn last line has been cut off"
+    "Each line of an unfinished pool with its rows, after a torn last line has been cut off"
     path = Path(folder)/'texts.jsonl'
-    data = path.read_bytes() if path.exists() else b''
-    whole = data[:data.rfind(b'\n')+1]
-    if len(whole) < len(data): os.truncate(path, len(whole))
-    return _parsed(path, whole.splitlines())
+    _cut_torn(path)
+    if path.exists():
+        with open(path, 'rb') as f: yield from _parsed(path, f)
 
 # %% ../nbs/05_generation.ipynb #f633ea6f
 def _append(folder, lines):
@@ -494,19 +538,21 @@ def _distinct(examples, n):
     return examples[['id', 'text', 'label']].drop_duplicates('id', ignore_index=True)
 
 # %% ../nbs/05_generation.ipynb #ae097e50
-def _settings(generator, examples, n, held):
+def _settings(generator, examples, n, held, screens=(), exactly=None):
     "All that decides what a pool holds"
     made_by = {'generator': generator.name} | {k: getattr(generator, k) for k in SHARED[3:]}
     data = {'examples': len(examples), 'examples_digest': digest(examples.to_numpy().tolist())}
     data |= {'held_out': len(held), 'held_out_digest': digest(sorted(held))}
+    data |= {'screens': {s.name: s.parameters for s in screens}} if screens else {}
+    data |= {'exactly': int(exactly)} if exactly else {}
     return json.loads(_dumps({'format': FORMAT} | made_by | {'n': int(n)} | data))
 
 # %% ../nbs/05_generation.ipynb #ae2042cf
 def _same_settings(folder, old, new):
     "`UserError` naming the first setting in which `old` and `new` differ"
-    for k in new:
-        if old.get(k) == new[k]: continue
-        was = 'other '+k.removesuffix('_digest').replace('_', '-')+' texts' if k.endswith('digest') else f'{k} {old.get(k)!r}, not {new[k]!r}'
+    for k in dict.fromkeys([*new, *(x for x in ('screens', 'exactly') if x in old)]):
+        if old.get(k) == new.get(k): continue
+        was = 'other '+k.removesuffix('_digest').replace('_', '-')+' texts' if k.endswith('digest') else f'{k} {old.get(k)!r}, not {new.get(k)!r}'
         raise UserError(f'the pool in {folder} was begun with {was}: choose another folder, or the same settings')
 
 # %% ../nbs/05_generation.ipynb #8b10cccf
@@ -521,58 +567,262 @@ def _begin(folder, settings):
     return manifest
 
 # %% ../nbs/05_generation.ipynb #1b8d1f20
-def _counts(lines, n):
-    "How many texts were requested, kept, dropped (by reason) and missing (by reason), over all `lines`"
-    dropped = Counter(d['reason'] for line in lines for d in line.get('dropped', []))
-    missing = Counter()
-    for line in lines: missing[line.get('why', '')] += line.get('missing', 0)
-    counts = {'sources': len(lines), 'sources_with_texts': sum(bool(line['texts']) for line in lines), 'requested': n*len(lines),
-              'kept': sum(len(line['texts']) for line in lines), 'dropped': dict(dropped), 'missing': dict(+missing)}
-    assert counts['requested'] == counts['kept'] + dropped.total() + missing.total(), counts
-    return counts
+class _Tally:
+    "How many texts were requested, kept, dropped (by reason) and missing (by reason)"
+    def __init__(self): self.sources = self.filled = self.requested = self.kept = 0; self.dropped, self.missing, self.drops = Counter(), Counter(), []
 
-# %% ../nbs/05_generation.ipynb #f32ffd1a
-def _finished(lines, settings):
-    "The manifest of a pool of which all `lines` are there"
-    drops = [{'source_id': line['source_id']} | d for line in lines for d in line.get('dropped', [])]
-    return settings | {'complete': True, 'counts': _counts(lines, settings['n']), 'drops': drops}
+    def add(self, line):
+        "Count one line"
+        dropped = line.get('dropped', [])
+        self.sources, self.filled, self.kept = self.sources+1, self.filled+bool(line['texts']), self.kept+len(line['texts'])
+        self.dropped.update(d['reason'] for d in dropped)
+        self.missing.update(line.get('missing', {}))
+        self.drops += [{'source_id': line['source_id']} | d for d in dropped]
 
-# %% ../nbs/05_generation.ipynb #4c2ecc2d
-def _batch_lines(generator, batch, settings, seen, held):
-    "The lines for the examples in `batch`"
-    n, place = settings['n'], {i: k for k, i in enumerate(batch.id)}
-    rows = generator.generate(batch, n).assign(lead=lambda r: [s[0] for s in r.source_ids])
-    most = rows.lead.value_counts().max() if len(rows) else 0
-    if most > n or not rows.lead.isin(place).all(): raise ValueError(f'{generator.name} gave texts that were not asked for')
-    rows = rows.sort_values('lead', key=lambda s: s.map(place), kind='stable')
-    of = {i: [] for i in place}
-    for row in _judged(rows, seen, held).to_dict('records'): of[row['lead']].append(row)
-    why = generator.failures
-    return [_line(e.id, e.label, of[e.id], settings, n, why.get(e.id, 'not generated')) for e in batch.itertuples()]
+    def counts(self):
+        "All of it, after a check that nothing was lost on the way"
+        counts = {'sources': self.sources, 'sources_with_texts': self.filled, 'requested': self.requested, 'kept': self.kept,
+                  'dropped': dict(self.dropped), 'missing': dict(self.missing)}
+        assert self.requested == self.kept + self.dropped.total() + self.missing.total(), counts
+        return counts
+
+# %% ../nbs/05_generation.ipynb #2cb320c1
+def _requested(line): return len(line['texts']) + len(line.get('dropped', [])) + sum(line.get('missing', {}).values())
+
+# %% ../nbs/05_generation.ipynb #d84419be
+class _Judge:
+    "Says which rows are let in; `held` are ids of held-out texts"
+    def __init__(self, held, screens=()): self.held, self.screens, self.seen = held, screens, set()
+
+    def judge(self, rows):
+        "`rows` with a `reason` each, '' for those to keep"
+        rows = _judged(rows, self.seen, self.held)
+        reason = rows.reason.to_numpy(object).copy()
+        for screen in self.screens:
+            fresh = reason == ''
+            if fresh.any(): reason[fresh] = screen.reasons(rows[fresh])
+        return rows.assign(reason=reason)
+
+    def keep(self, rows):
+        "Remember `rows`, which were let in"
+        if not len(rows): return
+        self.seen.update(rows.id)
+        for screen in self.screens: screen.remember(rows)
+
+# %% ../nbs/05_generation.ipynb #51ba18ce
+def _asked(generator, batch, wanted, attempt):
+    "What `generator` gives for the examples in `batch`, in their order, with the source each text counts for as `lead`"
+    place = {i: k for k, i in enumerate(batch.id)}
+    rows = generator.more(batch, wanted, attempt) if attempt else generator.generate(batch, max(wanted.values()))
+    rows = rows.assign(lead=[s[0] for s in rows.source_ids])
+    if any(k > wanted.get(i, 0) for i, k in rows.lead.value_counts().items()): raise ValueError(f'{generator.name} gave texts that were not asked for')
+    return rows.sort_values('lead', key=lambda s: s.map(place), kind='stable')
+
+# %% ../nbs/05_generation.ipynb #8ca80461
+class _Found:
+    "What came for one example so far, of `n` texts"
+    def __init__(self, n): self.wanted, self.rows, self.lost, self.attempts, self.requested = n, [], Counter(), 0, 0
+    def take(self, rows, why):
+        "Add the judged `rows` (dicts) of one attempt; `why` the others did not come"
+        if len(rows) < self.wanted: self.lost[why] += self.wanted-len(rows)
+        self.attempts, self.requested = self.attempts+1, self.requested+self.wanted
+        self.wanted -= sum(not r['reason'] for r in rows)
+        self.rows += rows
+
+# %% ../nbs/05_generation.ipynb #852a1221
+def _one_attempt(generator, batch, found, judge, attempt):
+    "Ask for what the examples in `batch` still want and add it to `found`"
+    rows = judge.judge(_asked(generator, batch, {i: found[i].wanted for i in batch.id}, attempt))
+    kept = rows[rows.reason == '']
+    judge.keep(kept)
+    generator.keep(kept)
+    of = {i: [] for i in batch.id}
+    for row in rows.to_dict('records'): of[row['lead']].append(row)
+    for i in batch.id: found[i].take(of[i], generator.failures.get(i, 'not generated'))
+
+# %% ../nbs/05_generation.ipynb #6c64a7d7
+def _batch_lines(generator, batch, settings, judge, tally, attempts=1):
+    "The lines for the examples in `batch`, except those that the generator left for later"
+    found = {i: _Found(settings['n']) for i in batch.id}
+    for attempt in range(attempts):
+        todo = batch[[found[i].wanted > 0 for i in batch.id]]
+        if len(todo) and not generator.halted: _one_attempt(generator, todo, found, judge, attempt)
+    done = batch[~batch.id.isin(generator.left)]
+    tally.requested += sum(found[i].requested for i in done.id)
+    return [_line(e.id, e.label, found[e.id].rows, settings, found[e.id].lost, found[e.id].attempts) for e in done.itertuples()]
 
 # %% ../nbs/05_generation.ipynb #6d5dbc79
 def _batches(examples, size): return [examples.iloc[k:k+size] for k in range(0, len(examples), size)]
 
 # %% ../nbs/05_generation.ipynb #00beb9e5
-def _grow(generator, examples, folder, settings, held, progress):
-    "All lines of the pool and their rows: those already in `folder`, then those made now"
-    from tqdm import tqdm
-    lines, rows = _stored_lines(folder) if folder else ([], [])
-    done, seen = {line['source_id'] for line in lines}, {r['id'] for r in rows}
-    todo = examples[~examples.id.isin(done)]
-    if len(todo): generator.prepare(examples)
-    with tqdm(total=len(examples), initial=len(done), desc='texts', unit=' sources', delay=2, disable=None if progress else True) as bar:
-        for batch in _batches(todo, generator.batch):
-            new = _batch_lines(generator, batch, settings, seen, held)
-            if folder: _append(folder, new)
-            made = [r for line in new for r in _rows_in(line)]
-            seen.update(r['id'] for r in made)
-            lines += new
-            rows += made
-            bar.update(len(new))
-    return lines, rows
+class _Growing:
+    "A pool in the making, in `folder` or in memory"
+    def __init__(self, folder, settings, judge): self.folder, self.settings, self.judge, self.tally, self.rows = folder, settings, judge, _Tally(), []; self.done, self.kept_by_class = Counter(), Counter()
+
+    def resume(self, generator):
+        "Take in what is stored already, and let the judge and `generator` know it"
+        for line, rows in _stored_lines(self.folder) if self.folder else []:
+            self.judge.keep(_frame(rows))
+            generator.keep(_frame(rows))
+            self.tally.requested += _requested(line)
+            self.count(line)
+        return self
+
+    def count(self, line):
+        self.tally.add(line)
+        self.done[line['source_id']] += 1
+        self.kept_by_class[line['label']] += len(line['texts'])
+
+    def add(self, lines):
+        "Store `lines`"
+        if self.folder: _append(self.folder, lines)
+        else: self.rows += [r for line in lines for r in _rows_in(line)]
+        for line in lines: self.count(line)
+
+    def finish(self):
+        "The manifest of the pool that is now complete"
+        manifest = self.settings | {'complete': True, 'counts': self.tally.counts(), 'drops': self.tally.drops}
+        if not self.folder: return manifest
+        with open(Path(self.folder)/'texts.jsonl', 'rb') as f: manifest['sha256'] = hashlib.file_digest(f, 'sha256').hexdigest()
+        write_json(Path(self.folder)/'manifest.json', manifest)
+        return manifest
 
 # %% ../nbs/05_generation.ipynb #fe87a43f
+def _bar(total, done, progress, unit=' examples'):
+    from tqdm import tqdm
+    return tqdm(total=total, initial=done, desc='texts', unit=unit, delay=2, disable=None if progress else True)
+
+# %% ../nbs/05_generation.ipynb #f7a41286
+def _grow(growing, generator, examples, progress, attempts):
+    "Make the lines of those `examples` that have none"
+    todo = examples[~examples.id.isin(growing.done)]
+    if len(todo): generator.prepare(examples)
+    with _bar(len(examples), len(examples)-len(todo), progress) as bar:
+        for batch in _batches(todo, generator.batch):
+            lines = _batch_lines(generator, batch, growing.settings, growing.judge, growing.tally, attempts)
+            growing.add(lines)
+            bar.update(len(lines))
+            bar.set_postfix_str(generator.status)
+            if generator.halted: raise UserError(f'{generator.halted}: {growing.tally.sources} of {len(examples)} examples are done and kept')
+
+# %% ../nbs/05_generation.ipynb #40c95445
+def _slots(examples, label, seed=0):
+    "Endless `(example, round)` of the class `label`: all of them in a random order, then all once more"
+    rows = examples[examples.label == label]
+    rows = rows.iloc[np.argsort([digest(seed, i) for i in rows.id])]
+    for k in range(10**9): yield from ((e, k) for e in rows.itertuples(index=False))
+
+# %% ../nbs/05_generation.ipynb #237631b7
+def _surplus(rows, room):
+    "`rows` (dicts) with all kept ones after the first `room` dropped as not needed"
+    kept = 0
+    for row in rows:
+        kept += not row['reason']
+        if not row['reason'] and kept > room: row['reason'] = 'not needed'
+    return rows
+
+# %% ../nbs/05_generation.ipynb #997ac05b
+def _exact_lines(growing, generator, slots, room):
+    "The lines for a few `slots` of one class, which still has room for `room` texts"
+    lines, n = [], growing.settings['n']
+    for k in sorted({k for _, k in slots}):
+        batch = pd.DataFrame([e for e, r in slots if r == k])
+        rows = growing.judge.judge(_asked(generator, batch, dict.fromkeys(batch.id, n), k))
+        rows = pd.DataFrame(_surplus(rows.to_dict('records'), room), columns=rows.columns)
+        kept = rows[rows.reason == '']
+        growing.judge.keep(kept)
+        generator.keep(kept)
+        room -= len(kept)
+        of = {i: [r for r in rows.to_dict('records') if r['lead'] == i] for i in batch.id}
+        done = batch[~batch.id.isin(generator.left)]
+        lost = {i: Counter({generator.failures.get(i, 'not generated'): n-len(of[i])}) if len(of[i]) < n else None for i in batch.id}
+        growing.tally.requested += n*len(done)
+        lines += [_line(e.id, e.label, of[e.id], growing.settings, lost[e.id]) | {'round': k} for e in done.itertuples()]
+    return lines
+
+# %% ../nbs/05_generation.ipynb #343ef2d8
+def _grow_exactly(growing, generator, examples, exactly, most, progress):
+    "Fill each class up to `exactly` kept texts; `UserError` at the end for those that `most` times the requests did not fill"
+    n, short, kept = growing.settings['n'], {}, Counter(growing.kept_by_class)
+    generator.prepare(examples)
+    with _bar(exactly*examples.label.nunique(), kept.total(), progress, ' texts') as bar:
+        for label in sorted(set(examples.label)):
+            limit, slots = most*-(-exactly//n), _slots(examples, label)
+            used = sum(growing.done[i] for i in examples.id[examples.label == label])
+            for _ in range(used): next(slots)
+            while kept[label] < exactly and used < limit:
+                take = min(-(-(exactly-kept[label])//n), limit-used, generator.batch)
+                lines = _exact_lines(growing, generator, [next(slots) for _ in range(take)], exactly-kept[label])
+                growing.add(lines)
+                new = sum(len(line['texts']) for line in lines)
+                kept[label], used = kept[label]+new, used+take
+                bar.update(new)
+                if generator.halted: raise UserError(f'{generator.halted}: {kept.total()} texts are kept')
+            if kept[label] < exactly: short[label] = kept[label]
+    return short
+
+# %% ../nbs/05_generation.ipynb #336ce85a
+def _reopen(folder, settings):
+    "Take the lines that lack texts out of the pool in `folder`; the most attempts that any of them had"
+    path, most = Path(folder)/'texts.jsonl', 0
+    if not path.exists(): return most
+    _cut_torn(path)
+    keep = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        entry = json.loads(line)
+        if entry.get('missing') and len(entry['texts']) < settings['n']: most = max(most, entry.get('attempts', 1))
+        else: keep.append(line)
+    write_json(Path(folder)/'manifest.json', settings | {'complete': False})
+    write_atomic(path, b''.join(keep))
+    return most
+
+# %% ../nbs/05_generation.ipynb #b5db14a9
+def fill_pool(
+    generator:Generator, # What makes the texts
+    examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
+    folder=None, # Where to store the pool as it grows; `None` keeps it in memory
+    n:int=5, # Texts per example; with `exactly`, per request
+    held_out=None, # The texts of validation and test, none of which may enter the pool
+    progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
+    screens=(), # Further checks, as in `screening`
+    exactly:int=None, # Kept texts for each class, in place of `n` for each example
+    most:int=4, # With `exactly`: how many times the least number of requests a class may take
+    retry:bool=False, # Ask again for what did not come in `folder` (`exactly` does so by itself)
+)->tuple: # The manifest of the pool, and its rows (dicts) if it is in memory
+    "Ask `generator` for texts of `examples`, go on where a killed run stopped, and account for each"
+    examples, held = _distinct(examples, n), {text_id(t) for t in (held_out if held_out is not None else [])}
+    if exactly is not None and (int(exactly) != exactly or exactly < 1): raise UserError(f'cannot make exactly {exactly} texts per class: give a whole number from 1')
+    if exactly and generator.attempts == 1: raise UserError(f'{generator.name} gives each text once: exactly so many per class needs a generator that can be asked again')
+    for s in screens: s.prepare(examples)
+    settings, attempts = _settings(generator, examples, n, held, screens, exactly), generator.attempts
+    retry = retry and folder and not exactly
+    if folder and _begin(folder, settings)['complete'] and not retry: return _manifest(folder), []
+    if retry: attempts += _reopen(folder, settings)
+    growing = _Growing(folder, settings, _Judge(held, screens)).resume(generator)
+    short = _grow_exactly(growing, generator, examples, exactly, most, progress) if exactly else _grow(growing, generator, examples, progress, attempts)
+    if short: raise UserError(_too_few(short, exactly, growing.tally))
+    return growing.finish(), growing.rows
+
+# %% ../nbs/05_generation.ipynb #d0abf72f
+def _too_few(short, exactly, tally):
+    "What to say when the limit of requests was reached"
+    classes = ', '.join(f'{c} ({k})' for c, k in short.items())
+    why = ', '.join(f'{k} {r}' for r, k in (tally.dropped+tally.missing).most_common(3))
+    return f'fewer than {exactly} texts for {classes} within the limit of requests ({why}): what came is kept; allow more requests with --most, or ask for fewer texts'
+
+# %% ../nbs/05_generation.ipynb #c746975c
+def _load_folder(folder):
+    "The finished pool in `folder`"
+    manifest, path = _manifest(folder), Path(folder)/'texts.jsonl'
+    if not manifest['complete']: raise UserError(f'the pool in {folder} is not finished: build it again with the same settings to go on')
+    try: data = path.read_bytes()
+    except OSError as e: raise UserError(f'cannot read {path}: {e.strerror}; restore it, or delete the folder to build the pool anew')
+    rows = [r for _, found in _parsed(path, data.splitlines()) for r in found]
+    if hashlib.sha256(data).hexdigest() != manifest.get('sha256'):
+        raise UserError(f'{path} was changed after it was finished (sha256 differs): restore it, or delete the folder to build the pool anew')
+    return Pool(_frame(rows), manifest)
+
+# %% ../nbs/05_generation.ipynb #ea9c924b
 def build_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
@@ -580,29 +830,11 @@ def build_pool(
     n:int=5, # Texts per example
     held_out=None, # The texts of validation and test, none of which may enter the pool
     progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
+    **more, # `screens`, `exactly`, `most` and `retry` of `fill_pool`
 )->Pool:
-    "Ask `generator` for `n` texts of each of `examples`, go on where a killed run stopped, and account for each"
-    examples, held = _distinct(examples, n), {text_id(t) for t in (held_out if held_out is not None else [])}
-    settings = _settings(generator, examples, n, held)
-    if folder and _begin(folder, settings)['complete']: return load_pool(folder)
-    lines, rows = _grow(generator, examples, folder, settings, held, progress)
-    manifest = _finished(lines, settings)
-    if folder:
-        manifest['sha256'] = hashlib.sha256((Path(folder)/'texts.jsonl').read_bytes()).hexdigest()
-        write_json(Path(folder)/'manifest.json', manifest)
-    return Pool(_frame(rows), manifest)
-
-# %% ../nbs/05_generation.ipynb #f100fbe2
-def _load_folder(folder):
-    "The finished pool in `folder`"
-    manifest, path = _manifest(folder), Path(folder)/'texts.jsonl'
-    if not manifest['complete']: raise UserError(f'the pool in {folder} is not finished: build it again with the same settings to go on')
-    try: data = path.read_bytes()
-    except OSError as e: raise UserError(f'cannot read {path}: {e.strerror}; restore it, or delete the folder to build the pool anew')
-    _, rows = _parsed(path, data.splitlines())
-    if hashlib.sha256(data).hexdigest() != manifest.get('sha256'):
-        raise UserError(f'{path} was changed after it was finished (sha256 differs): restore it, or delete the folder to build the pool anew')
-    return Pool(_frame(rows), manifest)
+    "The pool that `fill_pool` fills"
+    manifest, rows = fill_pool(generator, examples, folder, n, held_out, progress, **more)
+    return _load_folder(folder) if folder else Pool(_frame(rows), manifest)
 
 # %% ../nbs/05_generation.ipynb #42f330af
 def _save_folder(pool, folder):

@@ -37,7 +37,7 @@ class Job:
     generator:str = 'eda' # A spec of `make_generator`
     classifier:str = 'linear' # One of `CLASSIFIERS`
     protocol:str = 'honest' # 'honest', or 'paper' for comparison
-    n:int = 5 # Synthetic texts per example
+    n:int = None # Synthetic texts per example; None takes 5, or all that a pool or a recording of a pool holds
     seed:int = 0 # Seed of generator, strategy and classifier
     workers:int = 1 # Processes
     patience:int = None # Stop after so many evaluations without a better one
@@ -53,9 +53,12 @@ class Job:
             one_of(value, list(known), what)
         for value, what in ((self.n, 'texts per example'), (self.workers, 'workers'), (self.patience, 'patience')):
             if value is not None and value < 1: raise UserError(f'{what} is {value}: give 1 or more')
+        if self.generator.partition(':')[0] in ('openai', 'transformers', 'replies'):
+            raise UserError(f'{self.generator} costs time or money: write its texts with autogets generate --out FOLDER first, then give --generator pool:FOLDER')
         if self.plan and self.strategy != 'ensemble': raise UserError(f'a plan is for the strategy ensemble, not for {self.strategy}')
         if self.protocol != 'honest' and (self.strategy in JOINT or self.constraints):
             raise UserError(f'the {self.protocol} protocol is for the strategies of the paper, without constraints: use the honest one')
+        if self.patience is not None and self.strategy == 'ensemble': raise UserError('the ensemble ends its phases by itself: leave out the patience')
         if not 0 <= self.seed < 2**32: raise UserError(f'the seed is {self.seed}: give one from 0 to {2**32-1}')
 
 # %% ../nbs/15b_improve.ipynb #dac8e9ba
@@ -86,18 +89,24 @@ def improve(
     "Generate, search, choose on validation, look at test once"
     t, folder = time.perf_counter(), Path(out) if out else None
     constraints = read_constraints(job.constraints, corpus.classes)
-    examples = _examples(corpus, job)
-    phases = read_plan(job.plan, corpus.classes) if job.plan else None
+    examples, plans = _examples(corpus, job), _plans(corpus, job, budget)
     if folder: _writable(folder)
     generator = make_generator(job.generator, seed=job.seed, model=job.model, method=job.method) if generator is None else generator
-    held = [*corpus.validation.text, *corpus.test.text]
-    pool = build_pool(generator, examples, folder=folder/'pool' if folder else None, n=job.n, held_out=held, progress=progress)
+    held, n = [*corpus.validation.text, *corpus.test.text], job.n or getattr(generator, 'most', 5)
+    pool = build_pool(generator, examples, folder=folder/'pool' if folder else None, n=n, held_out=held, progress=progress)
     labels = 'all' if set(examples.label) == set(corpus.classes) else tuple(sorted(set(examples.label)))
     ev = Evaluator(corpus, pool.texts, labels, job.classifier, job.protocol, job.seed, job.workers, _folds(job))
-    found = (_ensemble if job.strategy == 'ensemble' else _search)(ev, job, budget, folder, progress, constraints, _map(corpus, job), phases)
+    found = (_ensemble if job.strategy == 'ensemble' else _search)(ev, job, budget, folder, progress, constraints, _map(corpus, job), plans)
     result = Outcome(job, seconds=time.perf_counter()-t, **found)
     if folder: write_outcome(result, folder)
     return result
+
+# %% ../nbs/15b_improve.ipynb #87ed34e9
+def _plans(corpus, job, budget):
+    "For the ensemble: the phases of its plan, or the knowledge map"
+    if job.strategy != 'ensemble': return None
+    if budget.seconds is not None: raise UserError('the ensemble shares out evaluations, not seconds: give --budget')
+    return read_plan(job.plan, corpus.classes) if job.plan else load_knowledge(job.knowledge)
 
 # %% ../nbs/15b_improve.ipynb #b5b8cabb
 def _targets(corpus, job):
@@ -115,7 +124,7 @@ def _examples(corpus, job):
 def _folds(job): return job.folds if job.folds is not None else 4 if job.strategy in JOINT else 0
 
 # %% ../nbs/15b_improve.ipynb #0429a320
-def _search(ev, job, budget, folder, progress, constraints, xy, phases):
+def _search(ev, job, budget, folder, progress, constraints, xy, plans):
     strategy = make_strategy(job.strategy, ev, job.objective, job.seed, xy)
     trace = search(strategy, ev, job.objective, budget, folder, job.patience, progress, everything=True)
     results = [result_of(r, trace.sources) for r in trace.rows] if constraints else []
@@ -128,10 +137,9 @@ def _search(ev, job, budget, folder, progress, constraints, xy, phases):
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), job.objective), xy=xy, heard=heard)
 
 # %% ../nbs/15b_improve.ipynb #6baf4112
-def _ensemble(ev, job, budget, folder, progress, constraints, xy, phases):
+def _ensemble(ev, job, budget, folder, progress, constraints, xy, plans):
     target = job.target if isinstance(job.target, str) else tuple(job.target)
-    if phases: planner = fixed(phases)
-    else: planner = Adaptive(ev.labels, map_advice(load_knowledge(job.knowledge), xy))
+    planner = fixed(plans) if job.plan else Adaptive(ev.labels, map_advice(plans, xy))
     run = Ensemble(ev, Goal(job.objective, target, tuple(constraints)), planner, budget, folder, job.seed, xy, progress).run()
     trace, row = run.joined()
     return dict(evaluator=run.judge, trace=trace, row=row, final=run.judge.final(run.base, job.objective), xy=xy, run=run)
@@ -243,11 +251,17 @@ def gains_table(
 def _how(o):
     c, g = o.evaluator.corpus, o.final.gain
     bounds = '; '.join(f'{s}: {v["estimate"]:+.4f} ({v["low"]:+.4f} to {v["high"]:+.4f})' for s, v in g.items())
-    honest = 'The texts were chosen on validation; test was looked at once, after the choice.' if o.job.protocol == 'honest' else \
+    honest = f'The texts were chosen on validation{_also(o)}; test was looked at once, after the choice.' if o.job.protocol == 'honest' else \
         'PAPER PROTOCOL: chosen on test, as the published experiments do. Optimistic; for comparison only.'
     return (f'{honest}\n\nGain in {o.job.objective} with 95 % bootstrap intervals, {bounds}. Rows: {len(c.train)} train, {len(c.validation)} validation, '
             f'{len(c.test)} test. {len(o.evaluator.pool)} synthetic texts of {len(o.evaluator.sources)} examples could be chosen; '
             f'{len(o.texts)} texts of {len(ids_of(o.final.candidate))} examples were.{_loud(o)}')
+
+# %% ../nbs/15b_improve.ipynb #fff7d4ca
+def _also(o):
+    "What else judged the choice"
+    if o.evaluator.folds: return f' and on the training rows, each judged in {o.evaluator.folds} folds by a model that had not seen it'
+    return ', and the best of them once more on the training rows, out of fold' if o.heard is not None else ''
 
 # %% ../nbs/15b_improve.ipynb #0fcfa3cc
 def _loud(o):
@@ -294,10 +308,16 @@ def _map_part(o):
     return [report.section('Where the chosen examples lie', report.figure(fig, 'First two components of the search map (TF-IDF, PCA), training rows'))]
 
 # %% ../nbs/15b_improve.ipynb #49f56568
+def _shown_text(row, real):
+    "The real texts that a synthetic one was written from"
+    ids = row.parameters.get('demonstrations', row.source_ids) if isinstance(row.parameters, dict) else row.source_ids
+    return ' / '.join(real.loc[i] for i in ids if i in real.index) or 'no example (its class alone)'
+
+# %% ../nbs/15b_improve.ipynb #8908fd2d
 def _texts_part(o, n=12):
     real = o.evaluator.corpus.train.drop_duplicates('id').set_index('id').text
     t = o.texts.iloc[::max(1, -(-len(o.texts)//n))]
-    shown = pd.DataFrame({'class': t.label, 'synthetic text': t.text, 'written from': [' / '.join(real.loc[i] for i in ids) for ids in t.source_ids]})
+    shown = pd.DataFrame({'class': t.label, 'synthetic text': t.text, 'written from': [_shown_text(r, real) for r in t.itertuples()]})
     part = report.table(shown) if len(shown) else report.text('None: nothing beat the baseline on validation.')
     return report.section(f'Chosen texts ({len(shown)} of {len(o.texts)})', part)
 

@@ -36,6 +36,7 @@ class Reply:
     completion_tokens: int = None
     seconds: float = 0. # From sending to the whole reply
     cached: bool = False # Found among earlier replies, so nothing was sent
+    def __post_init__(self): self.text = self.text.encode(errors='replace').decode() # half of a surrogate pair cannot be written to a file
 
 # %% ../nbs/03_llm.ipynb #73645097
 @dataclass

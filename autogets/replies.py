@@ -237,10 +237,15 @@ def prompt_tokens(request): return sum(tokens_in(m['content'])+4 for m in reques
 class Meter:
     "What was `spent` of `limit` dollars at `price` (`None`: not known); `before` are the tokens of earlier runs, `troubles` what went wrong in `sent` attempts"
     def __init__(self, price=None, limit=None, before=None, batch=False):
-        if limit is not None and price is None: raise UserError('the price of this model is not known, so no cost limit can be kept: say it with --price IN,OUT (dollars per million tokens)')
-        if limit is not None and not limit > 0: raise UserError(f'a cost limit of {limit} allows nothing: give dollars above 0')
-        self.price, self.limit, self.batch, self.held, self.sent, self.troubles = price, limit, batch, 0., 0, Counter()
+        self.price, self.batch, self.held, self.sent, self.troubles = price, batch, 0., 0, Counter()
         self.prompt, self.completion = (before.prompt, before.completion) if before else (0, 0)
+        self.limited(limit)
+
+    def limited(self, limit):
+        "Set the limit; `UserError` when the price is not known"
+        if limit is not None and self.price is None: raise UserError('the price of this model is not known, so no cost limit can be kept: say it with --price IN,OUT (dollars per million tokens)')
+        if limit is not None and not limit > 0: raise UserError(f'a cost limit of {limit} allows nothing: give dollars above 0')
+        self.limit = limit
 
     @property
     def spent(self): return None if self.price is None else self.price.of(self.prompt, self.completion, self.batch)

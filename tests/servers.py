@@ -61,6 +61,7 @@ class Endpoint:
         n, again = many or (int(said[1]) if said and int(said[1]) < 100 else 1), body.get('seed')
         if 'score' in shape: return {'score': 4, 'reason': 'fits'}
         name = next(iter(shape), 'texts')
+        if shape.get(name, {}).get('type') == 'string': return {name: sentence(json.dumps(body['messages']))}
         return {name: [sentence(json.dumps(body['messages']), again, i, self.rng.random() if again is None else 0) for i in range(n)]}
 
     def answer(self, body, fault='ok'):

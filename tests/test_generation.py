@@ -274,7 +274,7 @@ def test_without_a_label_column_the_source_lends_its_own(tmp_path):
     ('{"label": "X", "texts": []}', "line 2: no 'source_id'"),
     ('{"source_id": "a", "label": "X", "texts": "one text"}', 'line 2: source ids and texts must be strings'),
     ('{"source_id": 3, "label": "X", "texts": ["t"]}', 'line 2: source ids and texts must be strings'),
-    ('{"source_ids": [], "label": "X", "texts": ["t"]}', 'line 2: source ids and texts must be strings'),
+    ('{"source_ids": [], "texts": ["t"]}', 'line 2: texts without a source need a label'),
     ('{"source_id": "a", "label": "X", "texts": ["\\ud800"]}', 'line 2')])
 def test_malformed_bank_line(tmp_path, line, says):
     path = tmp_path/'bank.jsonl'
@@ -486,7 +486,7 @@ def test_damaged_stores(tmp_path, pool):
     assert 'line 1:' in damaged('type', lambda f: swap(texts(f), '"text": "', '"text": 3, "x": "'))
     assert 'no manifest.json' in damaged('gone', lambda f: manifest(f).unlink())
     assert 'not valid JSON' in damaged('half', lambda f: os.truncate(manifest(f), 40))
-    assert 'format 1' in damaged('format', lambda f: swap(manifest(f), '"format": 1', '"format": 2'))
+    assert 'format 2' in damaged('format', lambda f: swap(manifest(f), '"format": 2', '"format": 3'))
     assert 'cannot read' in damaged('texts', lambda f: texts(f).unlink())
 
 def test_a_bad_line_inside_an_unfinished_store(tmp_path):
