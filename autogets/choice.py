@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from .core import UserError, one_of
-from .evaluation import as_candidate, standard_error
+from .evaluation import standard_error
 from .metrics import OBJECTIVES
 
 # %% ../nbs/08a_choice.ipynb #ad624704

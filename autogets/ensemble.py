@@ -133,6 +133,7 @@ def _do(self, phase):
 @patch_to(Ensemble)
 def _value(self, result): return {**result.scores, **result.goal}[self.goal.objective]
 
+# %% ../nbs/12_ensemble.ipynb #84b4626f
 @patch_to(Ensemble)
 def _best(self, results):
     "Rule 1: index of the best feasible result, or None"
@@ -181,6 +182,7 @@ def joined(self):
             trace.rows.append({**row, **self._row(r, view.whole(r.candidate)), 'evaluation': len(trace.rows), 'note': f'phase {h["phase"]}: {row["note"]}'.rstrip(': ')})
     return trace, at
 
+# %% ../nbs/12_ensemble.ipynb #349c12f0
 @patch_to(Ensemble)
 def _row(self, r, whole):
     row = dict(evaluation=0, members=encode(whole, self.evaluator.sources), sources=sum(isinstance(i, str) for i in whole), texts=r.n_texts,

@@ -9,25 +9,23 @@ __all__ = ['CHOICES', 'SAID', 'top', 'gaps', 'Seen', 'Case', 'demo_bank', 'hones
 
 # %% ../nbs/16d_honesty.ipynb #a350ace4
 import hashlib
-import warnings
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
 from scipy import stats
 from . import __version__
 from .banks import BANKS, bank_models
 from .choice import second_hearing
-from .comparison import WAYS, Setting, boot_means, differences, gains_by_bank, holm
-from .core import UserError, digest, one_of, read_json, write_atomic, write_json
+from .comparison import WAYS, Setting, boot_means, differences, gains_by_bank, holm, over_cells, signed_rank
+from .core import UserError, digest, kept, one_of, write_atomic
 from .data import load_corpus
-from .evaluation import Budget, Evaluator, as_candidate, ids_of, standard_error, _spread
+from .evaluation import Budget, Evaluator, as_candidate, ids_of, spread_evenly, standard_error
 from .generation import build_pool, make_generator
 from .metrics import OBJECTIVES, scores
 from .plots import COLOURS, NAMES, grid, shorten, style
-from .search import Candidate, choose, search
+from .search import Candidate, search
 from .strategies import STRATEGIES, make_strategy
 
 # %% ../nbs/16d_honesty.ipynb #5535a85e
@@ -88,7 +86,7 @@ class Case:
         self.ev, self.trace, self.objective, self.folds, self.finalists = ev, trace, objective, folds, finalists
         predicted = dict(zip(ev.tallies, ev.seen))
         self.predicted = [predicted[ev.key(trace.ids(i))] for i in range(len(trace))]
-        self.texts, self.tenth = [r['texts'] for r in trace.rows], _spread(ev.truth('validation'), 10, np.random.default_rng(10))
+        self.texts, self.tenth = [r['texts'] for r in trace.rows], spread_evenly(ev.truth('validation'), 10, np.random.default_rng(10))
 
     def values(self, split='validation', keep=True):
         "The objective of every row of the trace, counted over the texts `keep` of a split"
@@ -101,22 +99,25 @@ def _best(case): return top(case.values(), case.texts)
 
 def _second(rule): return lambda case: second_hearing(case.ev, case.trace, case.objective, case.finalists, case.folds, rule)[0]
 
+# %% ../nbs/16d_honesty.ipynb #883436c0
 def _one_error(case):
     best, v = _best(case), case.values()
     jack = np.array([case.values(keep=case.tenth != t)[[best, 0]] for t in range(10)]).T
     error = standard_error(*(SimpleNamespace(jackknife={case.objective: j}) for j in jack), case.objective)
     return best if v[best]-v[0] > error else 0
 
-# %% ../nbs/16d_honesty.ipynb #883436c0
+# %% ../nbs/16d_honesty.ipynb #49d40ec3
 def _reserved(case):
     first, second = (case.values(keep=case.tenth % 2 == h) for h in (0, 1))
     finalists = sorted(range(len(first)), key=lambda i: (-first[i], case.texts[i], i))[:case.finalists]
     return top(second, case.texts, {0, *finalists})
 
+# %% ../nbs/16d_honesty.ipynb #1d2abe5d
 def _folded(case):
     few = [*range(max(2, case.searched//(case.folds+1))), len(case.trace)-1]
     return second_hearing(case.ev, case.trace, case.objective, len(few), case.folds, allowed=few)[0]
 
+# %% ../nbs/16d_honesty.ipynb #51535da7
 def _everything(case): return len(case.trace)-1
 
 # %% ../nbs/16d_honesty.ipynb #a3388169
@@ -151,22 +152,12 @@ def _identity(bank):
     if str(bank) in BANKS: return [bank, BANKS[bank]['files']]
     return [Path(bank).name, [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(bank).glob('*.csv*'))]]
 
+# %% ../nbs/16d_honesty.ipynb #b1fe148e
 def _kept(folder, key, make):
     "What `make` returns, or what an earlier run kept of it"
-    path = Path(folder)/f'{digest(__version__, key)[:16]}.json' if folder else None
-    if path and path.exists(): return read_json(path)['rows']
-    rows = make()
-    if path: write_json(path, dict(key=key, rows=rows))
-    return rows
+    return kept(folder, (__version__, key), lambda: dict(key=key, rows=make()))['rows']
 
-def _over(cell, todo, workers):
-    "All rows of all cells"
-    if workers == 1: parts = [cell(*t) for t in todo]
-    else:
-        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=20): parts = Parallel()(delayed(cell)(*t) for t in todo)
-    return [r for p in parts for r in p]
-
-# %% ../nbs/16d_honesty.ipynb #b1fe148e
+# %% ../nbs/16d_honesty.ipynb #1c3ca6de
 def honest_runs(
     banks:list, # Names of `BANKS`, or folders
     seeds:list, # Splits
@@ -185,9 +176,9 @@ def honest_runs(
     for given, known, what in ((strategies, STRATEGIES, 'strategy'), (objectives, OBJECTIVES, 'objective'), (rules, CHOICES, 'rule of choice')):
         for name in given: one_of(name, list(known), what)
     settings = dict(strategies=list(strategies), objectives=list(objectives), target=target, evaluations=evaluations, n=n, rules=list(rules), folds=folds, finalists=finalists)
-    return _over(_honest_cell, [(b, s, settings, folder) for s in seeds for b in banks], workers)
+    return over_cells(_honest_cell, [(b, s, settings, folder) for s in seeds for b in banks], workers)
 
-# %% ../nbs/16d_honesty.ipynb #1c3ca6de
+# %% ../nbs/16d_honesty.ipynb #1abed4d9
 def _honest_cell(bank, seed, settings, folder):
     def make():
         s = Setting(bank, seed, n=settings['n'])
@@ -197,6 +188,7 @@ def _honest_cell(bank, seed, settings, folder):
                 for strategy in settings['strategies'] for o in settings['objectives']]
     return _kept(folder, [_identity(bank), seed, settings], make)
 
+# %% ../nbs/16d_honesty.ipynb #d0338e2f
 def _weakest(s):
     recalls = s.plain.evaluate([()])[0].recalls
     able = s.plain.pool.label.value_counts()
@@ -215,6 +207,7 @@ def _run(ev, s, strategy, objective, settings):
 # %% ../nbs/16d_honesty.ipynb #404818b1
 _WHO = ['bank','seed','target','strategy','objective']
 
+# %% ../nbs/16d_honesty.ipynb #cc45e1fc
 def honest_curves(
     runs:list, # What `honest_runs` gave
     sizes:list=(1, 2, 5, 10, 20, 50, 100, 200, 300), # Numbers of candidates
@@ -224,6 +217,7 @@ def honest_curves(
     sizes = sorted({n for n in sizes if n < longest} | {longest})
     return pd.DataFrame([{k: r[k] for k in _WHO} | g for r in runs for g in gaps(r['validation'], r['test'], r['texts'], sizes)])
 
+# %% ../nbs/16d_honesty.ipynb #3e88da57
 def honest_choices(
     runs:list, # What `honest_runs` gave
 )->pd.DataFrame: # bank, seed, target, strategy, objective, rule, gain (on test), promised (on validation), texts, chosen
@@ -266,10 +260,12 @@ def honest_figure(
     return fig
 
 # %% ../nbs/16d_honesty.ipynb #26c1b1d5
-_TEST, _HONEST, _GREY = COLOURS['M0'], '#1c6e8c', '#5b6570'
+_TEST, _HONEST, _GREY = (COLOURS[k] for k in ('on test','on validation','plain'))
 
+# %% ../nbs/16d_honesty.ipynb #5de06cce
 def _axis(objective): return {'f1': 'accuracy (OF1)'}.get(objective, NAMES[objective])
 
+# %% ../nbs/16d_honesty.ipynb #f22ab35c
 def _gap_panel(ax, d, title, large):
     from matplotlib.ticker import FixedLocator, NullLocator
     x, last = d.evaluations.to_numpy(), d.iloc[-1]
@@ -280,17 +276,17 @@ def _gap_panel(ax, d, title, large):
     ax.xaxis.set_major_locator(FixedLocator(shown)); ax.xaxis.set_minor_locator(NullLocator()); ax.set_xticklabels([f'{n:g}' for n in shown])
     _gap_label(ax, last, large)
 
-# %% ../nbs/16d_honesty.ipynb #5de06cce
+# %% ../nbs/16d_honesty.ipynb #dd540cae
 def _gap_label(ax, last, large):
     n, (low, high) = last.evaluations, ax.get_ylim()
     if large: # room for three labels
         low, high = min(low, last.honest-.3*(high-low)), max(high, last.published+.26*(high-low)); ax.set_ylim(low, high)
     size, middle = (11, 8.5)[not large], (last.published+last.honest)/2
     ax.set_xlim(right=n**(1.62 if large else 1.55))
-    ax.annotate('', (n*1.08, last.published), (n*1.08, last.honest), arrowprops=dict(arrowstyle='<->', color='#1c2430', lw=1.1, shrinkA=0, shrinkB=0))
+    ax.annotate('', (n*1.08, last.published), (n*1.08, last.honest), arrowprops=dict(arrowstyle='<->', color=COLOURS['ink'], lw=1.1, shrinkA=0, shrinkB=0))
     least = .075*(high-low) # labels must not touch
     up, down = max(last.published, middle+least), min(last.honest, middle-least)
-    said = [(middle, f'gap {last.gap:.3f}' + (f'\n({last["gap low"]:.3f} to {last["gap high"]:.3f})' if large else ''), '#1c2430', 'bold')]
+    said = [(middle, f'gap {last.gap:.3f}' + (f'\n({last["gap low"]:.3f} to {last["gap high"]:.3f})' if large else ''), COLOURS['ink'], 'bold')]
     if large: said += [(up, f'best on test\n(as published)\n{last.published:+.3f}', _TEST, 'bold'), (down, f'chosen on\nvalidation\n{last.honest:+.3f}', _HONEST, 'bold')]
     for y, text, colour, weight in said:
         ax.text(n*1.22, y, text, color=colour, fontsize=size, va='center' if y == middle else 'bottom' if y == up else 'top', weight=weight)
@@ -318,6 +314,7 @@ def recommended(
     able = table[table.rule != 'everything']
     return able.rule[able.gain.idxmax()]
 
+# %% ../nbs/16d_honesty.ipynb #a3ead7d5
 def rules_figure(
     table:pd.DataFrame, # What `rules_table` gave
 ):
@@ -355,6 +352,7 @@ def _versus(r):
     clear = 'within chance' if not beyond else 'better, by more than chance' if r.difference > 0 else 'worse, by more than chance'
     return f'{r.difference:+.4f} ({r["difference low"]:+.4f} to {r["difference high"]:+.4f}, p {r.p:.2g}; {clear})'
 
+# %% ../nbs/16d_honesty.ipynb #ea14795f
 def _rules_said(rules):
     r, name = rules.set_index('rule'), recommended(rules)
     said = f'Rule of choice with the highest mean gain: {SAID[name]} ({r.gain[name]:+.4f})'.replace('\n', ' ')
@@ -371,7 +369,7 @@ def writers(
     if len(models) < 2: raise UserError(f'the bank {bank} has texts of {len(models)} named model: to compare writers it takes two, see autogets.banks.list_banks')
     return models
 
-# %% ../nbs/16d_honesty.ipynb #af4d4c83
+# %% ../nbs/16d_honesty.ipynb #fb283bcd
 def llm_cells(
     banks:list, # Names of `BANKS`, or folders
     seeds:list, # Splits
@@ -387,7 +385,7 @@ def llm_cells(
     for w in strategies: one_of(w, list(WAYS), 'strategy')
     settings = dict(objective=objective, trainings=trainings, n=n, folds=folds)
     todo = [(b, s, m, list(strategies), settings, folder) for s in seeds for b in banks for m in writers(b)]
-    return pd.DataFrame(_over(_llm_cell, todo, workers)).sort_values(['bank','seed'], kind='stable').reset_index(drop=True)
+    return pd.DataFrame(over_cells(_llm_cell, todo, workers)).sort_values(['bank','seed'], kind='stable').reset_index(drop=True)
 
 # %% ../nbs/16d_honesty.ipynb #5fb92a29
 def _llm_cell(bank, seed, model, strategies, settings, folder):
@@ -402,11 +400,13 @@ def _llm_cell(bank, seed, model, strategies, settings, folder):
 # %% ../nbs/16d_honesty.ipynb #0a5ee812
 def _tau(a, b): return float(stats.kendalltau(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.
 
+# %% ../nbs/16d_honesty.ipynb #442f8b1a
 def _halved(g, rng):
     "Tau within and across writers, from two random halves of the splits"
     order = rng.permutation(len(g)); one, two = g[order[:len(g)//2]].mean(0), g[order[len(g)//2:]].mean(0)
     return np.mean([_tau(one[0], two[0]), _tau(one[1], two[1])]), np.mean([_tau(one[0], two[1]), _tau(one[1], two[0])])
 
+# %% ../nbs/16d_honesty.ipynb #1bec1406
 def _interaction(d): return (d.mean(0)**2).sum()
 
 # %% ../nbs/16d_honesty.ipynb #9412d60e
@@ -462,10 +462,11 @@ def writer_table(
     every = pd.concat([d for *_, d in found], ignore_index=True)
     return pd.concat([_writer_rows(*f) for f in [*found, *([('all', '', '', every)] if len(found) > 1 else [])]], ignore_index=True)
 
+# %% ../nbs/16d_honesty.ipynb #66ef9fe2
 def _writer_rows(bank, first, second, d):
     ways = [c for c in d.columns if c not in ('bank','seed')]
     low, high = np.quantile(boot_means(d, ways), [.025, .975], axis=0)
-    p = holm([1. if (d[w] == 0).all() else float(stats.wilcoxon(d[w]).pvalue) for w in ways])
+    p = holm([signed_rank(d[w]) for w in ways])
     return pd.DataFrame(dict(bank=bank, first=first, second=second, strategy=ways, difference=d.groupby('bank')[ways].mean().mean().to_numpy(),
                              low=low, high=high, better=(d[ways] > 0).sum().to_numpy(), worse=(d[ways] < 0).sum().to_numpy(), p=p))
 

@@ -18,7 +18,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from .core import UserError, digest, one_of, patch_to, read_json, shipped, write_atomic, write_json
+from .core import UserError, digest, kept, one_of, patch_to, read_json, shipped, write_atomic, write_json
 from .data import class_characteristics
 from .evaluation import Evaluator
 from .features import search_map
@@ -67,22 +67,27 @@ def records(
     objective:str, # One of `OBJECTIVES`
     generator:str='', # Name of the texts
     seed:int=0, # Seed of split and strategy
-    honest:bool=True, # Measure each budget's choice on test; False leaves all but the last budget out
+    honest:bool=True, # Measure each budget's choice on test; False gives the last only, and only if `evaluator.final` looked at it
 )->pd.DataFrame: # `COLUMNS`, one row a budget
     "The rows of a search for the map"
     best, key = running_best(trace, objective), f'{objective}'
     reached = [b for b in BUDGETS if b < len(trace)] or [len(trace)-1]
     chosen = {b: min(range(b+1), key=lambda i: (-trace.rows[i][key], trace.rows[i]['texts'], i)) for b in reached}
-    measured = reached if honest else reached[-1:]
-    base = evaluator.measure(())['test'][objective]
-    worth = {b: evaluator.measure(trace.ids(chosen[b]))['test'][objective]-base for b in measured}
+    measured = reached if honest else [b for b in reached[-1:] if _looked_at(evaluator, trace.ids(chosen[b]))]
+    worth = {b: evaluator.measure(trace.ids(chosen[b]))['test'][objective]-evaluator.measure(())['test'][objective] for b in measured}
     where = dict(corpus=evaluator.corpus.name, fingerprint=evaluator.corpus.fingerprint[:16], **{'class': evaluator.target}, generator=generator,
                  classifier=evaluator.classifier, strategy=strategy, objective=objective, seed=seed)
     return pd.DataFrame([where | dict(budget=b, gain=float(best.gain[b]), honest=worth.get(b, np.nan)) | {t: float(traits[t]) for t in TRAITS} for b in reached])[list(COLUMNS)]
 
+# %% ../nbs/11_knowledge.ipynb #3ee4383c
+def _looked_at(evaluator, candidate):
+    "Whether test has been looked at already, for `candidate` and for M0"
+    return {evaluator.key(()), evaluator.key(candidate)} <= set(evaluator.looks)
+
 # %% ../nbs/11_knowledge.ipynb #818a905c
 FORMAT = 1
 
+# %% ../nbs/11_knowledge.ipynb #3173c377
 class KnowledgeMap:
     "What past searches say; see `load_knowledge`"
     def __init__(self, table): self.table = _tidied(table)
@@ -146,6 +151,7 @@ def _read(data, path):
     try: return pd.read_csv(io.BytesIO(data), dtype={k: str for k in KEYS[:7]}, keep_default_na=False, na_values=numbers)
     except (ValueError, UnicodeDecodeError) as e: raise UserError(f'{path} is not a table of knowledge: {" ".join(str(e).split())}')
 
+# %% ../nbs/11_knowledge.ipynb #3ca858d1
 def _checked(t, path):
     "`t` with the right types; `UserError` for what is not a table of the map"
     if set(t.columns)-{'number'} != set(COLUMNS): raise UserError(f'{path} is not a table of knowledge: its columns are {", ".join(map(str, t.columns[:4]))}, ...')
@@ -157,18 +163,24 @@ def _checked(t, path):
         raise UserError(f'{path} is damaged: a gain, a trait or a budget is no proper number; make it again')
     return t
 
-# %% ../nbs/11_knowledge.ipynb #25a28bd2
+# %% ../nbs/11_knowledge.ipynb #fcb50838
+def _write_rows(path, rows): write_atomic(path, rows.to_csv(index=False, lineterminator='\n'))
+
+def _read_rows(path): return _checked(_read(path.read_bytes(), path), path)
+
+# %% ../nbs/11_knowledge.ipynb #81862b1a
 def write_record(folder, rows):
     "Keep a run's `rows` in its folder"
-    write_atomic(Path(folder)/'knowledge.csv', _tidied(rows).to_csv(index=False, lineterminator='\n'))
+    _write_rows(Path(folder)/'knowledge.csv', _tidied(rows))
 
+# %% ../nbs/11_knowledge.ipynb #296eba6f
 def read_record(
     folder, # What `improve` wrote
 )->pd.DataFrame: # Rows for `KnowledgeMap.add`
     "The rows of a run; `UserError` for a folder without"
     path = Path(folder)/'knowledge.csv'
     if not path.is_file(): raise UserError(f'{folder} holds no finished search of one class by one strategy (no knowledge.csv): add folders that autogets improve wrote')
-    t, run = _checked(_read(path.read_bytes(), path), path), path.parent/'run.json'
+    t, run = _read_rows(path), path.parent/'run.json'
     if not run.is_file(): return t
     there = read_json(run)
     if not isinstance(there, dict) or not isinstance(there.get('settings'), dict): raise UserError(f'{run} is not a run of this program: add folders that autogets improve wrote')
@@ -215,6 +227,7 @@ def __call__(self, traits):
     rows = [dict(strategy=s, expected=self.mean[s]+self.slope*(float(self.models[s].predict(x)[0])-self.mean[s]), error=self.error, why=self._why(s, x)) for s in self.strategies]
     return pd.DataFrame(rows).sort_values('expected', ascending=False, kind='stable').reset_index(drop=True)
 
+# %% ../nbs/11_knowledge.ipynb #57e5052c
 @patch_to(_Adviser)
 def _why(self, s, x):
     model, d = self.models[s], self.by[s]
@@ -398,10 +411,8 @@ def survey(
     for c in classes or corpus.classes:
         if not (ev.pool.label == c).any() or traits['size'][c] < 2: continue
         key = [corpus.fingerprint, digest(sorted(ev.pool.id)), c, budget.evaluations, list(objectives), list(strategies), generator, seed]
-        path = Path(folder)/f'{digest(key)[:16]}.csv' if folder else None
-        if path and path.exists(): parts.append(_checked(_read(path.read_bytes(), path), path)); continue
-        parts.append(_survey_class(ev.view(c), traits.loc[c].to_dict(), budget, objectives, strategies, generator, seed, xy))
-        if path: write_atomic(path, parts[-1].to_csv(index=False, lineterminator='\n'))
+        def make(): return _survey_class(ev.view(c), traits.loc[c].to_dict(), budget, objectives, strategies, generator, seed, xy)
+        parts.append(kept(folder, (key,), make, _read_rows, _write_rows, '.csv'))
     return pd.concat(parts, ignore_index=True)
 
 # %% ../nbs/11_knowledge.ipynb #1b37275c

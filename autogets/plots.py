@@ -13,7 +13,10 @@ from .metrics import OBJECTIVES
 
 # %% ../nbs/15_plots.ipynb #987fb2ff
 COLOURS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b', 'M0': '#c0392b',
-           'merge': '#7b4fa3', 'levels': '#c96a2b', 'ensemble': '#c2185b'}
+           'merge': '#7b4fa3', 'levels': '#c96a2b', 'ensemble': '#c2185b',
+           'plan A': '#c2185b', 'plan A*': '#7b3fb0', 'plan B1': '#2f6fb5', 'plan B2': '#d79b00', 'plan B3': '#2b8a4b', 'plan B': '#2f6fb5', 'plan C': '#8a8f98',
+           'on test': '#c0392b', 'on validation': '#1c6e8c', 'chosen': '#e8590c',
+           'ink': '#1c2430', 'plain': '#5b6570', 'pale': '#b9c3cf', 'faint': '#d5d9df', 'lines': '#e6eaef'}
 NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA', 'merge': 'merged and pruned', 'levels': 'levels',
          'ensemble': 'ensemble', 'everything': 'everything', 'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts',
          'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
@@ -24,7 +27,7 @@ def style():
     "seaborn with our theme set"
     import seaborn as sns
     sns.set_theme(style='whitegrid', context='notebook', font_scale=.85,
-        rc={'axes.spines.top': False, 'axes.spines.right': False, 'grid.color': '#e6eaef', 'figure.dpi': 66, 'savefig.dpi': 120,
+        rc={'axes.spines.top': False, 'axes.spines.right': False, 'grid.color': COLOURS['lines'], 'figure.dpi': 66, 'savefig.dpi': 120,
             'axes.titlesize': 10, 'axes.titleweight': 'bold', 'legend.frameon': False, 'font.family': 'DejaVu Sans'})
     return sns
 
@@ -112,7 +115,7 @@ def change_figure(
     fig, axes = grid(len(parts), 3, (3.6, 2.6))
     for ax, (o, d) in zip(axes, parts):
         sns.histplot(x=d.change, bins=40, color=COLOURS['random'], ax=ax, edgecolor='white', linewidth=.3)
-        ax.axvline(0, color=COLOURS['M0'], lw=1.2); ax.axvline(d.change.mean(), color='#1c2430', lw=1.2, ls='--')
+        ax.axvline(0, color=COLOURS['M0'], lw=1.2); ax.axvline(d.change.mean(), color=COLOURS['ink'], lw=1.2, ls='--')
         ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change against M0', ylabel='candidates')
     return fig
 
@@ -126,8 +129,8 @@ def map_figure(
     "Where the chosen examples lie"
     fig, (ax,) = grid(1, 1, (6, 4.4))
     a, b = plane; mine = (xy.label == target) | (target == 'all'); picked = xy.id.isin(set(chosen)) & mine
-    for part, colour, size, name in ((~mine, '#d5d9df', 8, 'other classes'), (mine & ~picked, COLOURS['sliding-window'], 16, 'not chosen'),
-                                     (picked, '#e8590c', 22, 'chosen')):
+    for part, colour, size, name in ((~mine, COLOURS['faint'], 8, 'other classes'), (mine & ~picked, COLOURS['sliding-window'], 16, 'not chosen'),
+                                     (picked, COLOURS['chosen'], 22, 'chosen')):
         if part.any(): ax.scatter(xy.loc[part, a], xy.loc[part, b], s=size, color=colour, label=f'{name} ({part.sum()})', linewidths=0, alpha=.85)
     ax.set(xlabel=f'component {a[1:]}', ylabel=f'component {b[1:]}', title=f'Training examples: {shorten(target, 50)}')
     ax.legend(fontsize=8)
@@ -143,9 +146,9 @@ def baseline_figure(
     fig, axes = grid(len(parts), 3, (3.2, 1.2+.28*len(classes)), sharey=True)
     for ax, (m, d) in zip(axes, parts):
         y = d['class'].map(classes.index)
-        ax.hlines(y, d[['ours','published']].min(axis=1), d[['ours','published']].max(axis=1), color='#b9c3cf')
+        ax.hlines(y, d[['ours','published']].min(axis=1), d[['ours','published']].max(axis=1), color=COLOURS['pale'])
         ax.plot(d.ours, y, 'o', color=COLOURS['sliding-window'], label='ours')
-        if d.published.notna().any(): ax.plot(d.published, y, 'D', mfc='none', color='#1c2430', label='published')
+        if d.published.notna().any(): ax.plot(d.published, y, 'D', mfc='none', color=COLOURS['ink'], label='published')
         ax.set_title(m)
     axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes]); axes[0].invert_yaxis(); axes[0].legend(fontsize=8)
     return fig

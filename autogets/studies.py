@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 from .classifiers import make_classifier
-from .core import UserError, digest, read_json, shipped, write_json
+from .core import UserError, digest, kept, shipped
 from .evaluation import Evaluator, ids_of
 from .features import search_map
 from .generation import build_pool, make_generator
@@ -67,20 +67,20 @@ def baseline_studies(
     "`baseline_study` for each of `seeds`"
     parts, runs = [], []
     for seed in tqdm(seeds, disable=None, desc=f'{classifier} on {corpus.name}', unit='training'):
-        table, info = _kept(folder, corpus, classifier, seed, params)
+        table, info = _baseline_study(folder, corpus, classifier, seed, params)
         over = table[table['class'] == 'all'].set_index(['protocol','metric']).ours
         parts.append(table.assign(seed=seed, size=table['class'].map(class_sizes(corpus))))
         runs += [dict(seed=seed, protocol=p, rounds=r, seconds=info['seconds'], **over[p]) for p, r in info['rounds'].items()]
     return pd.concat(parts, ignore_index=True), pd.DataFrame(runs)
 
 # %% ../nbs/16b_studies.ipynb #04ed1887
-def _kept(folder, corpus, classifier, seed, params):
+def _baseline_study(folder, corpus, classifier, seed, params):
     "`baseline_study`, or what an earlier run kept of it"
-    path = folder and Path(folder)/f'{digest(corpus.fingerprint, classifier, seed, params)[:16]}.json'
-    if path and path.exists(): kept = read_json(path); return pd.DataFrame(kept['table']), kept['info']
-    table, info = baseline_study(corpus, classifier, seed, **params)
-    if path: write_json(path, dict(table=table.to_dict('list'), info=info))
-    return table, info
+    def make():
+        table, info = baseline_study(corpus, classifier, seed, **params)
+        return dict(table=table.to_dict('list'), info=info)
+    found = kept(folder, (corpus.fingerprint, classifier, seed, params), make)
+    return pd.DataFrame(found['table']), found['info']
 
 # %% ../nbs/16b_studies.ipynb #4710fbfd
 def baseline_table(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from autogets import banks as B
-from autogets.banks import BANKS, bank_models, list_banks, load_bank
+from autogets.banks import BANKS, bank_models, bank_pool, list_banks, load_bank
 from autogets.core import UserError, shipped, text_id
 from autogets.data import DATASETS, DataMissing
 from autogets.generation import Recorded, build_pool
@@ -170,6 +170,24 @@ def test_models_and_defaults(registered):
 def test_plain_csv_will_do(tmp_path):
     corpus, _ = load_bank(str(make(tmp_path/'plain', gz=False)))
     assert corpus.name == 'plain' and corpus.fingerprint == load_bank(make(tmp_path/'packed'))[0].fingerprint
+
+
+# a split and its texts
+
+def test_a_pool_is_that_of_the_bank_and_its_split(bank):
+    corpus, texts = bank_pool(bank, 3, 2, 'm1')
+    same, generator = load_bank(bank, 3, 'm1')
+    pd.testing.assert_frame_equal(texts, pooled(same, generator, 2).texts)
+    assert corpus.fingerprint == same.fingerprint and corpus.info['model'] == 'm1' and set(texts.model) == {'m1'} and len(texts) == 2*len(corpus.train)
+
+def test_a_pool_is_quiet_about_repeats_but_not_about_other_things(monkeypatch):
+    bare = load_bank('tickets')
+    def loud(*args): warnings.warn('4 rows of test repeat a text of train'); warnings.warn('something else'); return bare
+    monkeypatch.setattr(B, 'load_bank', loud)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        bank_pool('tickets', n=1)
+    assert [str(w.message) for w in said] == ['something else']
 
 
 # what ships

@@ -5,7 +5,6 @@ import re
 import time
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from autogets.evaluation import Budget, Evaluator, Result, Weight, as_candidate,
 from autogets.joint import LEVELS, Levels, Merge
 from autogets.metrics import OBJECTIVES, confusion, scores
 from autogets.refits import LinearRefit, PlainRefit
-from autogets.search import Candidate, Random, Strategy, choose, decode, encode, read_trace, result_of, search
+from autogets.search import Candidate, Strategy, choose, decode, encode, read_trace, result_of, search
 from autogets.strategies import STRATEGIES, make_strategy
 
 NAMES = ('ant', 'bee', 'cat')
@@ -229,7 +228,7 @@ def test_no_fold_is_trained_on_a_copy_of_its_rows(monkeypatch):
 
 def by_hand(ev, candidate, target=None):
     "Confusion matrices of the judging rows, from plain pipelines: all rows, and the frame of single rows"
-    c, rows, heavy, parts = ev.corpus, ev.rows(candidate), weights_of(candidate), []
+    c, rows, heavy = ev.corpus, ev.rows(candidate), weights_of(candidate)
     def plain(train, added):
         m = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC(C=1., tol=1e-3, dual=True, random_state=ev.seed))
         sample = np.concatenate([np.ones(len(train)), added.label.map(heavy).fillna(1.)])

@@ -8,7 +8,7 @@ import pytest
 from autogets import honesty as h
 from autogets.comparison import holm
 from autogets.core import UserError
-from autogets.search import Trace, choose
+from autogets.search import choose
 
 
 @pytest.fixture(scope='module')

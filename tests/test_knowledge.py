@@ -152,11 +152,13 @@ def trace(values, texts):
     return t
 
 class Judge:
-    "Stands for an evaluator: test is .4 for M0 and grows by .01 a source number; remembers what it was asked"
-    def __init__(self):
-        self.asked, self.target, self.classifier, self.corpus = [], 'a', 'linear', SimpleNamespace(name='small', fingerprint='f'*16)
+    "Stands for an evaluator: test is .4 for M0 and grows by .01 a source number; remembers what it was asked, and was asked for `looked` before"
+    def __init__(self, looked=()):
+        self.asked, self.looks = [], dict.fromkeys(looked)
+        self.target, self.classifier, self.corpus = 'a', 'linear', SimpleNamespace(name='small', fingerprint='f'*16)
+    def key(self, candidate): return candidate
     def measure(self, candidate):
-        self.asked.append(candidate)
+        self.asked.append(candidate); self.looks[candidate] = None
         return {'test': dict.fromkeys(OBJECTIVES, .4+.01*int(candidate[0][1:]) if candidate else .4)}
 
 TRAITS_OF_A = dict.fromkeys(TRAITS, 1.) | {'class': 'a', 'neighbour': 'b'}
@@ -173,10 +175,39 @@ def test_records_of_a_search_that_found_nothing_choose_the_model_as_it_was():
     t = records(trace([.5]+[.4]*12, [0]+[5]*12), TRAITS_OF_A, Judge(), 'genetic', 'recall')
     assert (t.gain == 0).all() and (t.honest == 0).all() and list(t.columns) == list(COLUMNS)
 
-def test_a_run_that_looks_at_test_once_measures_its_last_choice_only():
-    judge = Judge()
-    t = records(trace([.5]+list(np.linspace(.5, .6, 60)), [0]+[5]*60), TRAITS_OF_A, judge, 'random', 'f1', honest=False)
-    assert t.honest.notna().tolist() == [False]*(len(t)-1)+[True] and set(judge.asked) == {(), ('s50',)}
+def looked_before(*looked):
+    "A search of 60 whose best at 50 is s50, recorded without a look at test; what was asked"
+    judge = Judge(looked)
+    return records(trace([.5]+list(np.linspace(.5, .6, 60)), [0]+[5]*60), TRAITS_OF_A, judge, 'random', 'f1', honest=False), set(judge.asked)
+
+def test_a_run_that_looked_at_its_last_choice_keeps_that_figure_and_no_other():
+    t, asked = looked_before((), ('s50',), ('s10',))
+    assert t.honest.notna().tolist() == [False]*(len(t)-1)+[True] and asked == {(), ('s50',)} and t.honest.iloc[-1] == pytest.approx(.5)
+
+@pytest.mark.parametrize('looked', [[], [()], [(), ('s57',)], [('s50',)]], ids=['nothing', 'M0', 'another choice', 'not M0'])
+def test_no_second_look_at_test_is_taken_for_the_record(looked, tmp_path):
+    t, asked = looked_before(*looked)
+    assert t.honest.isna().all() and not asked and t.gain.notna().all()
+    write_record(tmp_path, t)
+    pd.testing.assert_frame_equal(read_record(tmp_path), KnowledgeMap(t).table)
+
+def test_the_record_of_a_run_says_what_the_final_look_said():
+    "With a real evaluator: the last budget's choice is what `final` looked at, or it is not"
+    from autogets.evaluation import Budget, Evaluator
+    from autogets.search import Random, choose, search
+    words = {'a': 'red ant', 'b': 'blue bee'}
+    def texts(part, n): return frame([(f'{words[c]} {part} {i}', c) for c in words for i in range(n)])
+    corpus = Corpus('toy', texts('train', 6), texts('check', 4), texts('late', 4))
+    pool = texts('new', 6).assign(source_ids=[[i] for i in corpus.train.id])
+    ev = Evaluator(corpus, pool, 'a')
+    t = search(Random(ev.sources, 0), ev, 'f1', Budget(12), progress=False)
+    def rows(): return records(t, dict.fromkeys(TRAITS, 1.), ev, 'random', 'f1', honest=False)
+    last = choose(t, 'f1', allowed=list(range(11)))
+    other = next(i for i in range(len(t)) if ev.key(t.ids(i)) not in (ev.key(t.ids(last)), ev.key(())))
+    ev.final(t.ids(other), 'f1', n=10)
+    assert last == 0 or rows().honest.isna().all()
+    looks = len(ev.looks); said = ev.final(t.ids(last), 'f1', n=10).gain['test']['estimate']
+    assert rows().honest.tolist() == pytest.approx([said]) and len(ev.looks) <= looks+1
 
 # --- advice -------------------------------------------------------------------------------------------------------------------------
 
@@ -354,3 +385,17 @@ def test_a_strategy_without_a_colour_can_be_drawn():
     m = KnowledgeMap(rows(lambda s, t: .03*(s == 'levels'), corpora=2, strategies=('levels', 'random')))
     assert 'levels' in {t.get_text() for ax in knowledge_figure(m, budget=50).axes for t in ax.texts}
     plt.close('all')
+
+@pytest.mark.parametrize('target, same', [('Humanitarian aid for Ukraine', True), ('Email security and attachments', False)])
+def test_a_run_of_improve_looks_at_test_for_its_choice_and_no_more(tmp_path, target, same):
+    "The second hearing leaves the best on validation in the first run, and takes another in the second"
+    from autogets.data import load_corpus
+    from autogets.evaluation import Budget
+    from autogets.improve import Job, improve
+    job = Job(target=target, strategy='random', objective='balanced-accuracy', generator='recorded:tickets', n=1)
+    o = improve(load_corpus('tickets'), job, Budget(12), tmp_path, progress=False)
+    ev, t = o.evaluator, read_record(tmp_path)
+    best = min(range(11), key=lambda i: (-o.trace.rows[i][job.objective], o.trace.rows[i]['texts'], i))
+    assert best and (ev.key(o.trace.ids(best)) == ev.key(o.final.candidate)) == same
+    assert set(ev.looks) == {ev.key(()), ev.key(o.final.candidate)} and t.budget.tolist() == [10]
+    assert t.honest.tolist() == pytest.approx([o.final.gain['test']['estimate'] if same else np.nan], abs=1e-5, nan_ok=True)

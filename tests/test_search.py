@@ -15,6 +15,7 @@ from autogets.core import UserError, text_id
 from autogets.data import Corpus, split_corpus
 from autogets.evaluation import Budget, Evaluator, as_candidate
 from autogets.features import search_map
+from autogets.generation import Generator
 from autogets.genetic import Genetic
 from autogets.improve import Job, improve, verdict
 from autogets.strategies import SINGLE, make_strategy
@@ -356,9 +357,9 @@ def test_an_honest_search_does_not_know_the_test_split(strategy):
     a, b = out['paper']
     assert [r['test f1'] for r in a.trace.rows] != [r['test f1'] for r in b.trace.rows], 'the paper protocol looks at test'
 
-class Fixed:
+class Fixed(Generator):
     "A generator that gives the texts of `texts`"
-    name, model, prompt, batch = 'fixed', '', '', 10**6
+    name, batch = 'fixed', 10**6
     def __init__(self, c): self.c, self.parameters, self.failures = c, {}, {}
     def prepare(self, examples): return self
     def generate(self, examples, n):

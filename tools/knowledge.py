@@ -17,15 +17,12 @@ SMALL = ('news_category', 'parrot_crowdflower_emotion', 'sst5', 'yelp5', 'parrot
 
 def rows(bank, seed, folder):
     "Searches of 50 candidates for every class, strategy and objective of a split"
-    from autogets.banks import load_bank
+    from autogets.banks import bank_pool
     from autogets.evaluation import Budget
-    from autogets.generation import build_pool
     from autogets.knowledge import survey
     warnings.simplefilter('ignore')
-    corpus, generator = load_bank(bank, seed)
-    held = [*corpus.validation.text, *corpus.test.text]
-    pool = build_pool(generator, corpus.examples('all'), n=5, held_out=held, progress=False).texts
-    return survey(corpus, pool, Budget(50), generator=generator.model or bank, seed=seed, folder=folder)
+    corpus, pool = bank_pool(bank, seed)
+    return survey(corpus, pool, Budget(50), generator=corpus.info['model'] or bank, seed=seed, folder=folder)
 
 
 if __name__ == '__main__':
