@@ -9,7 +9,7 @@ __all__ = ['Limits', 'ask', 'converse']
 import asyncio
 import queue
 import threading
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 

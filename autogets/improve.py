@@ -240,7 +240,7 @@ def report_page(
     o, # An `Outcome`
 )->str: # A complete HTML page
     "The report of an outcome"
-    j, ev, corpus = o.job, o.evaluator, o.evaluator.corpus
+    j, corpus = o.job, o.evaluator.corpus
     title = f'{corpus.name}: {_name(j.target)}' if j.target != 'all' else f'{corpus.name}: all classes'
     sub = f'{j.strategy} over {j.generator} texts, {j.classifier} classifier, {len(o.trace)-1} evaluations, seed {j.seed}'
     kind = 'good' if o.final.gain['test']['low'] > 0 and j.protocol == 'honest' else 'note'

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .core import UserError, digest, patch_to, shipped
-from .llm import Chat, Failure, Reply, Request
+from .llm import Chat, Failure, Reply
 
 # %% ../nbs/03a_replies.ipynb #38521518
 FIELDS = ('key', 'endpoint', 'model', 'messages', 'parameters', 'sample')

@@ -6,7 +6,6 @@
 __all__ = ['OpenAIWriter', 'Writer', 'LocalWriter', 'ReplayedWriter', 'estimate', 'lcs', 'rouge_l', 'Novelty', 'Judged', 'Pooled']
 
 # %% ../nbs/05b_writing.ipynb #7eb0847e
-import json
 import math
 import warnings
 
@@ -18,7 +17,7 @@ import pandas as pd
 from .asking import Limits, converse
 from .core import UserError, digest, patch_to
 from .demonstrations import Demonstrations
-from .generation import Generator, Recorded, _dealt, _filtered, _manifest, _parsed
+from .generation import Generator, Recorded, _dealt, _manifest, _parsed
 from .llm import Chat, Failure, Request, make_chat
 from .prompts import ask_messages, get_method, parse, render, repair_messages, schema
 from .replies import Meter, dollars, prompt_tokens, tokens_in

@@ -15,7 +15,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 

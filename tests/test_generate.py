@@ -17,12 +17,12 @@ from servers import serving
 
 from autogets.asking import Limits
 from autogets.core import UserError, text_id
-from autogets.data import load_corpus, split_corpus
+from autogets.data import split_corpus
 from autogets.generate import Order, Sending, forecast, generate, say_forecast, say_made
-from autogets.generation import build_pool, fill_pool, load_pool, make_generator
-from autogets.llm import Chat, Failure, Reply, make_chat
+from autogets.generation import build_pool, fill_pool, load_pool
+from autogets.llm import Chat, Reply, make_chat
 from autogets.replies import Meter, Price, Replies
-from autogets.writing import Judged, Pooled, Writer, estimate, lcs, rouge_l
+from autogets.writing import Judged, Pooled, Writer, lcs, rouge_l
 
 COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
 FAST = Limits(in_flight=32, timeout=1., tries=20, backoff=.02)

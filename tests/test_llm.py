@@ -3,8 +3,6 @@ import json
 import os
 import random
 import re
-import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from servers import sentence, serving
+from servers import serving
 
 from autogets import asking
 from autogets.asking import Limits, ask, converse
