@@ -161,10 +161,8 @@ def generate(
     split_seed:int=_opt(42, '--split-seed', help='As for improve.', panel=_T),
 ):
     "Write new texts from training examples with a language model."
-    words = dict(locals())
-    order, sending = _order(words), _sending(words)
-    corpus = _corpus(train, text, label, [], test, validation, split, split_seed)
-    _run_generate(corpus, order, sending, out, dry_run)
+    words = locals()
+    _run_generate(_corpus(train, text, label, [], test, validation, split, split_seed), _order(words), _sending(words), out, dry_run)
 
 # %% ../nbs/17_cli.ipynb #152f2905
 def _order(w):

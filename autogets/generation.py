@@ -383,9 +383,10 @@ def make_generator(
     takes = inspect.signature(cls).parameters
     options = {k: v for k, v in options.items() if v is not None}
     for name in options: one_of(name, [t for t in takes if t != 'seed'], f'option of the generator {kind}:')
-    needed = next((p.name for p in takes.values() if p.default is p.empty), None)
-    wanted = f'needs a {needed}, as in {kind}:{needed.upper()}' if needed else 'takes nothing after a colon'
-    if bool(needed) != bool(argument): raise UserError(f'the generator {spec!r} {wanted}')
+    first = next(iter(takes.values()), None)
+    needed, able = first is not None and first.default is first.empty, first is not None and first.default in (first.empty, '')
+    if needed and not argument: raise UserError(f'the generator {spec!r} needs a {first.name}, as in {kind}:{first.name.upper()}')
+    if colon and not (able and argument): raise UserError(f'the generator {spec!r} {f"needs a {first.name} after the colon, or none" if able else "takes nothing after a colon"}')
     return cls(*[argument]*bool(argument), **({'seed': seed} if 'seed' in takes else {}), **options)
 
 # %% ../nbs/05_generation.ipynb #3074eaa0

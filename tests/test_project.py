@@ -290,7 +290,7 @@ def test_environment_yml_has_the_same_pins():
 def test_pyproject_says_once_what_is_needed():
     project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     assert {canonicalize_name(Requirement(r).name) for r in project['dependencies']} == {
-        'numpy', 'scipy', 'scikit-learn', 'pandas', 'joblib', 'tqdm', 'matplotlib', 'seaborn', 'typer', 'pyyaml', 'pooch'}
+        'numpy', 'scipy', 'scikit-learn', 'pandas', 'joblib', 'tqdm', 'matplotlib', 'seaborn', 'typer', 'pyyaml', 'pooch', 'datasketch', 'json-repair'}
     assert set(project['optional-dependencies']) == {'catboost', 'parquet', 'datasets', 'wordnet', 'openai', 'transformers', 'notebooks', 'dev'}
     assert 'version' in project['dynamic'] and not (ROOT/'setup.py').exists() and not (ROOT/'setup.cfg').exists()
 
