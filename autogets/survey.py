@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'Task', 'small_task', 'read_way', 'even', 'by_eda', 'by_bank', 'by_causal', 'Live', 'by_prompt', 'texts_by',
-           'distinct_2', 'score', 'compare_writing', 'writing_table', 'writing_figure', 'writing_verdict']
+           'distinct_2', 'predictions', 'score', 'test_error', 'compare_writing', 'writing_table', 'writing_figure',
+           'writing_verdict']
 
 # %% ../nbs/16f_survey.ipynb #84de1e0d
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from .core import UserError, kept, text_id
 from .data import load_corpus
 from .generation import EDA, Recorded, build_pool
 from .llm import make_chat
-from .metrics import confusion, scores
+from .metrics import confusion, gain_interval, scores
 from .plots import COLOURS, grid
 from .replies import Meter, Replies, find_price
 from .writing import Writer
@@ -132,19 +133,29 @@ def distinct_2(
     return len(set(pairs))/len(pairs) if pairs else 0.
 
 # %% ../nbs/16f_survey.ipynb #eac1dd99
-def score(task, rows, seed=0):
-    "Accuracy and macro F1 on test of the linear classifier trained on `rows`"
-    if rows.label.nunique() < 2: return {'f1': np.nan, 'macro-f1': np.nan}
-    model = make_classifier('linear', seed).fit(list(rows.text), list(rows.label))
-    found = scores(confusion(list(task.test.label), list(model.predict(list(task.test.text))), task.classes))
+def predictions(task, rows, seed=0):
+    "What the linear classifier trained on `rows` takes each test text for"
+    if rows.label.nunique() < 2: return [rows.label.iloc[0]]*len(task.test)
+    return list(make_classifier('linear', seed).fit(list(rows.text), list(rows.label)).predict(list(task.test.text)))
+
+def score(task, predicted):
+    "Accuracy and macro F1 of `predicted` on test"
+    found = scores(confusion(list(task.test.label), predicted, task.classes))
     return {k: found[k] for k in ('f1', 'macro-f1')}
 
-# %% ../nbs/16f_survey.ipynb #04c04cbd
+# %% ../nbs/16f_survey.ipynb #1398574f
+def test_error(task, before, after, objective):
+    "The standard error, over test texts, of the gain from `before` to `after`"
+    found = gain_interval(list(task.test.label), before, after, task.classes, objective, n=400)
+    return (found['high']-found['low'])/3.92
+
+# %% ../nbs/16f_survey.ipynb #1a57930a
 def _cell(task, way, number, seed, live):
     texts = texts_by(way, task, number, seed, live)
-    base, alone, both = score(task, task.real), score(task, texts), score(task, pd.concat([task.real, texts]))
-    short = {f'real {k}': v for k, v in base.items()} | {f'new {k}': v for k, v in alone.items()} | {f'both {k}': v for k, v in both.items()}
-    return dict(corpus=task.name, way=way, seed=seed, real=len(task.real), texts=len(texts), classes=len(task.classes), distinct_2=distinct_2(texts.text)) | short
+    base, alone, both = (predictions(task, rows) for rows in (task.real, texts, pd.concat([task.real, texts])))
+    row = dict(corpus=task.name, way=way, seed=seed, real=len(task.real), texts=len(texts), classes=len(task.classes), distinct_2=distinct_2(texts.text))
+    for name, predicted in (('real', base), ('new', alone), ('both', both)): row |= {f'{name} {k}': v for k, v in score(task, predicted).items()}
+    return row | {f'error {k}': test_error(task, base, both, k) for k in ('f1', 'macro-f1')}
 
 # %% ../nbs/16f_survey.ipynb #e4b8fc88
 def compare_writing(
@@ -169,16 +180,14 @@ def compare_writing(
 def writing_table(
     cells:pd.DataFrame, # What `compare_writing` gave
     objective:str='macro-f1', # or f1
-    draws:int=2000, # Of the bootstrap
 )->pd.DataFrame: # A row per corpus and way
-    "Means over draws, and the gain with its interval"
-    rows, rng = [], np.random.default_rng(0)
+    "Means over draws, and the gain with its 95 % interval"
+    rows = []
     for (corpus, way), g in cells.groupby(['corpus', 'way'], sort=False):
-        gain = (g[f'both {objective}']-g[f'real {objective}']).to_numpy()
-        means = gain[rng.integers(len(gain), size=(draws, len(gain)))].mean(1)
-        low, high = np.quantile(means, (.025, .975)) if len(gain) > 1 else (np.nan, np.nan)
+        gain = g[f'both {objective}']-g[f'real {objective}']
+        error = np.sqrt((g[f'error {objective}']**2).mean() + (gain.var()/len(g) if len(g) > 1 else 0.))
         rows.append(dict(corpus=corpus, way=way, real=g.real.mean(), texts=g.texts.mean(), distinct_2=g.distinct_2.mean(), real_only=g[f'real {objective}'].mean(),
-                         new_only=g[f'new {objective}'].mean(), both=g[f'both {objective}'].mean(), gain=gain.mean(), low=low, high=high))
+                         new_only=g[f'new {objective}'].mean(), both=g[f'both {objective}'].mean(), gain=gain.mean(), low=gain.mean()-1.96*error, high=gain.mean()+1.96*error))
     return pd.DataFrame(rows)
 
 # %% ../nbs/16f_survey.ipynb #2b4aeb0b
@@ -198,7 +207,7 @@ def writing_figure(
         ax.set_yticks(range(len(d)), list(d.way), fontsize=8)
         ax.set_ylim(-.65, len(d)-.35)
         ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} new', fontsize=9)
-    fig.supxlabel(f'gain over the real texts alone in {objective}, 95 % interval over draws', fontsize=9)
+    fig.supxlabel(f'gain over the real texts alone in {objective}, 95 % interval', fontsize=9)
     return fig
 
 # %% ../nbs/16f_survey.ipynb #e4d0ec10
