@@ -9,6 +9,7 @@ __all__ = ['SHINGLE', 'PERMUTATIONS', 'TALK', 'FIELD', 'SCREENS', 'PATTERNS', 'K
 # %% ../nbs/05c_screening.ipynb #99014edc
 import re
 from collections import Counter
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -42,31 +43,40 @@ def likeness(a, b):
 # %% ../nbs/05c_screening.ipynb #6228607e
 PERMUTATIONS = 64
 
+@cache
+def _blank(seed):
+    "An empty signature; `UserError` without the library"
+    try: from datasketch import MinHash
+    except ImportError: raise UserError('near-duplicates need the package datasketch: pip install datasketch, or switch the checks off with --unscreened')
+    return MinHash(num_perm=PERMUTATIONS, seed=seed)
+
+@lru_cache(4096)
+def _signature(text, seed):
+    "The numbers that stand for `text`; several screens ask for those of the same text in turn"
+    sign = _blank(seed).copy()
+    sign.update_batch([p.encode(errors='replace') for p in pieces(text)])
+    return sign
+
+# %% ../nbs/05c_screening.ipynb #7398d898
 class Near:
     "Finds texts whose likeness to a known one is at least `threshold`"
     def __init__(self, threshold=.8, seed=1):
-        try: from datasketch import MinHash, MinHashLSH
-        except ImportError: raise UserError('near-duplicates need the package datasketch: pip install datasketch, or switch the checks off with --unscreened')
         if not 0 < threshold <= 1: raise UserError(f'a threshold of {threshold} is no likeness: give one above 0 and up to 1')
-        self.threshold, self.known = threshold, {}
-        self._blank = MinHash(num_perm=PERMUTATIONS, seed=seed)
+        _blank(seed)
+        from datasketch import MinHashLSH
+        self.threshold, self.seed, self.known = threshold, seed, {}
         self._index = MinHashLSH(threshold=max(.05, threshold-.2), num_perm=PERMUTATIONS)
-
-    def _sign(self, found):
-        sign = self._blank.copy()
-        sign.update_batch([p.encode(errors='replace') for p in found])
-        return sign
 
     def add(self, key, text):
         "Know `text` under `key`"
         if key in self.known: return
         self.known[key] = text
-        self._index.insert(key, self._sign(pieces(text)), check_duplication=False)
+        self._index.insert(key, _signature(text, self.seed), check_duplication=False)
 
     def find(self, text):
         "The key of a known text at least so alike, `None` when there is none"
-        own = pieces(text)
-        near = sorted(k for k in self._index.query(self._sign(own)) if likeness(own, pieces(self.known[k])) >= self.threshold)
+        own, near = pieces(text), self._index.query(_signature(text, self.seed))
+        near = sorted(k for k in near if likeness(own, pieces(self.known[k])) >= self.threshold)
         return near[0] if near else None
 
 # %% ../nbs/05c_screening.ipynb #72f00b30

@@ -3,7 +3,6 @@ import random
 import sys
 import time
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -104,6 +103,7 @@ def test_thresholds(threshold):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'datasketch', None)
+    screening._blank.cache_clear()
     with pytest.raises(UserError, match='pip install datasketch'): NearDuplicate()
 
 def test_speed(texts):
