@@ -105,7 +105,7 @@ LONGEST = 300 # Seconds that Retry-After may ask for
 class _Asker:
     "Sends requests to `chat` within `limits`; `rng` only jitters the waits"
     def __init__(self, chat, replies, limits, meter):
-        self.chat, self.replies, self.limits, self.meter, self.spent = chat, replies, limits, meter, False
+        self.chat, self.replies, self.limits, self.meter, self.spent, self.useless = chat, replies, limits, meter, False, 0
         self.gate, self.breaker = _Gate(limits.in_flight), _Breaker(chat.endpoint, max(10, limits.in_flight))
         self.requests, self.tokens, self.rng = _Pace(limits.requests_per_minute), _Pace(limits.tokens_per_minute), np.random.default_rng()
 
@@ -140,12 +140,16 @@ async def attempt(self, request, looked):
     self.learn(got, looked)
     return got
 
-# %% ../nbs/03c_asking.ipynb #0c03cf15
+# %% ../nbs/03c_asking.ipynb #ab9c11e4
+FIRST = 20
+
 @patch_to(_Asker)
 def learn(self, got, looked):
-    "Tell gate and breaker what came"
-    if isinstance(got, Reply): self.gate.note(False); self.breaker.alive(); return
+    "Tell gate and breaker what came; `UserError` when the first `FIRST` requests were all refused for good"
+    if isinstance(got, Reply): self.gate.note(False); self.breaker.alive(); self.useless = -1; return
     self.meter.troubles[got.reason] += 1
+    if not got.again and self.useless >= 0: self.useless += 1
+    if self.useless >= FIRST: raise UserError(f'{self.chat.endpoint} answered none of the first {FIRST} requests to {self.chat.model} ({got.reason} {got.detail}): mend that, and run the same command again')
     if got.busy: self.gate.note(True, got.wait)
     if got.busy or not got.again or any(u is None or u for u in got.usage): self.breaker.alive()
     else: self.breaker.failed(got.reason, looked)

@@ -16,7 +16,7 @@ from .batches import BatchedChat
 from .core import UserError, one_of, read_json, write_json
 from .generation import fill_pool, make_generator
 from .llm import CHATS, make_chat
-from .replies import Meter, Price, Replies, Usage, dollars, find_price
+from .replies import Meter, Price, Replies, Usage, dollars, find_price, prompt_tokens
 from .screening import default_screens
 from .writing import Judged, Novelty, Writer, estimate
 
@@ -106,8 +106,22 @@ def forecast(
     if not _is_chat(order.model): raise UserError(f'{order.model} sends nothing, so there is nothing to reckon: leave out --dry-run')
     meter, examples = Meter(batch=sending.batch), _examples(corpus, order.target)
     writer = _writer(order, sending, None, meter, None)
-    return {'examples': examples.id.nunique()} | estimate(writer, examples, order.n, order.exactly)
+    plan = {'examples': examples.id.nunique()} | estimate(writer, examples, order.n, order.exactly)
+    return plan if order.judge is None or order.judge_model else _with_judge(plan, order, writer, examples)
 
+# %% ../nbs/05f_generate.ipynb #ec970077
+def _with_judge(plan, order, writer, examples):
+    "The forecast with a request to the judge for each text"
+    judge, some = Judged(writer.chat, order.judge, order.task), examples.head(200)
+    judge.prepare(examples)
+    texts = order.exactly*examples.label.nunique() if order.exactly else order.n*plan['examples']
+    prompt, reply, most = texts*sum(map(prompt_tokens, judge.requests(some)))/len(some), texts*40, texts*128
+    price = writer.meter.price
+    more = {} if price is None else {'cost': plan['cost']+price.of(prompt, reply, writer.meter.batch), 'most_cost': plan['most_cost']+price.of(prompt, most, writer.meter.batch)}
+    return plan | more | {'requests': plan['requests']+texts, 'prompt_tokens': round(plan['prompt_tokens']+prompt),
+                          'completion_tokens': round(plan['completion_tokens']+reply), 'most_tokens': plan['most_tokens']+most}
+
+# %% ../nbs/05f_generate.ipynb #6c32de2e
 def say_forecast(f):
     "The forecast in a sentence"
     cost = 'at a price that is not known' if f['cost'] is None else f'about {dollars(f["cost"])}, at most {dollars(f["most_cost"])}'

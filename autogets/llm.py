@@ -213,7 +213,9 @@ def _read_reply(body, seconds):
     said, finish = first.get('message') or {}, first.get('finish_reason') or 'stop'
     if said.get('refusal') or finish == 'content_filter': raise Trouble('the model refuses', str(said.get('refusal') or ''), again=False, usage=counted)
     if not first: raise Trouble('no choice in the reply', usage=counted)
-    if not isinstance(said.get('content'), str) or not said['content'].strip(): raise Trouble('empty reply', finish, usage=counted)
+    if not isinstance(said.get('content'), str) or not said['content'].strip():
+        if finish == 'length': raise Trouble('cut off before the first word (raise --max-tokens)', again=False, usage=counted)
+        raise Trouble('empty reply', finish, usage=counted)
     return Reply(said['content'], finish, *counted, seconds)
 
 # %% ../nbs/03_llm.ipynb #c4ab80a5

@@ -265,6 +265,8 @@ class Judged:
     def reasons(self, rows):
         talk = converse(self.chat, self.requests(rows), lambda text, i: parse('score', text, 1), repair_messages, self.replies, self.limits, self.meter)
         score = {i: v for i, _, v in talk}
+        if any(v == Failure('over the cost limit') for v in score.values()):
+            raise UserError(f'stopped at the limit of {dollars(self.meter.limit)} while texts were judged; the same command with a higher --max-cost goes on from there')
         return [_verdict(score[i], self.parameters['threshold']) for i in range(len(rows))]
 
 # %% ../nbs/05b_writing.ipynb #671d3a68

@@ -60,9 +60,9 @@ FAULTS = {k: .05 for k in ('429', '500', '503', 'drop', 'slow', 'truncated', 'sc
 def test_two_thousand_texts_through_every_fault(tmp_path):
     "Half of all attempts go wrong, in ten ways, duplicates included: each example ends with its one text, none twice, and the bill is the server's"
     examples = frame(2000)
-    with serving(delay=.005, faults=FAULTS, seed=11, slow=2., retry_after=.05) as s, Replies(tmp_path/'r.jsonl') as kept:
+    with serving(delay=.005, faults=FAULTS, seed=11, slow=8., retry_after=.05) as s, Replies(tmp_path/'r.jsonl') as kept:
         writer = Writer(make_chat('openai:m', base_url=s.url), prompt='one-shot', replies=kept, meter=Meter(Price(1., 1.)),
-                        limits=Limits(in_flight=64, timeout=.5, tries=20, backoff=.01))
+                        limits=Limits(in_flight=64, timeout=2., tries=20, backoff=.01))
         writer.attempts = 8
         pool = build_pool(writer, examples, tmp_path/'pool', n=1)
         told, counts = s.stats(), pool.manifest['counts']

@@ -113,10 +113,10 @@ def again(messages, text, why): return (*messages, {'role': 'assistant', 'conten
 
 def test_two_thousand_requests_through_every_fault(tmp_path):
     "Nearly half of all attempts fail, in nine ways; every text comes once, nothing that had come is asked again, and the bill is the server's"
-    with serving(delay=.005, faults=MIX, seed=3, slow=3., retry_after=.05) as s:
+    with serving(delay=.005, faults=MIX, seed=3, slow=8., retry_after=.05) as s:
         chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1., 2.)), requests(2000)
         with Replies(tmp_path/'r.jsonl') as kept:
-            got = {i: v for i, _, v in converse(chat, asked, read, again, kept, Limits(in_flight=64, timeout=.5, tries=20, backoff=.05), meter)}
+            got = {i: v for i, _, v in converse(chat, asked, read, again, kept, Limits(in_flight=64, timeout=2., tries=20, backoff=.05), meter)}
         told = s.stats()
         failed = {i: v for i, v in got.items() if isinstance(v, Failure)}
         assert len(got) == 2000
@@ -190,6 +190,21 @@ def test_requests_and_tokens_per_minute_are_kept():
 
 def test_refusals_for_long_are_said():
     with serving(faults={'429': 1.}, retry_after=3600) as s, pytest.raises(UserError, match='come back in 3600 s'): everything(make_chat('openai:m', base_url=s.url), requests(5))
+
+def test_an_endpoint_that_refuses_everything_is_not_asked_thousands_of_times():
+    class Strict(Chat):
+        kind, model, endpoint, calls = 'strict', 'm', 'here', 0
+        async def complete(self, request):
+            self.calls += 1
+            raise Trouble('refused (400)', 'temperature is not supported', again=False)
+    strict = Strict()
+    with pytest.raises(UserError, match='none of the first 20.*temperature is not supported'): everything(strict, requests(3000), limits=Limits(in_flight=8))
+    assert strict.calls < 60
+
+def test_a_model_that_thinks_its_tokens_away_is_asked_once():
+    from autogets.llm import _read_reply
+    with pytest.raises(Trouble) as e: _read_reply({'choices': [{'message': {'content': ''}, 'finish_reason': 'length'}], 'usage': {'prompt_tokens': 9, 'completion_tokens': 50}}, 0)
+    assert not e.value.again and e.value.usage == (9, 50) and '--max-tokens' in e.value.reason
 
 def test_one_bad_request_does_not_end_the_others():
     class Picky(Chat):
