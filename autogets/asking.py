@@ -180,6 +180,7 @@ async def answer(self, request):
         if over: return Failure(got.reason, got.detail)
         await asyncio.sleep(self.wait(got, tries or refused))
 
+# %% ../nbs/03c_asking.ipynb #250857d6
 @patch_to(_Asker)
 def set_aside(self, request, trouble, over):
     "Keep the reason where the request is given up, and the tokens of a reply that was of no use"
@@ -196,6 +197,7 @@ async def _work(asker, source, out):
         found = asker.replies.get(asker.chat, request) if asker.replies is not None else None
         out.put((index, request, found or await asker.answer(request)))
 
+# %% ../nbs/03c_asking.ipynb #c846bedd
 async def _all(chat, source, replies, limits, meter, out):
     "Let `AHEAD` times as many workers as may be in flight empty `source`"
     await chat.open()
@@ -313,5 +315,6 @@ def _value(got, parse, i):
     try: return parse(got.text, i)
     except ValueError as e: return e
 
+# %% ../nbs/03c_asking.ipynb #b04b2e28
 def _second(request, got, why, repair):
     return Request(tuple(repair(request.messages, got.text, str(why))), request.parameters, request.sample)

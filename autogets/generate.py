@@ -79,8 +79,9 @@ def _writer(order, sending, replies, meter, folder):
 
 # %% ../nbs/05f_generate.ipynb #efeee3da
 def _screens(order, corpus, writer):
-    "The checks that the texts must pass"
+    "The checks that the texts must pass; what only rewrites its example is not blamed for being near it"
     found = default_screens(corpus.classes, [*corpus.validation.text, *corpus.test.text]) if order.screened else []
+    if writer.name in ('eda', 'back-translation'): found = [s for s in found if s.name == 'held-out']
     if writer.prompt == 'expand': found = [*found, Novelty()]
     if order.judge is None: return found
     if order.judge_model is None and not isinstance(writer, Writer): raise UserError('--judge needs a chat model: name one with --judge-model')

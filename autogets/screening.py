@@ -234,13 +234,16 @@ def _last_marks(name, tag):
 
 # %% ../nbs/05c_screening.ipynb #82e83304
 _ASK = r"here(?:'s|’s| is| are)\s(?:an?|the|another|some|your|my|\w{1,10})\s(?:new |more |different |other |synthetic ){0,2}"
-_TALK = {'first': [rf'^(?:sure|certainly|of course|okay|absolutely|great)(?: thing)?[,!.]\s{{1,2}}(?:here|i can (?:help|write|create|generate|provide)|i(?:\'|’)ll (?:write|create|generate))(?!\w)',
-                   rf'^{_ASK}{_KIND}s?(?!\w)[^.:\n]{{0,60}}:', r'^(?:new |rewritten |generated |synthetic ){0,2}(?:text|example|sample|output|paraphrase)\s?\d{0,3}\s?[:.)]\s', rf'^{_KIND}\s?#?\d{{1,3}}\s?[:.)]\s',
-                   r"^i(?:'m|’m| am) sorry,? but (?:i can(?:'t|’t|not)|i(?:'m|’m| am) (?:not able|unable) to) (?:assist|fulfil|generate|create|write|comply|produce|help with that)",
-                   r'^i (?:can(?:\'t|’t|not)|am unable to) (?:assist with|fulfil|generate|comply)'],
-         'any': [r'(?<!\w)as an? (?:ai|artificial intelligence)(?=,| language| model| assistant| i(?!\w))', r"(?<!\w)i(?:'m|’m| am) (?:just |only )?an? (?:ai|(?:large )?language model)(?!\w)",
-                 r'(?<!\w)(?:given|provided|specified|requested) (?:label|class|category|sentiment|example)s?(?!\w)'],
-         'last': [rf'(?:let me know if you(?:\'d|’d| would| need| want)|hope (?:this|these) (?:help|{_KIND})).{{0,120}}$']}
+_CANNOT = r"i can(?:'t|’t|not)|i(?:'m|’m| am) (?:not able|unable) to"
+_TALK = {
+    'first': [rf'^{_ASK}{_KIND}s?(?!\w)[^.:\n]{{0,60}}:', rf'^{_KIND}\s?#?\d{{1,3}}\s?[:.)]\s',
+              r'^(?:sure|certainly|of course|okay|absolutely|great)(?: thing)?[,!.]\s{1,2}(?:here|i can (?:help|write|create|generate|provide)|i[\'’]ll (?:write|create|generate))(?!\w)',
+              r'^(?:new |rewritten |generated |synthetic ){0,2}(?:text|example|sample|output|paraphrase)\s?\d{0,3}\s?[:.)]\s',
+              rf'^i[\'’ ]a?m sorry,? but (?:{_CANNOT}) (?:assist|fulfil|generate|create|write|comply|produce|help with that)', rf'^(?:{_CANNOT}) (?:assist with|fulfil|generate|comply)'],
+    'any': [r'(?<!\w)as an? (?:ai|artificial intelligence)(?=,| language| model| assistant| i(?!\w))', r'(?<!\w)i[\'’ ]a?m (?:just |only )?an? (?:ai|(?:large )?language model)(?!\w)',
+            r'(?<!\w)(?:given|provided|specified|requested) (?:label|class|category|sentiment|example)s?(?!\w)'],
+    'last': [r'let me know if you(?:(?:[\'’]d| would) like| need| want) '
+             rf'(?:me to (?:write|generate|create)|(?:any )?(?:more|another|other|additional|further) (?:{_KIND}|variation)s?).{{0,80}}$']}
 
 # %% ../nbs/05c_screening.ipynb #2f7b08d3
 def _any_of(patterns): return re.compile('|'.join(patterns) or '(?!)', re.I)
@@ -251,7 +254,7 @@ class LabelLeak(Screen):
     def __init__(self, classes):
         super().__init__(classes=sorted(map(str, classes)))
         known = {n for n in map(plain, self.parameters['classes']) if re.search(r'\w', n)}
-        clear = {n for n in known if len(n) > 1 and not n.isdigit()}
+        clear = {n for n in known if (len(n) > 1 or n > '\u02ff') and not n.isdigit()}
         name, tag = (_names(clear), _names(clear, '{0,3}')) if clear else ('(?!)', '(?!)')
         self.alone = re.compile(rf'{_OPEN}{name}\W{{0,6}}', re.I)
         weak = _field_marks(_names(known-clear)) if known-clear else []
@@ -261,7 +264,7 @@ class LabelLeak(Screen):
         text = _visible(text).strip()
         places = text[:200], text, text[-200:]
         if any(p.search(t) for p, t in zip(self.talk, places)): return 'talk about the task'
-        ends = {text.partition('\n')[0], text.rpartition('\n')[2]}
+        ends = {text.partition('\n')[0], text.rpartition('\n')[2]} if '\n' in text or word_count(text) == 1 else ()
         leak = any(p.search(t) for p, t in zip(self.marks, places)) or any(len(e) < 200 and self.alone.fullmatch(e) for e in ends)
         return 'label leak' if leak else ''
     def reasons(self, rows): return [self._reason(t) for t in rows.text]
@@ -285,16 +288,22 @@ def _digits(s): return ''.join(str(int(c)) for c in s if c.isdecimal())
 
 # %% ../nbs/05c_screening.ipynb #6cd3ad32
 _RUN = re.compile(r'[^\s<>"]{1,2000}')
-_TOKEN = re.compile(r'[?&#;](?:[\w.]{1,30}[_-]){0,4}(?:token|key|sig|signature|secret|password|passwd|pwd|auth|apikey|accesstoken|authtoken|credential|jwt|session|sessionid|sid)=[^&\s]', re.I)
+_FIELDS = re.compile(r'[?&#;]([\w.-]{1,60})=[^&\s]')
+_SECRETS = {'token', 'key', 'sig', 'signature', 'secret', 'password', 'passwd', 'pwd', 'auth', 'apikey', 'accesstoken', 'authtoken', 'credential', 'jwt', 'session', 'sessionid', 'sid'}
+
+def _tells(run):
+    "Whether a field in the address `run` is named like a secret"
+    return any(re.split(r'[_.-]', name.lower())[-1] in _SECRETS for name in _FIELDS.findall(run))
 
 def _url(text, m):
-    run = _RUN.match(text, m.start())[0].rstrip('.,;:!?\'")]}')
-    secret = re.match(r'[^/?#@:]*:[^/?#@]*@|[^/?#@]{16,}@', run[m.end()-m.start():]) or _TOKEN.search(run)
+    run = _RUN.match(text, m.start())[0].rstrip('.,;:!?\'")]}’”»。，、；：！？）」】')
+    secret = re.match(r'[^/?#@:]*:[^/?#@]*@|[^/?#@]{16,}@', run[m.end()-m.start():]) or _tells(run)
     return (m.start(), m.start()+len(run)) if secret else None
 
 # %% ../nbs/05c_screening.ipynb #b2598cfe
-_KEY = (r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,64}|hf_\w{20,64}|npm_\w{30,64}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,50}'
-        r'|xox[abeoprs]-[\w-]{10,250}|SG\.[\w-]{10,64}\.[\w-]{10,64}|eyJ[\w-]{8,2000}\.[\w-]{8,4000}(?:\.[\w-]{4,1000})?)(?![\w-])|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----')
+_KEY = (r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,64}|hf_\w{20,64}|npm_\w{30,64}'
+        r'|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,50}|xox[abeoprs]-[\w-]{10,250}|SG\.[\w-]{10,64}\.[\w-]{10,64}'
+        r'|eyJ[\w-]{8,2000}\.[\w-]{8,4000}(?:\.[\w-]{4,1000})?)(?![\w-])|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----')
 
 def _key(text, m):
     found = m[0]
@@ -305,14 +314,18 @@ def _key(text, m):
     return m.span() if mixed else None
 
 # %% ../nbs/05c_screening.ipynb #cedbf573
-_COUNTRIES = ('AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 '
-              'IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 SM27 ST25 '
-              'SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20')
+_COUNTRIES = ('AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 FR27 GB22 GE22 '
+              'GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 '
+              'MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 '
+              'XK20')
 _IBAN_LENGTH = {c[:2]: int(c[2:]) for c in _COUNTRIES.split()}
+
+@lru_cache(maxsize=None)
+def _exactly(n, kind): return re.compile(rf'(?:{kind}[ -]?){{{n-1}}}{kind}(?![0-9A-Za-z])')
 
 def _first(text, start, n, kind='[0-9A-Za-z]'):
     "Where the first `n` characters of `kind` end, single spaces and hyphens between them; `None` when it is not a place to end"
-    m = re.compile(rf'(?:{kind}[ -]?){{{n-1}}}{kind}(?![0-9A-Za-z])').match(text, start)
+    m = _exactly(n, kind).match(text, start)
     return m.end() if m else None
 
 def _iban(text, m):
@@ -354,14 +367,16 @@ def _ip(text, m):
     return (m.start(), m.start()+len(found)) if _six(found) else None
 
 # %% ../nbs/05c_screening.ipynb #fed00ba7
-_INTERNATIONAL = r'(?<![\w+/-])(?<!\d[.,])\(?(?:\+ ?|00(?=[1-9]))[1-9](?:[ ./-]?\(?\d\)?){6,14}(?!\w)'
+_INTERNATIONAL = r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(\+[1-9]\d{0,2}\)|\+ ?[1-9]|00[1-9])(?:(?: ?[./-] ?| )?\(?\d\)?){6,14}(?!\w)'
 _AMERICAN = r'(?<![\w+/-])(?<!\d[.,])(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-])'
-_NATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})(?: ?[/-] ?| )\d{2,9}(?:[ -]\d{1,6}){0,3}(?!\w)|(?<![\w+/.-])0[1-9](?:[ .-]\d\d){4}(?!\w)'
-             r'|(?<![\w+/.,#-])(?:0[4-7]\d{8,9}|01[5-7]\d{8,9})(?![\w-])|(?<![\w+/.-])1[3-9]\d[ -]\d{4}[ -]\d{4}(?![\w-])')
-_ANNOUNCED = (r'(?:(?<!\w)(?:tel|telephone|telefon|phone|mobile|mobil|cell|fax|whatsapp|ph|тел|телефон)(?: (?:number|no|nr))?[.:]{0,2} ?(?:is )?|(?<!\w)(?:call|ring|dial|text|reach|phone) (?:me |us |him |her )?(?:back )?(?:at |on )?)'
-              r'(?P<number>\(?\d(?:[ ./-]?\(?\d\)?){6,13})(?!\w)')
+_NATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})(?: ?[/-] ?| )\d{1,9}(?:[ -]\d{1,6}){0,3}(?!\w)|(?<![\w+/.-])0[1-9](?:[ .-]\d\d){4}(?!\w)'
+             r'|(?<![\w+/.,#-])(?:0[1-9]\d{9}|0[4-7]\d{8}|01[5-7]\d{9})(?![\w-])|(?<![\w+/.-])1[3-9]\d[ -]\d{4}[ -]\d{4}(?![\w-])')
+_ANNOUNCED = (r'(?:(?<!\w)(?:tel|telephone|telefon|phone|mobile|mobil|cell|fax|whatsapp|ph|тел|телефон)(?: (?:number|no|nr))?[.:]{0,2} ?(?:is )?'
+              r'|(?<!\w)(?:call|ring|dial|text|reach|phone) ?(?:me |us |him |her )?(?:back )?(?:at |on )?)(?P<number>\(?\d(?:[ ./-]?\(?\d\)?){6,13})(?!\w)')
 
 # %% ../nbs/05c_screening.ipynb #c49729c5
+_NO_PHONE = re.compile(r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id|article|item|serial|account|part|asset|incident|request|customer'
+                       r'|ean|isbn|sn|rechnung|auftrag|bestellung)(?: (?:no|nr|number|id|code))?[ .:#]{0,3}$', re.I)
 _DATE = re.compile(r'\d{4}[-./ ]\d\d?[-./ ]\d\d?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)')
 
 def _phone(text, m):
@@ -371,6 +386,7 @@ def _phone(text, m):
     if found.count(')') > found.count('(') and found[-1] == ')': b, found = b-1, found[:-1]
     digits, shape = _digits(found), re.sub(r'[()]', '', found)
     if _DATE.match(shape) or len(set(digits)) < 2 or re.search(r'^\+?\d{1,3}(?: \d{3})* 000$', found): return None
+    if digits == found and not m['number'] and _NO_PHONE.search(text[max(0, a-30):a]): return None
     bare_zeros = digits.startswith('00') and digits == found and len(digits) < 12
     national = digits[0] == '0' and digits[1] != '0' and not m['number']
     return None if bare_zeros or (national and not 9 <= len(digits) <= 12) else (a, b)
@@ -381,7 +397,7 @@ PATTERNS = {kind: (re.compile(pattern, flags), end) for kind, pattern, flags, en
     ('EMAIL', r"(?<![\w.+%'-])[\w+%][\w.+%'-]*@(?:[^\W_](?:[\w-]{0,62})\.){1,6}[^\W\d_]{2,24}(?![\w@])", 0, _whole),
     ('KEY', _KEY, 0, _key),
     ('IBAN', r'(?<!\w)[a-z]{2}\d\d(?=[ -]?[a-z0-9]{4})', re.I, _iban),
-    ('CARD', r'(?<![\w.])(?<!\d-)[2-6](?=(?:[ -]?\d){12})\d{0,3}', 0, _card),
+    ('CARD', r'(?<![\w.])(?<!\d-)[2-6]\d{3}(?=(?:[ -]?\d){9})', 0, _card),
     ('SSN', r'(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])', 0, _whole),
     ('IP', _IP, 0, _ip),
     ('PHONE', '|'.join([_ANNOUNCED, _INTERNATIONAL, _AMERICAN, _NATIONAL]), re.I, _phone)]}
