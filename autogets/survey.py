@@ -161,7 +161,7 @@ def _cell(task, way, number, seed, live):
 def compare_writing(
     corpora:list, # Names of corpora
     ways:list, # Names of ways
-    number:int, # Texts of each class
+    numbers:list, # Texts of each class, one number for each corpus
     seeds:list, # Draws
     per_class:int=10, # Real examples of each class, where no bank gives them
     live:Live=None, # The live model
@@ -169,7 +169,8 @@ def compare_writing(
 )->pd.DataFrame: # A row per corpus, way and seed
     "Every way on every task"
     cells, bank = [], any(w.startswith('bank/') for w in ways)
-    for name in corpora:
+    if len(numbers) != len(corpora): raise UserError(f'{len(numbers)} numbers of texts for {len(corpora)} corpora: give one for each')
+    for name, number in zip(corpora, numbers):
         for seed in seeds:
             task = small_task(name, per_class, seed, bank)
             parts = lambda way: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), way, number, seed, live.model if live else None)

@@ -102,7 +102,7 @@ def test_tokens_come_as_often_as_the_model_says(chat):
     only = write(model, tokenizer, [ids]*50, [Draw(1, f's{k}', t, top_k=2) for k in range(50)])
     assert {w.text for w in only} == {tokenizer.decode([k]) for k in likely[:2]} and len({w.text for w in only}) == 2
 
-def test_a_text_ends_at_its_limit_before_a_stop_string_or_at_the_end_mark(chat):
+def test_a_text_ends_at_its_limit_or_before_a_stop_string(chat, monkeypatch):
     long = chat.complete_many([asked('x', max_tokens=40, seed=2)])[0]
     assert (long.finish, long.completion_tokens) == ('length', 40)
     assert chat.complete_many([Request(asked('x').messages, {'max_tokens': 3})])[0].completion_tokens == 3
@@ -111,6 +111,9 @@ def test_a_text_ends_at_its_limit_before_a_stop_string_or_at_the_end_mark(chat):
     stop = text[10:13]
     cut = plan(stop=(stop,))
     assert cut.finish == 'stop' and cut.text == text[:text.index(stop)] and cut.tokens < 40
+    steps, real = [], local._Sampler.__call__
+    monkeypatch.setattr(local._Sampler, '__call__', lambda self, ids, scores: steps.append(1) or real(self, ids, scores))
+    assert plan(stop=(stop,)) == cut and len(steps) == cut.tokens # and nothing is written after it
 
 def test_the_end_mark_ends_a_text_and_is_counted(folder):
     chat = TransformersChat(folder)
@@ -301,6 +304,17 @@ def test_variants_do_not_depend_on_company_and_follow_the_seed(two, kind, tmp_pa
     own = text_id(WORDS[2])
     assert part == {k: t for k, t in whole.items() if k[0] == own} and 0 < len(part) < len(whole)
     assert how(frame(WORDS)) == whole != how(frame(WORDS), 1)
+
+@pytest.mark.parametrize('kind', ['marian', 't5'])
+def test_a_translation_does_not_depend_on_longer_neighbours(kind, tmp_path):
+    "The reading half counts places from the left, so the filling must be on the right"
+    model, tokenizer = local.load_model('AutoModelForSeq2SeqLM', translator(tmp_path, 0, kind))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim > 1 and 'embed_positions' not in name: p *= 4 # so that places and words matter
+    ids = [tokenizer(t).input_ids for t in ['a printer', ' '.join(WORDS)[:90], *WORDS]]
+    draws = [Draw(20, str(k), .5) for k in range(len(ids))]
+    assert write(model, tokenizer, ids, draws) == [write(model, tokenizer, [i], [d])[0] for i, d in zip(ids, draws)]
 
 def test_the_variants_of_a_call_differ(two):
     made = variants(two, frame(WORDS), 6)

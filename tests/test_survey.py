@@ -33,10 +33,10 @@ def test_live_ways_against_a_server(task, tmp_path):
     with serving() as s:
         live = Live('openai:m', tmp_path, s.url)
         ways = ['zero-shot', 'few-shot-3/nearest', 'topic@1.0']
-        cells = compare_writing(['tickets'], ways, 4, [0], 5, live, tmp_path/'cells')
+        cells = compare_writing(['tickets'], ways, [4], [0], 5, live, tmp_path/'cells')
         assert list(cells.way) == ways and set(cells.texts) == {4*len(task.classes)}
         asked = s.stats()['requests']
-        again = compare_writing(['tickets'], ways, 4, [0], 5, live, tmp_path/'cells')
+        again = compare_writing(['tickets'], ways, [4], [0], 5, live, tmp_path/'cells')
         assert again.equals(cells) and s.stats()['requests'] == asked
 
 @pytest.mark.parametrize('way, said', [('topic', 'needs a live model'), ('causal-lm@warm', 'no number'), ('bank/nothing', 'holds no texts of method')])
