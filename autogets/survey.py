@@ -158,6 +158,9 @@ def _cell(task, way, number, seed, live):
     return row | {f'error {k}': test_error(task, base, both, k) for k in ('f1', 'macro-f1')}
 
 # %% ../nbs/16f_survey.ipynb #e4b8fc88
+def _content(name, way): return (Recorded(name).parameters['sha256'],) if way.startswith('bank') else ()
+
+# %% ../nbs/16f_survey.ipynb #8552b9b4
 def compare_writing(
     corpora:list, # Names of corpora
     ways:list, # Names of ways
@@ -173,7 +176,7 @@ def compare_writing(
     for name, number in zip(corpora, numbers):
         for seed in seeds:
             task = small_task(name, per_class, seed, bank)
-            parts = lambda way: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), way, number, seed, live.model if live else None)
+            parts = lambda way: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), way, number, seed, live.model if live else None, *_content(name, way))
             cells += [kept(folder, parts(way), lambda: _cell(task, way, number, seed, live)) for way in ways]
     return pd.DataFrame(cells)
 
