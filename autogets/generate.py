@@ -65,7 +65,7 @@ def _price(chat, sending):
     return Price(*sending.price, batch=.5)
 
 # %% ../nbs/05f_generate.ipynb #09718ceb
-def _writer(order, sending, replies, meter, folder):
+def _writer(corpus, order, sending, replies, meter, folder):
     "The generator that `order` wants"
     if not _is_chat(order.model): return make_generator(order.model, seed=order.seed, **({'temperature': order.temperature} if order.temperature is not None else {}))
     remote = {'base_url': sending.base_url, 'key_env': sending.key_env}
@@ -73,7 +73,7 @@ def _writer(order, sending, replies, meter, folder):
     if sending.batch: chat = BatchedChat(chat, folder, sending.poll)
     meter.price = _price(chat, sending)
     writer = Writer(chat, order.seed, order.prompt, order.temperature, order.demonstrations, order.task, order.max_tokens, order.redact,
-                    replies=None if chat.kind == 'recorded' else replies, limits=sending.limits, meter=meter)
+                    corpus.classes, replies=None if chat.kind == 'recorded' else replies, limits=sending.limits, meter=meter)
     if sending.batch: writer.batch = chat.batch
     return writer
 
@@ -87,7 +87,7 @@ def _screens(order, corpus, writer):
     if order.judge_model is None and not isinstance(writer, Writer): raise UserError('--judge needs a chat model: name one with --judge-model')
     chat = make_chat(order.judge_model) if order.judge_model else writer.chat
     given = (writer.replies, writer.limits, writer.meter) if isinstance(writer, Writer) else ()
-    return [*found, Judged(chat, order.judge, order.task, *given)]
+    return [*found, Judged(chat, order.judge, order.task, *given, classes=corpus.classes)]
 
 # %% ../nbs/05f_generate.ipynb #c5498539
 def _examples(corpus, target):
@@ -106,14 +106,14 @@ def forecast(
     "What the run would need; nothing is sent, and nothing is written"
     if not _is_chat(order.model): raise UserError(f'{order.model} sends nothing, so there is nothing to reckon: leave out --dry-run')
     meter, examples = Meter(batch=sending.batch), _examples(corpus, order.target)
-    writer = _writer(order, sending, None, meter, None)
+    writer = _writer(corpus, order, sending, None, meter, None)
     plan = {'examples': examples.id.nunique()} | estimate(writer, examples, order.n, order.exactly)
-    return plan if order.judge is None or order.judge_model else _with_judge(plan, order, writer, examples)
+    return plan if order.judge is None or order.judge_model else _with_judge(plan, corpus, order, writer, examples)
 
 # %% ../nbs/05f_generate.ipynb #ec970077
-def _with_judge(plan, order, writer, examples):
+def _with_judge(plan, corpus, order, writer, examples):
     "The forecast with a request to the judge for each text"
-    judge, some = Judged(writer.chat, order.judge, order.task), examples.head(200)
+    judge, some = Judged(writer.chat, order.judge, order.task, classes=corpus.classes), examples.head(200)
     judge.prepare(examples)
     texts = order.exactly*examples.label.nunique() if order.exactly else order.n*plan['examples']
     prompt, reply, most = texts*sum(map(prompt_tokens, judge.requests(some)))/len(some), texts*40, texts*128
@@ -154,7 +154,7 @@ def generate(
     with Replies(sending.replies or out/'replies.jsonl') as replies:
         before = Usage(replies.usage.prompt+replies.wasted.prompt, replies.usage.completion+replies.wasted.completion)
         meter = Meter(before=before, batch=sending.batch)
-        writer = _writer(order, sending, replies, meter, out)
+        writer = _writer(corpus, order, sending, replies, meter, out)
         meter.limited(sending.max_cost)
         examples = _examples(corpus, order.target)
         try:

@@ -27,7 +27,7 @@ class Writer(Generator):
     "Texts by a chat model (a `Chat`, or the name of a model at an OpenAI-compatible endpoint)"
     name, kind, batch, attempts = 'llm', 'openai', 1024, 3
     def __init__(self, model, seed=0, prompt='autogets', temperature=None, demonstrations='random', task='texts', max_tokens=None, redact=False,
-                 base_url=None, key_env=None, replies=None, limits=None, meter=None, scores=None):
+                 classes=(), base_url=None, key_env=None, replies=None, limits=None, meter=None, scores=None):
         super().__init__()
         self.chat = model if isinstance(model, Chat) else make_chat(f'{self.kind}:{model}', base_url=base_url, key_env=key_env)
         self.method, self.model, self.scores = get_method(prompt), self.chat.spec, scores
@@ -35,7 +35,7 @@ class Writer(Generator):
         if temperature is None: temperature = self.method.temperature
         if temperature < 0: raise UserError(f'a temperature of {temperature} is below 0')
         self.parameters = {'version': self.method.version, 'prompt_sha256': self.method.fingerprint, 'endpoint': self.chat.endpoint, 'seed': int(seed),
-                           'temperature': temperature, 'demonstrations': demonstrations, 'task': task, 'max_tokens': max_tokens, 'redact': bool(redact)}
+                           'temperature': temperature, 'demonstrations': demonstrations, 'task': task, 'max_tokens': max_tokens, 'redact': bool(redact)} | ({'classes': sorted(classes)} if classes else {})
         if self.method.name == 'expand': self.batch = 64
         self.kept, self.given = {}, {}
 
@@ -82,24 +82,26 @@ def question(self, what, label=None, **given):
 def ask_first(self):
     "Topics by class, or dimensions and their values by class and dimension"
     if 'topics' in self.method.asks:
-        self.given['topics'] = _first_answers(self, {c: self.question('topics', c, n=20) for c in self.classes}, 'items', 20)
+        self.given['topics'] = _first_answers(self, {c: self.question('topics', c, n=20) for c in self.labels}, 'items', 20)
     if 'attributes' in self.method.asks:
         names = _first_answers(self, {'dimensions': self.question('dimensions', n=5)}, 'items', 5)['dimensions']
-        asked = {f'{c} / {d}': self.question('values', c, n=8, dimension=d) for c in self.classes for d in names}
+        asked = {f'{c} / {d}': self.question('values', c, n=8, dimension=d) for c in self.labels for d in names}
         values = _first_answers(self, asked, 'items', 8)
-        self.given['attributes'] = {c: {d: values[f'{c} / {d}'] for d in names} for c in self.classes}
+        self.given['attributes'] = {c: {d: values[f'{c} / {d}'] for d in names} for c in self.labels}
 
 # %% ../nbs/05b_writing.ipynb #4109f630
 @patch_to(Writer)
 def prepare(self, examples, dry=False):
     "See all `examples`, and ask what must be asked first; with `dry` only pretend to"
     from autogets.screening import redact
-    self.classes, self.label_of = sorted(set(examples.label)), dict(zip(examples.id, examples.label))
+    self.labels, self.label_of = sorted(set(examples.label)), dict(zip(examples.id, examples.label))
+    self.classes = self.parameters.get('classes') or self.labels
+    self.turn = {i: k for ids in examples.sort_values('id').groupby('label').id for k, i in enumerate(ids[1])}
     self.text_of = {i: redact(t) if self.parameters['redact'] else t for i, t in zip(examples.id, examples.text)}
     self.long = int(np.quantile([tokens_in(t) for t in examples.text], .95))
     many = self.method.demonstrations > 1
     self.chosen = Demonstrations(self.parameters['demonstrations'], examples, self.method.demonstrations, self.parameters['seed'], scores=self.scores) if many else None
-    if dry: self.given = _pretended(self.classes)
+    if dry: self.given = _pretended(self.labels)
     else: self.ask_first()
     return self
 
@@ -138,7 +140,8 @@ def plan(self, id, n, attempt):
     messages = render(self.method, self.label_of[id], n, [self.text_of[i] for i in shown], task=self.parameters['task'], classes=self.classes,
                       explanations=why, **drawn)
     noted = {k: v for k, v in drawn.items() if k != 'kept'}
-    return Request(messages, self.asked_with(self.room(n), schema(self.method.reply, n)), attempt), {'demonstrations': shown} | noted
+    sample = attempt if shown else attempt*len(self.turn) + self.turn[id]
+    return Request(messages, self.asked_with(self.room(n), schema(self.method.reply, n)), sample), {'demonstrations': shown} | noted
 
 # %% ../nbs/05b_writing.ipynb #64909a07
 @patch_to(Writer)
@@ -253,10 +256,10 @@ class Novelty:
 class Judged:
     "A screen that drops texts which a chat model scores below `threshold`"
     name = 'judge'
-    def __init__(self, chat, threshold=3, task='texts', replies=None, limits=None, meter=None):
-        self.chat, self.replies, self.limits, self.meter, self.method = chat, replies, limits or Limits(), meter or Meter(), get_method('judge')
+    def __init__(self, chat, threshold=3, task='texts', replies=None, limits=None, meter=None, classes=()):
+        self.classes, self.chat, self.replies, self.limits, self.meter, self.method = list(classes), chat, replies, limits or Limits(), meter or Meter(), get_method('judge')
         self.parameters = {'model': chat.spec, 'endpoint': chat.endpoint, 'threshold': threshold, 'task': task, 'prompt_sha256': self.method.fingerprint}
-    def prepare(self, examples): self.classes = sorted(set(examples.label))
+    def prepare(self, examples): self.classes = self.classes or sorted(set(examples.label))
     def remember(self, rows): "Each text is judged by itself"
     def requests(self, rows):
         for t, c in zip(rows.text, rows.label):

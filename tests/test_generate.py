@@ -17,7 +17,7 @@ from servers import serving
 
 from autogets.asking import Limits
 from autogets.core import UserError, text_id
-from autogets.data import split_corpus
+from autogets.data import load_corpus, split_corpus
 from autogets.generate import Order, Sending, forecast, generate, say_forecast, say_made
 from autogets.generation import build_pool, fill_pool, load_pool
 from autogets.llm import Chat, Reply, make_chat
@@ -253,6 +253,24 @@ def test_an_example_that_gives_orders_changes_nothing():
         lines = r.messages[1]['content'].splitlines()
         shown = lines[lines.index('<examples>')+1:lines.index('</examples>')]
         assert lines.count('<examples>') == lines.count('</examples>') == 1 and len(shown) == 1 and json.loads(shown[0])['text'] in set(examples.text)
+
+def test_who_writes_for_one_class_is_told_all(tmp_path, server):
+    c = load_corpus('tickets')
+    for prompt in ('one-shot', 'topic'):
+        made = generate(c, Order('openai:m', prompt, c.classes[2], n=1, judge=2.), tmp_path/prompt, Sending(base_url=server.url))
+        lines = [json.loads(l) for l in (tmp_path/prompt/'replies.jsonl').read_text().splitlines()]
+        assert len(lines) == 2*made.manifest['counts']['requested'] + (prompt == 'topic')  # topics are asked for the one class alone
+        assert all(json.dumps(name)[1:-1] in l['messages'][0]['content'] for l in lines for name in c.classes)
+
+@pytest.mark.parametrize('prompt', ['zero-shot', 'topic', 'attributed'])
+def test_requests_of_the_same_words_are_not_answered_by_one_reply(tmp_path, server, prompt):
+    "One at a time, so that each finds all earlier replies"
+    c = corpus(30)
+    made = generate(c, Order('openai:m', prompt, n=2), tmp_path/'p', Sending(base_url=server.url, limits=Limits(in_flight=1)))
+    assert made.manifest['counts']['kept'] == made.manifest['counts']['requested'] == 2*len(c.train)
+    asked = server.stats()['requests']
+    again = generate(c, Order(f'recorded:{tmp_path}/p/replies.jsonl', prompt, n=2), tmp_path/'q')
+    assert again.manifest['counts'] == made.manifest['counts'] and server.stats()['requests'] == asked
 
 def test_labels_in_replies_are_not_believed():
     class Labels(Chat):
