@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SPLIT_KINDS', 'DATASETS', 'read_bytes', 'from_csv', 'read_table', 'fingerprint', 'Corpus', 'split_corpus',
-           'DataMissing', 'content', 'data_folder', 'load_corpus', 'describe', 'class_characteristics', 'list_datasets',
-           'describe_dataset', 'fetch_dataset']
+           'DataMissing', 'content', 'data_folder', 'cache_folder', 'load_corpus', 'describe', 'class_characteristics',
+           'list_datasets', 'describe_dataset', 'fetch_dataset']
 
 # %% ../nbs/00_data.ipynb #91d7774e
 import csv
@@ -321,7 +321,7 @@ def _pooch():
     return pooch
 
 # %% ../nbs/00_data.ipynb #739a681a
-def _cache():
+def cache_folder():
     "The user's cache folder"
     return Path(os.environ.get('AUTOGETS_CACHE') or _pooch().os_cache('autogets')).expanduser()
 
@@ -329,7 +329,7 @@ def _cache():
 def _find(name):
     "Where the set `name` is (shipped, AUTOGETS_DATA, cache or None) and its folder"
     if name == 'tickets': return 'shipped', shipped('corpora/tickets')
-    for where, place in (('AUTOGETS_DATA', data_folder), ('cache', _cache)):
+    for where, place in (('AUTOGETS_DATA', data_folder), ('cache', cache_folder)):
         folder = place()
         if folder and all((folder/name/f'{s}.csv.gz').is_file() for s in DATASETS[name]['content']): return where, folder/name
     return None, None
@@ -391,7 +391,7 @@ def _missing(name, why):
     folder = data_folder()
     looked = f'AUTOGETS_DATA={folder}' if folder else 'AUTOGETS_DATA (not set)'
     fetch = f', or connect and run: autogets data fetch {name}' if DATASETS[name]['home'] else ''
-    return DataMissing(f'{name} is not in {looked} nor in the cache {_cache()}, and {why}: '
+    return DataMissing(f'{name} is not in {looked} nor in the cache {cache_folder()}, and {why}: '
                        f'set AUTOGETS_DATA to a folder with {name}/train.csv.gz{fetch}')
 
 # %% ../nbs/00_data.ipynb #c14d836d
@@ -408,8 +408,8 @@ def _fetch(name):
     if not home: raise _missing(name, DATASETS[name]['home_note'])
     with tempfile.TemporaryDirectory() as folder: frames = {spec['split']: _fetch_split(name, spec, folder) for spec in home}
     for split, frame in frames.items():
-        write_atomic(_cache()/name/f'{split}.csv.gz', gzip.compress(frame[['text', 'label']].to_csv(index=False).encode(), mtime=0))
-    return _cache()/name
+        write_atomic(cache_folder()/name/f'{split}.csv.gz', gzip.compress(frame[['text', 'label']].to_csv(index=False).encode(), mtime=0))
+    return cache_folder()/name
 
 # %% ../nbs/00_data.ipynb #a7e43a74
 def _rows(name, folder, splits):

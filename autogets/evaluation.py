@@ -18,7 +18,7 @@ from .classifiers import make_classifier
 from .core import UserError, one_of, patch_to
 from .features import PROTOCOLS
 from .metrics import class_recalls, class_report, gain_interval, scores
-from .refits import REFITS, make_refit
+from .refits import make_refit, origin, refit_class, search_params
 
 # %% ../nbs/07_evaluation.ipynb #cb2912e7
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Evaluator:
         corpus, # A `Corpus`
         pool:pd.DataFrame, # Synthetic texts: `Pool.texts`
         target='all', # A class, several classes, or 'all': whose examples are candidates, and what recall and balanced accuracy are of
-        classifier:str='linear', # A name in `REFITS`
+        classifier:str='linear', # As for `refit_class`: linear, catboost, frozen:NAME ...
         protocol:str='honest', # 'honest': validation only; 'paper': test as well (a leak, for comparison)
         seed:int=0, # Seed of the classifier
         workers:int=1, # Processes
@@ -111,7 +111,7 @@ class Evaluator:
 # %% ../nbs/07_evaluation.ipynb #0c364178
 def _need_folds(folds, protocol, classifier):
     if folds and (folds < 2 or protocol != 'honest'): raise UserError(f'{folds} folds under the {protocol} protocol: give 2 or more, and only under the honest one')
-    if folds and not hasattr(REFITS.get(classifier), 'out_of_fold'): raise UserError(f'the classifier {classifier} cannot be judged out of fold: give folds=0 or another classifier')
+    if folds and not hasattr(refit_class(classifier), 'out_of_fold'): raise UserError(f'the classifier {classifier} cannot be judged out of fold: give folds=0 or another classifier')
 
 def _labels(target, classes):
     "The classes that `target` names"
@@ -383,5 +383,5 @@ def fit(self, candidate):
     if weights is not None: weights = np.concatenate([np.ones(len(self.corpus.train)), weights])
     def xy(d): return list(d.text), list(d.label), d[list(self.corpus.features)] if self.corpus.features else None
     texts, labels, features = xy(rows)
-    model = make_classifier(self.classifier, seed=self.seed, **self.params)
-    return model.fit(texts, labels, weights, features, xy(getattr(self.corpus, self.stop)))
+    model = make_classifier(self.classifier, seed=self.seed, **search_params(self.classifier, self.params))
+    return model.fit(texts, labels, weights, features, xy(getattr(self.corpus, self.stop)), **origin(model, len(self.corpus.train), len(chosen)))
