@@ -70,14 +70,16 @@ def improve(
     generator:str=_opt('eda', '--generator', help='pool:FOLDER (of autogets generate), recorded:FILE with texts an LLM wrote (source_text and text columns, or a bank), or eda.', panel=_G),
     model:str=_opt(None, '--model', help='Of a recording with several models, only the texts of this one.', panel=_G),
     method:str=_opt(None, '--method', help='Of a recording with several methods, only the texts of this one.', panel=_G),
-    classifier:str=_opt('linear', '--classifier', help='linear or catboost.', panel=_G),
+    classifier:str=_opt('linear', '--classifier', help='linear, catboost, frozen:NAME or transformer:NAME (an encoder: roberta-base, a folder, or offline).', panel=_G),
+    screen:str=_opt(None, '--screen', help='A cheap classifier that searches for an expensive one: linear, ridge-screen or frozen:NAME.', panel=_G),
+    setting:list[str]=_opt([], '--set', help='A setting of the classifier, such as epochs=3; may be repeated.', panel=_G),
     n:int=_opt(None, '--n', help='Synthetic texts per training example: 5, or all of a pool, unless given.', panel=_G),
     protocol:str=_opt('honest', '--protocol', help='honest, or paper (chosen on test: for comparison only).', panel=_G),
     budget:int=_opt(None, '--budget', help='Candidates to evaluate (500, or 100 for levels and ensemble, unless --seconds is given).', panel=_B),
     seconds:float=_opt(None, '--seconds', help='Seconds of training to spend.', panel=_B),
     patience:int=_opt(None, '--patience', help='Stop after so many candidates without a better one.', panel=_B),
     folds:int=_opt(None, '--folds', help='Judge each candidate by the training rows too, out of fold (4 for levels and ensemble, else 0).', panel=_B),
-    finalists:int=_opt(None, '--finalists', help='How many of the best are judged a second time, out of fold (8 for the linear classifier, else 0).', panel=_B),
+    finalists:int=_opt(None, '--finalists', help='How many of the best are judged a second time, out of fold (8 for the linear classifier, else 0); with --screen, how many are trained in earnest (9).', panel=_B),
     seed:int=_opt(0, '--seed', help='Seed of generator, strategy and classifier.', panel=_R),
     workers:int=_opt(1, '--workers', help='Processes; the result does not depend on it.', panel=_R),
     out:Path=_opt(Path('autogets-out'), '--out', help='Folder for everything; a killed run is resumed there.', panel=_R),
@@ -88,10 +90,10 @@ def improve(
     limit = Budget((100 if strategy in JOINT else 500) if budget is None and seconds is None else budget, seconds)
     wanted = target[0] if len(target) == 1 else tuple(dict.fromkeys(target))
     job = Job(wanted, objective, strategy, generator, classifier, protocol, n, seed, workers, patience, model, method,
-              tuple(constraint), plan and str(plan), folds, finalists, knowledge and str(knowledge))
+              tuple(constraint), plan and str(plan), folds, finalists, knowledge and str(knowledge), screen, tuple(setting))
     result = improve(_corpus(train, text, label, feature, test, validation, split, split_seed), job, limit, out)
     typer.echo(verdict(result))
-    typer.echo(f'{len(result.trace)-1} candidates evaluated in {result.seconds:.1f} s; report: {out/"report.html"}')
+    typer.echo(f'{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; report: {out/"report.html"}')
 
 # %% ../nbs/17_cli.ipynb #454d1d0a
 @app.command()
@@ -103,7 +105,7 @@ def weak(
     validation:str=typer.Option(None, '--validation', help='As for improve.'),
     split:str=typer.Option(None, '--split', help='As for improve.'),
     split_seed:int=typer.Option(42, '--split-seed', help='As for improve.'),
-    classifier:str=typer.Option('linear', '--classifier', help='linear or catboost.'),
+    classifier:str=typer.Option('linear', '--classifier', help='As for improve.'),
 ):
     "Which classes the baseline is weak on, weakest first (on validation)."
     from autogets.improve import weak_classes

@@ -260,7 +260,7 @@ class _Run:
 
     def chunk(self):
         n = len(self.trace)-1
-        size = int(min(64, max(1, self.evaluator.workers/(self.spent/n)))) if n and self.spent else self.evaluator.workers
+        size = int(min(64, self.evaluator.workers*max(1, n/self.spent))) if n and self.spent else self.evaluator.workers
         return size if self.budget.evaluations is None else min(size, self.budget.evaluations-n)
 
     def note(self, batch):

@@ -266,7 +266,7 @@ def test_the_lock_satisfies_pyproject():
     assert not common.keys() & apart.keys()
     for extra, requirements in lock_tool().extras().items():
         for r in requirements:
-            held = common if extra != 'transformers' else {**common, **apart}
+            held = common if extra not in ('transformers', 'offline') else {**common, **apart}
             version = held.get(canonicalize_name(r.name))
             assert version and r.specifier.contains(version), f'{r} is not met by the lock ({version}): make lock'
     assert common['nbdev'] == '2.4.14' and 'torch' not in common
@@ -275,7 +275,7 @@ def test_the_lock_satisfies_pyproject():
 @pytest.mark.skipif(sys.platform != 'linux' or sys.version_info[:2] != (3, 11), reason='the pins are those of Linux and Python 3.11')
 def test_the_lock_is_complete_and_holds_nothing_idle():
     tool = lock_tool()
-    needed = tool.closure([r for extra, rs in tool.extras().items() if extra != 'transformers' for r in rs])
+    needed = tool.closure([r for extra, rs in tool.extras().items() if extra not in ('transformers', 'offline') for r in rs])
     assert needed.keys() == pins('requirements-lock.txt').keys(), 'make lock'
 
 
@@ -291,7 +291,7 @@ def test_pyproject_says_once_what_is_needed():
     project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     assert {canonicalize_name(Requirement(r).name) for r in project['dependencies']} == {
         'numpy', 'scipy', 'scikit-learn', 'pandas', 'joblib', 'tqdm', 'matplotlib', 'seaborn', 'typer', 'pyyaml', 'pooch', 'datasketch', 'json-repair'}
-    assert set(project['optional-dependencies']) == {'catboost', 'parquet', 'datasets', 'wordnet', 'openai', 'transformers', 'notebooks', 'dev'}
+    assert set(project['optional-dependencies']) == {'catboost', 'parquet', 'datasets', 'wordnet', 'openai', 'transformers', 'offline', 'notebooks', 'dev'}
     assert 'version' in project['dynamic'] and not (ROOT/'setup.py').exists() and not (ROOT/'setup.cfg').exists()
 
 

@@ -3,8 +3,8 @@
     .venv/bin/python tools/lock.py          writes the three files below
     .venv/bin/python tools/lock.py --check  only says whether they are what it would write
 
-requirements-lock.txt               what `make` installs: the package's dependencies and every extra but transformers
-requirements-lock-transformers.txt  what the extra `transformers` needs on top (torch is large, and the commands do not need it);
+requirements-lock.txt               what `make` installs: the package's dependencies and every extra but transformers and offline
+requirements-lock-transformers.txt  what these two need on top (torch is large, and most commands do not need it);
                                     left as it is where these packages are not installed
 environment.yml                     both lists, for conda users
 
@@ -20,14 +20,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-APART = 'transformers'
+APART = ('transformers', 'offline')
 
 
 def extras():
     "The runtime dependencies (under '') and each extra's, as lists of `Requirement`"
     project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     asked = {'': project['dependencies'], **project['optional-dependencies']}
-    return {name: [Requirement(r) for r in reqs] for name, reqs in asked.items()}
+    asked = {name: [Requirement(r) for r in reqs] for name, reqs in asked.items()}
+    return {name: [r for r in reqs if r.name != project['name']] for name, reqs in asked.items()} # an extra that contains another adds nothing of its own
 
 
 def installed(name):
@@ -57,16 +58,17 @@ def closure(requirements):
 def render():
     "File name -> its text"
     asked = extras()
-    common = closure([r for name, reqs in asked.items() if name != APART for r in reqs])
-    if all(installed(r.name) for r in asked[APART]): apart = {n: v for n, v in closure(asked[APART]).items() if n not in common}
-    else: apart = dict(l.split('==') for l in (ROOT/f'requirements-lock-{APART}.txt').read_text().splitlines() if l[:1] != '#')
+    common = closure([r for name, reqs in asked.items() if name not in APART for r in reqs])
+    more = [r for name in APART for r in asked[name]]
+    if all(installed(r.name) for r in more): apart = {n: v for n, v in closure(more).items() if n not in common}
+    else: apart = dict(l.split('==') for l in (ROOT/'requirements-lock-transformers.txt').read_text().splitlines() if l[:1] != '#')
     lines = lambda pins: [f'{n}=={v}' for n, v in sorted(pins.items())]
     head = '# Written by tools/lock.py (make lock) for Python 3.11; do not edit\n'
     lock = head + '\n'.join(lines(common)) + '\n'
-    more = head + f'# for the extra `{APART}`, after requirements-lock.txt\n' + '\n'.join(lines(apart)) + '\n'
+    more = head + '# for the extras `transformers` and `offline`, after requirements-lock.txt\n' + '\n'.join(lines(apart)) + '\n'
     env = head + 'name: autogets\nchannels:\n  - conda-forge\n  - nodefaults\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'
     env += ''.join(f'      - {l}\n' for l in lines(common | apart)) + '      - -e .\n'
-    files = {'requirements-lock.txt': lock, f'requirements-lock-{APART}.txt': more, 'environment.yml': env}
+    files = {'requirements-lock.txt': lock, 'requirements-lock-transformers.txt': more, 'environment.yml': env}
     return files
 
 
