@@ -88,10 +88,15 @@ def tokenised(
         else: seen.add(k); first.append(row)
     return first, len(cut)
 
+def _positions(model):
+    "How many positions `model` knows; those of the RoBERTa family begin behind the padding"
+    tables = [part for name, part in model.named_modules() if name.endswith('position_embeddings') and getattr(part, 'padding_idx', None) is not None]
+    if tables: return tables[0].num_embeddings-tables[0].padding_idx-1
+    return getattr(model.config, 'max_position_embeddings', None) or 512
+
 def longest_for(tokenizer, model, wanted=None):
     "How many tokens `model` takes at once, at most `wanted`"
-    limits = [tokenizer.model_max_length, getattr(model.config, 'max_position_embeddings', None) or 10**6, wanted or 10**6]
-    return int(min(512 if min(limits) >= 10**6 else min(limits), 10**6))
+    return int(min(tokenizer.model_max_length, _positions(model), wanted or 10**6))
 
 # %% ../nbs/02a_encoders.ipynb #ea533da2
 def padded(rows, pad, device):
