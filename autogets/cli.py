@@ -88,12 +88,10 @@ def improve(
     from autogets.evaluation import Budget
     from autogets.improve import JOINT, Job, improve, verdict
     limit = Budget((100 if strategy in JOINT else 500) if budget is None and seconds is None else budget, seconds)
-    wanted = target[0] if len(target) == 1 else tuple(dict.fromkeys(target))
-    job = Job(wanted, objective, strategy, generator, classifier, protocol, n, seed, workers, patience, model, method,
+    job = Job(target[0] if len(target) == 1 else tuple(dict.fromkeys(target)), objective, strategy, generator, classifier, protocol, n, seed, workers, patience, model, method,
               tuple(constraint), plan and str(plan), folds, finalists, knowledge and str(knowledge), screen, tuple(setting))
     result = improve(_corpus(train, text, label, feature, test, validation, split, split_seed), job, limit, out)
-    typer.echo(verdict(result))
-    typer.echo(f'{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; report: {out/"report.html"}')
+    typer.echo(f'{verdict(result)}\n{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; report: {out/"report.html"}')
 
 # %% ../nbs/17_cli.ipynb #454d1d0a
 @app.command()
