@@ -62,7 +62,7 @@ def fitted(name, data, seed=0):
     x, y, f = data[0]
     return (LinearClassifier(seed=seed, C=.7) if name == 'linear' else CatBoostText(seed=seed, **TINY)).fit(x, y, features=f, validation=data[1])
 
-@pytest.mark.parametrize('name', list(CLASSIFIERS))
+@pytest.mark.parametrize('name', ['linear', 'catboost'])
 def test_saved_and_loaded_predict_the_same(name, data, tmp_path):
     clf = fitted(name, data)
     clf.save(tmp_path/'model')
@@ -74,7 +74,7 @@ def test_saved_and_loaded_predict_the_same(name, data, tmp_path):
 
 def replace(path, old, new): path.write_text(path.read_text().replace(old, new, 1))
 
-@pytest.mark.parametrize('name', list(CLASSIFIERS))
+@pytest.mark.parametrize('name', ['linear', 'catboost'])
 @pytest.mark.parametrize('damage, says', [
     (lambda d, w: (d/'model.json').unlink(), 'does not exist'),
     (lambda d, w: (d/'model.json').write_text('{"format": 1,'), 'not valid JSON'),
@@ -174,7 +174,7 @@ def test_labels_unknown_to_the_training_data_do_not_stop_it(data):
 
 # ---- input that cannot be used
 
-@pytest.mark.parametrize('name', list(CLASSIFIERS))
+@pytest.mark.parametrize('name', ['linear', 'catboost'])
 @pytest.mark.parametrize('texts, labels, says', [
     (['a pen', 'a cup'], ['x', 'x'], "'x'"), ([], [], 'no training texts'),
     (['a pen', 'a cup'], ['x'], '2 texts but 1 labels'), (['? !', '-'], ['x', 'y'], 'training text'),
