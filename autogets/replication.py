@@ -454,7 +454,8 @@ def experiment_section(
     if record['verdict']: parts.append(report.text(record['verdict'], 'note'))
     parts += [report.text(f'Left out, {k}: {v}', 'note') for k, v in record['skipped'].items()]
     for t in record['tables']:
-        df, caption = pd.read_csv(out/'results'/f'{t}.csv'), f'{captions[t]} ({t}.csv)' if t in captions else f'results/{t}.csv'
+        path, caption = out/'results'/f'{t}.csv', f'{captions[t]} ({t}.csv)' if t in captions else f'results/{t}.csv'
+        df = pd.read_csv(path) if path.read_text().strip() else pd.DataFrame({'': []}) # a table that has come out empty
         parts.append(report.table(df, digits=4, limit=0 if len(df) <= rows else 20, caption=caption))
     for f in record['figures']: parts.append(report.figure(out/'figures'/f'{f}.png', captions.get(f) or f))
     return report.section(title, *parts, _footer(record))
