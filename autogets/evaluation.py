@@ -18,7 +18,7 @@ from .classifiers import make_classifier
 from .core import UserError, one_of, patch_to
 from .features import PROTOCOLS
 from .metrics import class_recalls, class_report, gain_interval, scores
-from .refits import make_refit, origin, refit_class, search_params
+from .refits import PlainRefit, make_refit, origin, refit_class, search_params
 
 # %% ../nbs/07_evaluation.ipynb #cb2912e7
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Evaluator:
         self.classes, self.stop = list(corpus.classes), 'validation' if protocol == 'honest' else 'test'
         self._aim(target)
         self.pool = usable(pool, corpus, self.sources, target)
-        self.base, self.how, self.goal, self.memo, self.tallies, self.looks, self.true, self.evaluations = (), 'add', None, {}, {}, {}, {}, 0
+        self.base, self.how, self.goal, self.memo, self.tallies, self.looks, self.true, self.fitted, self.evaluations = (), 'add', None, {}, {}, {}, {}, {}, 0
         self._link()
 
 # %% ../nbs/07_evaluation.ipynb #0c364178
@@ -354,9 +354,16 @@ def both(self): return make_refit(self.classifier, self.corpus, self.pool, ('val
 @patch_to(Evaluator)
 def look(self, candidate):
     "Predicted class indices on validation and test"
-    key = self.key(candidate)
-    if key not in self.looks: rows = self.rows(candidate); self.looks[key] = self.both.predict(rows, self.weights(candidate, rows))
+    key, rows = self.key(candidate), self.rows(candidate)
+    if key not in self.looks: self.looks[key] = self._kept_look(candidate) if refit_class(self.classifier) is PlainRefit else self.both.predict(rows, self.weights(candidate, rows))
     return self.looks[key]
+
+@patch_to(Evaluator)
+def _kept_look(self, candidate):
+    "The look of a classifier without a short cut: by the model that `fit` gives, so that the chosen one is not trained a second time to be saved"
+    model = self.fit(candidate)
+    def codes(d): return pd.Index(self.classes).get_indexer(model.predict(list(d.text), d[list(self.corpus.features)] if self.corpus.features else None))
+    return {s: codes(getattr(self.corpus, s)) for s in ('validation', 'test')}
 
 @patch_to(Evaluator)
 def measure(self, candidate):
@@ -376,7 +383,15 @@ def final(self, candidate, objective, n=2000):
 # %% ../nbs/07_evaluation.ipynb #aa434b15
 @patch_to(Evaluator)
 def fit(self, candidate):
-    "The classifier trained with `candidate`'s texts, ready to save"
+    "The classifier trained with `candidate`'s texts, ready to save; the last two are remembered"
+    key = self.key(candidate)
+    if key not in self.fitted: self.fitted[key] = self._fitted(candidate)
+    if len(self.fitted) > 2: self.fitted.pop(next(iter(self.fitted)))
+    return self.fitted[key]
+
+# %% ../nbs/07_evaluation.ipynb #1d479574
+@patch_to(Evaluator)
+def _fitted(self, candidate):
     cols = ['text', 'label', *self.corpus.features]
     chosen = self.rows(candidate); weights = self.weights(candidate, chosen)
     rows = pd.concat([self.corpus.train[cols], self.pool.iloc[chosen][cols]], ignore_index=True)

@@ -7,12 +7,10 @@ __all__ = ['CURRICULA', 'STOPS', 'PRECISIONS', 'CARD', 'Stage', 'targets', 'plan
 
 # %% ../nbs/02b_finetuning.ipynb #b7b960f7
 import shutil
-import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +53,13 @@ def targets(
         if not (np.isfinite(out).all() and (out >= 0).all() and np.allclose(out.sum(1), 1, atol=1e-3)): raise UserError('soft labels are no probabilities: each row must be 0 or more and add up to 1')
         return out
     found = pd.Index(classes).get_indexer(list(map(str, labels)))
+    if (found < 0).any(): raise UserError(f'{labels[int((found < 0).argmax())]!r} is none of the classes {", ".join(classes)}: check the labels')
     return np.eye(len(classes), dtype=np.float32)[found]
 
 # %% ../nbs/02b_finetuning.ipynb #95d5af3e
 CURRICULA = ('mixed', 'synthetic-first', 'stepwise')
 
+# %% ../nbs/02b_finetuning.ipynb #442d1500
 def plan_stages(
     texts, # Of each row
     labels, # Names
@@ -86,6 +86,7 @@ def plan_stages(
 STOPS = ('loss', 'f1', 'macro-f1', 'auc')
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 
+# %% ../nbs/02b_finetuning.ipynb #2d28601a
 class FineTuned(Classifier):
     "A transformer with a classification layer, fine-tuned on the texts"
     name, file, encodes, curricula = 'transformer', 'model.safetensors', True, True
@@ -118,6 +119,9 @@ class FineTuned(Classifier):
             synthetic_weight=synthetic_weight, class_weights=class_weights, schedule=schedule, warmup=warmup, weight_decay=weight_decay, accumulate=accumulate,
             precision=precision, threads=threads, device=device)
         self.p, self.folder, self.truncated, self.record = type('Settings', (), self.params), folder, 0, []
+
+    @property
+    def _checkpoint(self): return Path(self.folder)/'checkpoint'
 
     @property
     def history(self):
@@ -157,6 +161,7 @@ def logits(self, rows):
     ids, real = padded(rows, self.model.config.pad_token_id or 0, self.model.device)
     return self.model(input_ids=ids, attention_mask=real).logits
 
+# %% ../nbs/02b_finetuning.ipynb #cb2db002
 @patch_to(FineTuned)
 def _soft(self, rows):
     "Probabilities for `rows` of tokens, n x K"
@@ -169,6 +174,7 @@ def _soft(self, rows):
     found = in_batches(work, order, 64)[0]
     return np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
 
+# %% ../nbs/02b_finetuning.ipynb #2eb10d2a
 @patch_to(FineTuned)
 def predict_proba(self, texts, features=None):
     if not len(texts): return np.zeros((0, len(self.classes_)))
@@ -178,8 +184,7 @@ def predict_proba(self, texts, features=None):
 @patch_to(FineTuned)
 def step(self, rows, goal, weight):
     "One step over `rows` of tokens; returns their mean loss"
-    torch, size = libraries()[0], -(-len(rows)//self.p.accumulate)
-    total = 0.
+    total, size = 0., -(-len(rows)//self.p.accumulate)
     for k in range(0, len(rows), size):
         with self._autocast(): found = self.logits(rows[k:k+size])
         loss = (-(goal[k:k+size]*found.float().log_softmax(-1)).sum(-1)*weight[k:k+size]).sum()/len(rows)
@@ -239,6 +244,7 @@ def _data(self, s):
 # %% ../nbs/02b_finetuning.ipynb #f76560a8
 def _copy(model): return {k: v.detach().to('cpu', copy=True) for k, v in model.state_dict().items()}
 
+# %% ../nbs/02b_finetuning.ipynb #e4ac6b12
 @patch_to(FineTuned)
 def stage(self, k, s, validation):
     "Train on stage `k`, from where the state kept on disk has got to"
@@ -273,12 +279,13 @@ def _equip(self, stages):
     self.plan = transformers.get_scheduler('constant_with_warmup' if self.p.schedule == 'constant' else self.p.schedule, adam, int(self.p.warmup*steps), steps)
     self.model, self.adam, self.done = self.accelerator.prepare(self.model), self.accelerator.prepare(adam), 0
 
+# %% ../nbs/02b_finetuning.ipynb #3582ce66
 @patch_to(FineTuned)
 def _autocast(self):
     from contextlib import nullcontext
     return self.accelerator.autocast() if getattr(self, 'accelerator', None) else nullcontext()
 
-# %% ../nbs/02b_finetuning.ipynb #3582ce66
+# %% ../nbs/02b_finetuning.ipynb #6a760c37
 @patch_to(FineTuned)
 def fit_stages(self,
     stages:list, # Of `Stage`, read in order
@@ -291,9 +298,9 @@ def fit_stages(self,
     found = _classes(stages, classes)
     try: return self._fit(stages, validation, after, found)
     except (MemoryError, RuntimeError) as e:
-        if not is_memory(e) or self.params['batch'] == 1: raise
-        said = str(e)
+        if not is_memory(e): raise
     free_memory() # outside the handler, which still holds the tensors of the failed step
+    if self.p.batch <= self.p.accumulate: raise self._crowded()
     return self._again(stages, validation, after, found)
 
 # %% ../nbs/02b_finetuning.ipynb #fb5d290c
@@ -324,15 +331,18 @@ def _again(self, stages, validation, after, classes):
     try: return self._fit(stages, validation, after, classes)
     except (MemoryError, RuntimeError) as e:
         if not is_memory(e): raise
-    raise UserError(f'memory runs out with {-(-self.p.batch//(2*before))} texts of {self.longest} tokens at once: give a smaller batch or max_length, or a smaller encoder')
+    raise self._crowded()
+
+# %% ../nbs/02b_finetuning.ipynb #281c3f9e
+@patch_to(FineTuned)
+def _crowded(self):
+    "What to say when memory does not suffice"
+    return UserError(f'memory runs out with {-(-self.p.batch//self.p.accumulate)} texts of {self.longest} tokens at once: give a smaller batch or max_length, or a smaller encoder')
 
 # %% ../nbs/02b_finetuning.ipynb #e521cb5e
-@property
-def _checkpoint(self): return Path(self.folder)/'checkpoint'
-FineTuned._checkpoint = _checkpoint
-
 def _flat(state): return {f'{i}.{k}': v.detach().cpu().reshape(v.shape or (1,)).contiguous() for i, s in state.items() for k, v in s.items()}
 
+# %% ../nbs/02b_finetuning.ipynb #ba2f2a57
 @patch_to(FineTuned)
 def _keep(self, at, best):
     if not self.folder: return
@@ -376,6 +386,7 @@ def _take(self, path, state):
         self.best = dict(score=state['score'], since=state['since'], weights=best or None)
     except Exception as e: raise UserError(f'the kept state {path} is damaged ({str(e).splitlines()[0][:120]}): delete it, and the training starts anew')
 
+# %% ../nbs/02b_finetuning.ipynb #3514a237
 @patch_to(FineTuned)
 def _at(self, k):
     "The best so far of stage `k`"
@@ -453,9 +464,11 @@ def save(self, folder):
     write_atomic(folder/'README.md', self.card())
     return Classifier.save(self, folder)
 
+# %% ../nbs/02b_finetuning.ipynb #d938f359
 @patch_to(FineTuned)
 def _state(self): return self._weights, dict(longest=self.longest, truncated=self.truncated, seen=self.seen, versions=_versions('torch', 'transformers', 'accelerate', 'numpy'))
 
+# %% ../nbs/02b_finetuning.ipynb #929183ae
 @patch_to(FineTuned)
 def _restore(self, weights, state, folder):
     self.device = place(folder, self.p.device, 'float32')[0]

@@ -34,6 +34,7 @@ def libraries():
 # %% ../nbs/03b_local.ipynb #557da174
 END = '<|end|>'
 
+# %% ../nbs/03b_local.ipynb #e5c71e96
 def train_tokenizer(
     texts, # What it shall be good at
     vocabulary:int=2000, # The most tokens it may have; never fewer than the 256 bytes and its end mark
@@ -70,6 +71,7 @@ def new_model(
 # %% ../nbs/03b_local.ipynb #845cd563
 def _first_line(e): return next((l.strip() for l in str(e).splitlines() if l.strip()), type(e).__name__)[:300]
 
+# %% ../nbs/03b_local.ipynb #a4df81a2
 def load_part(
     cls, # A class of transformers with `from_pretrained`, such as `AutoConfig`
     path, # A folder, or a name on the hub
@@ -189,6 +191,7 @@ class _Stopper:
         full = [ids.shape[1]-self.start >= d.limit or self.stopped(row, d) for row, d in zip(ids, self.draws)]
         return self.torch.tensor(full, device=ids.device)
 
+# %% ../nbs/03b_local.ipynb #011e5631
 def _decoded(tokenizer, ids): return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 # %% ../nbs/03b_local.ipynb #3df5f8c6
@@ -199,6 +202,7 @@ def _padded(rows, pad, device, right=False):
     fill = lambda row, what: list(row)+[what]*(width-len(row)) if right else [what]*(width-len(row))+list(row)
     return torch.tensor([fill(r, pad) for r in rows], device=device), torch.tensor([fill([1]*len(r), 0) for r in rows], device=device)
 
+# %% ../nbs/03b_local.ipynb #fa09d48d
 def _ends(model, tokenizer):
     "The tokens that end a text"
     told = model.generation_config.eos_token_id
@@ -213,6 +217,7 @@ class Written:
     finish: str # 'stop', or 'length' when it was cut off at its limit
     tokens: int # As many as the model wrote, its end mark among them
 
+# %% ../nbs/03b_local.ipynb #bb75dc52
 def _cut(tokenizer, row, draw, ends):
     "The `Written` in `row`, the new tokens of a text and whatever came after it"
     row = row[:draw.limit]
@@ -222,6 +227,7 @@ def _cut(tokenizer, row, draw, ends):
     if at is None: return Written(text, 'length' if end is None else 'stop', len(row) if end is None else end+1)
     return Written(text[:at], 'stop', _tokens_up_to_stop(tokenizer, row, draw, end))
 
+# %% ../nbs/03b_local.ipynb #6ca6d2ee
 def _tokens_up_to_stop(tokenizer, row, draw, end):
     "How many tokens it took until the first stop string was whole"
     return next(k for k in range(1, len(row)+1) if k == end or any(s in _decoded(tokenizer, row[:k]) for s in draw.stop))
@@ -264,11 +270,13 @@ def write(
         for k, w in zip(group, _write(model, tokenizer, [prompts[k] for k in group], [draws[k] for k in group], **more)): out[k] = w
     return out
 
+# %% ../nbs/03b_local.ipynb #a7413590
 def _room(config): return getattr(config.get_text_config(), 'max_position_embeddings', None) or 10**9
 
 # %% ../nbs/03b_local.ipynb #c654af90
 NEAR = 8
 
+# %% ../nbs/03b_local.ipynb #f9c54bc5
 def bucketed(
     lengths, # Of each row, in tokens
     size:int, # Rows of a batch
@@ -298,6 +306,7 @@ def is_memory(
     "Whether the error `e` says that memory ran out"
     return isinstance(e, (MemoryError, libraries()[0].OutOfMemoryError)) or 'allocate memory' in str(e)
 
+# %% ../nbs/03b_local.ipynb #6c5ebb7d
 def free_memory():
     "Give back what the GPU keeps for later"
     torch = libraries()[0]
@@ -325,6 +334,7 @@ def _plain(messages):
     "The conversation as a script that ends where the assistant speaks"
     return ''.join(f'{m["role"].capitalize()}: {m["content"]}\n\n' for m in messages) + 'Assistant:'
 
+# %% ../nbs/03b_local.ipynb #691c11cf
 def _folded(messages):
     "`messages` with the system's put before the first of the user"
     system = [m['content'] for m in messages if m['role'] == 'system']
@@ -378,6 +388,7 @@ def _setting(model, request, name):
     said = getattr(model.generation_config, name, None) if said is None else said
     return 1. if said is None else float(said)
 
+# %% ../nbs/03b_local.ipynb #8a5adcdc
 def _stops(request):
     said = request.parameters.get('stop') or ()
     return (said,) if isinstance(said, str) else tuple(said)
@@ -402,6 +413,7 @@ def answer(self, plans):
     seconds = time.perf_counter()-start
     return [Reply(w.text, w.finish, len(ids), w.tokens, seconds) for w, (ids, _) in zip(made, plans)]
 
+# %% ../nbs/03b_local.ipynb #d28bd207
 @patch_to(TransformersChat)
 def complete_many(
     self,

@@ -177,6 +177,7 @@ def origin(
     "For a classifier that has a curriculum, the argument of `fit` that says which rows are synthetic"
     return dict(synthetic=np.arange(real+new) >= real) if getattr(classifier, 'curricula', False) else {}
 
+# %% ../nbs/06a_refits.ipynb #7be8d425
 def search_params(
     spec:str, # A classifier
     params:dict, # What was asked for
@@ -217,6 +218,7 @@ class PlainRefit(Refit):
 # %% ../nbs/06a_refits.ipynb #17432503
 REFITS = {'linear': LinearRefit, 'ridge-screen': RidgeScreen, 'catboost': PlainRefit, 'frozen': FrozenRefit, 'transformer': PlainRefit}
 
+# %% ../nbs/06a_refits.ipynb #45cc08a6
 def refit_class(
     spec:str, # A name in `REFITS`, and for some a colon and an encoder; or a classifier of your own in `CLASSIFIERS`
 )->type:

@@ -23,6 +23,7 @@ from .llm import Chat, Failure, Reply
 # %% ../nbs/03a_replies.ipynb #38521518
 FIELDS = ('key', 'endpoint', 'model', 'messages', 'parameters', 'sample')
 
+# %% ../nbs/03a_replies.ipynb #3208564b
 def _line(chat, request, reply):
     "What is written for `reply`, as bytes"
     asked = dict(zip(FIELDS, (chat.key(request), chat.endpoint, chat.model, list(request.messages), request.parameters, request.sample)))
@@ -99,15 +100,17 @@ def _note(self, line, offset):
     self.owners.add(owner)
     self.usage.add(*tokens)
 
+# %% ../nbs/03a_replies.ipynb #4a30e50b
 def _note_aside(self, line, offset): self.wasted.add(*(json.loads(line).get(k) for k in ('prompt_tokens', 'completion_tokens')))
 
-# %% ../nbs/03a_replies.ipynb #4a30e50b
+# %% ../nbs/03a_replies.ipynb #1817b022
 @patch_to(Replies)
 def load(self):
     "Learn what is in the file, without the right to write it"
     try: return self._learn()
     except OSError as e: raise UserError(f'cannot read {self.path}: {e.strerror}; check the path')
 
+# %% ../nbs/03a_replies.ipynb #9f4e616a
 @patch_to(Replies)
 def _learn(self):
     self._at.clear()
@@ -116,7 +119,7 @@ def _learn(self):
     self._aside_end = _scan(self.aside, lambda line, at: _note_aside(self, line, at)) if self.aside.exists() else 0
     return self
 
-# %% ../nbs/03a_replies.ipynb #1817b022
+# %% ../nbs/03a_replies.ipynb #ed478923
 @patch_to(Replies)
 def start(self):
     "Lock the file, cut off a torn last line, and learn what is there"
@@ -130,6 +133,7 @@ def start(self):
         raise
     return self
 
+# %% ../nbs/03a_replies.ipynb #84adf556
 @patch_to(Replies)
 def close(self):
     "Wait until the disk has everything, and let go of the lock"

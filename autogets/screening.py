@@ -33,6 +33,7 @@ _INVISIBLE = re.compile('[\u00ad\u200b-\u200f\u2060\ufeff]')
 
 def _visible(text): return _INVISIBLE.sub('', unicodedata.normalize('NFKC', text))
 
+# %% ../nbs/05c_screening.ipynb #6849c857
 def plain(
     text:str, # Any text
 )->str: # In lower case, with single spaces
@@ -42,6 +43,7 @@ def plain(
 # %% ../nbs/05c_screening.ipynb #6d3ddf94
 SHINGLE = 5
 
+# %% ../nbs/05c_screening.ipynb #ed5b8520
 def pieces(
     text:str, # Any text
     shingle:int=SHINGLE, # Characters in a piece
@@ -50,6 +52,7 @@ def pieces(
     t = plain(text)
     return frozenset(t[i:i+shingle] for i in range(max(1, len(t)-shingle+1)))
 
+# %% ../nbs/05c_screening.ipynb #ed40b044
 def likeness(a, b):
     "The Jaccard similarity of two sets of pieces, from 0 to 1"
     return len(a & b)/len(a | b) if a or b else 1.
@@ -59,10 +62,12 @@ SHORT = 5
 _UNSPACED = '\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff'
 _WORD = re.compile(rf'[{_UNSPACED}]|[^\W{_UNSPACED}]+')
 
+# %% ../nbs/05c_screening.ipynb #bc88c9c0
 def word_count(text):
     "The number of words in `text`; in Chinese, Japanese and Thai of characters"
     return len(_WORD.findall(text))
 
+# %% ../nbs/05c_screening.ipynb #4eb05bbe
 def bare(text):
     "`text` as it is compared, without punctuation"
     return ' '.join(''.join(' ' if unicodedata.category(c)[0] == 'P' else c for c in plain(text)).split()) or plain(text)
@@ -70,11 +75,13 @@ def bare(text):
 # %% ../nbs/05c_screening.ipynb #b11ea403
 PERMUTATIONS = 64
 
+# %% ../nbs/05c_screening.ipynb #f2a85913
 def _bands(threshold, permutations):
     "Number and length of the bands that find 99 % of the pairs at `threshold`"
     sure = [r for r in range(1, permutations+1) if 1-(1-threshold**r)**(permutations//r) >= .99]
     return permutations//max(sure, default=1), max(sure, default=1)
 
+# %% ../nbs/05c_screening.ipynb #da96373f
 @lru_cache(maxsize=4096)
 def _signature(text, shingle, permutations, seed):
     from datasketch import MinHash
@@ -114,6 +121,7 @@ def _new_index(threshold, shingle, permutations, seed):
     except ImportError: raise UserError('near-duplicates need the package datasketch: pip install datasketch, or switch the checks off with --unscreened')
     return MinHashLSH(num_perm=permutations, params=_bands(threshold, permutations))
 
+# %% ../nbs/05c_screening.ipynb #22e753fa
 def _likes(self, text):
     "The keys of all known texts that are alike enough, with their likeness"
     if word_count(text) < SHORT: return dict.fromkeys(self.short.get(bare(text), {}), 1.)
@@ -122,11 +130,13 @@ def _likes(self, text):
     alike = {k: likeness(own, pieces(self.texts[k], shingle)) for k in sorted(found)}
     return {k: v for k, v in alike.items() if v >= self.settings['threshold']}
 
+# %% ../nbs/05c_screening.ipynb #e46d7afd
 def _find(self, text):
     "The key of the known text that is most alike, `None` when none is alike enough"
     alike = self.likes(text)
     return max(alike, key=alike.get) if alike else None
 
+# %% ../nbs/05c_screening.ipynb #77e87ad2
 Near.likes, Near.find = _likes, _find
 
 # %% ../nbs/05c_screening.ipynb #17785496
@@ -206,6 +216,7 @@ def _names(classes, gap='{1,3}'):
     split = [[p for p in re.split(r'[\s_-]+', n) if p] or [n] for n in sorted(set(classes), key=lambda n: (-len(n), n))]
     return '(?<!\\w)(?:'+'|'.join(rf'[\s_-]{gap}'.join(map(re.escape, parts)) for parts in split)+')(?!\\w)'
 
+# %% ../nbs/05c_screening.ipynb #5f4c4a4f
 _Q, _OPEN = r"""["'“”‘’«»*_`]{0,3}""", r"""\W{0,6}(?:\d{1,3}[.)]\W{0,4})?"""
 _KIND = r'(?:tweet|text|example|review|sentence|ticket|message|comment|question|post|email|sample)'
 _FIELD = r'(?<!\w)(?:label|class|category|topic|emotion|sentiment|intent|tag)'
@@ -213,6 +224,7 @@ _FIELD = r'(?<!\w)(?:label|class|category|topic|emotion|sentiment|intent|tag)'
 # %% ../nbs/05c_screening.ipynb #1db918bd
 def _field_marks(name): return [rf'{_FIELD}{_Q}\s{{0,2}}(?:[:=]|->|→){_Q}\s{{0,2}}{_Q}[\[(]?{name}']
 
+# %% ../nbs/05c_screening.ipynb #7deaea96
 def _marks(name):
     "Patterns for marks of `name` anywhere"
     return _field_marks(name) + [
@@ -222,12 +234,14 @@ def _marks(name):
         rf'{_FIELD}\s{{1,2}}["“‘(\[]{name}["”’)\]]',
         rf'["“‘]{name}["”’]\s{{1,2}}(?:label|class|category|sentiment|emotion)(?!\w)']
 
+# %% ../nbs/05c_screening.ipynb #0eb135ea
 def _first_marks(name, tag):
     "Patterns for marks of `name`, or the hashtag `tag`, at the beginning"
     return [rf'^{_OPEN}{name}["\'*_`)\]”’»]{{0,3}}(?:\s?:(?=\s|["\'*_]|$)|\s?\||\s?=|\s?->|\s?→|\s[-–—]{{1,2}}\s)',
             rf'^\W{{0,3}}\({name}\)', rf'^(?:#\w{{1,50}}\s{{1,2}}){{0,9}}#{tag}',
             rf'^(?:this|here|below|the following)(?:\sis|[\'’]s)\s(?:an?|another|one|the)\s(?:example\sof\s(?:an?\s)?)?{_Q}{name}{_Q}\s{_KIND}(?!\w)']
 
+# %% ../nbs/05c_screening.ipynb #261f56e8
 def _last_marks(name, tag):
     "Patterns for marks at the end"
     return [rf'(?:\s[-–]{{1,2}}|\||->|→)\s{{0,2}}{_Q}{name}\W{{0,3}}$', rf'\(\s?{name}\s?\)\W{{0,3}}$', rf'(?:^|\s)#{tag}(?:\s{{1,2}}#\w{{1,50}}){{0,9}}\W{{0,3}}$']
@@ -235,6 +249,8 @@ def _last_marks(name, tag):
 # %% ../nbs/05c_screening.ipynb #82e83304
 _ASK = r"here(?:'s|’s| is| are)\s(?:an?|the|another|some|your|my|\w{1,10})\s(?:new |more |different |other |synthetic ){0,2}"
 _CANNOT = r"i can(?:'t|’t|not)|i(?:'m|’m| am) (?:not able|unable) to"
+
+# %% ../nbs/05c_screening.ipynb #2f7b08d3
 _TALK = {
     'first': [rf'^{_ASK}{_KIND}s?(?!\w)[^.:\n]{{0,60}}:', rf'^{_KIND}\s?#?\d{{1,3}}\s?[:.)]\s',
               r'^(?:sure|certainly|of course|okay|absolutely|great)(?: thing)?[,!.]\s{1,2}(?:here|i can (?:help|write|create|generate|provide)|i[\'’]ll (?:write|create|generate))(?!\w)',
@@ -245,9 +261,10 @@ _TALK = {
     'last': [r'let me know if you(?:(?:[\'’]d| would) like| need| want) '
              rf'(?:me to (?:write|generate|create)|(?:any )?(?:more|another|other|additional|further) (?:{_KIND}|variation)s?).{{0,80}}$']}
 
-# %% ../nbs/05c_screening.ipynb #2f7b08d3
+# %% ../nbs/05c_screening.ipynb #06056b9f
 def _any_of(patterns): return re.compile('|'.join(patterns) or '(?!)', re.I)
 
+# %% ../nbs/05c_screening.ipynb #fae5d21a
 class LabelLeak(Screen):
     "Drops texts that name a class as a label, or talk about the task"
     name = 'label-leak'
@@ -272,6 +289,7 @@ class LabelLeak(Screen):
 # %% ../nbs/05c_screening.ipynb #3372a4ec
 SCREENS = {s.name: s for s in (NearDuplicate, CopyOfExample, HeldOut, LabelLeak, Length)}
 
+# %% ../nbs/05c_screening.ipynb #6b398bef
 def default_screens(
     classes, # The names of all classes
     held_out=(), # Texts of validation and test
@@ -291,10 +309,12 @@ _RUN = re.compile(r'[^\s<>"]{1,2000}')
 _FIELDS = re.compile(r'[?&#;]([\w.-]{1,60})=[^&\s]')
 _SECRETS = {'token', 'key', 'sig', 'signature', 'secret', 'password', 'passwd', 'pwd', 'auth', 'apikey', 'accesstoken', 'authtoken', 'credential', 'jwt', 'session', 'sessionid', 'sid'}
 
+# %% ../nbs/05c_screening.ipynb #f2b790b6
 def _tells(run):
     "Whether a field in the address `run` is named like a secret"
     return any(re.split(r'[_.-]', name.lower())[-1] in _SECRETS for name in _FIELDS.findall(run))
 
+# %% ../nbs/05c_screening.ipynb #04aef6a5
 def _url(text, m):
     run = _RUN.match(text, m.start())[0].rstrip('.,;:!?\'")]}’”»。，、；：！？）」】')
     secret = re.match(r'[^/?#@:]*:[^/?#@]*@|[^/?#@]{16,}@', run[m.end()-m.start():]) or _tells(run)
@@ -305,6 +325,7 @@ _KEY = (r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github
         r'|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,50}|xox[abeoprs]-[\w-]{10,250}|SG\.[\w-]{10,64}\.[\w-]{10,64}'
         r'|eyJ[\w-]{8,2000}\.[\w-]{8,4000}(?:\.[\w-]{4,1000})?)(?![\w-])|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----')
 
+# %% ../nbs/05c_screening.ipynb #892160ca
 def _key(text, m):
     found = m[0]
     if found.startswith('-----'):
@@ -320,27 +341,32 @@ _COUNTRIES = ('AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 
               'XK20')
 _IBAN_LENGTH = {c[:2]: int(c[2:]) for c in _COUNTRIES.split()}
 
+# %% ../nbs/05c_screening.ipynb #fbc81be1
 @lru_cache(maxsize=None)
 def _exactly(n, kind): return re.compile(rf'(?:{kind}[ -]?){{{n-1}}}{kind}(?![0-9A-Za-z])')
 
+# %% ../nbs/05c_screening.ipynb #ee218583
 def _first(text, start, n, kind='[0-9A-Za-z]'):
     "Where the first `n` characters of `kind` end, single spaces and hyphens between them; `None` when it is not a place to end"
     m = _exactly(n, kind).match(text, start)
     return m.end() if m else None
 
+# %% ../nbs/05c_screening.ipynb #9b69c4c3
 def _iban(text, m):
     end = _first(text, m.start(), _IBAN_LENGTH.get(m[0][:2].upper(), 99))
     s = re.sub('[ -]', '', text[m.start():end or m.start()])
     return (m.start(), end) if s and int(''.join(str(int(c, 36)) for c in s[4:]+s[:4])) % 97 == 1 else None
 
-# %% ../nbs/05c_screening.ipynb #fbc81be1
+# %% ../nbs/05c_screening.ipynb #4aaf1238
 _CARDS = {'34': (15,), '37': (15,), '30': (14,), '36': (14,), '38': (14,), '39': (14,), '35': (16,), '4': (19, 16, 13), '5': (16,), '2': (16,), '6': (19, 18, 17, 16)}
 
+# %% ../nbs/05c_screening.ipynb #f6d75eed
 def _luhn(digits):
     "Whether the check digit of `digits` is right"
     twice = [2*int(d)-9*(d > '4') for d in digits[-2::-2]]
     return (sum(map(int, digits[-1::-2]))+sum(twice)) % 10 == 0 and len(set(digits)) > 1
 
+# %% ../nbs/05c_screening.ipynb #ad679991
 def _card(text, m):
     start = _digits(m[0])
     for n in _CARDS.get(start[:2]) or _CARDS.get(start[0], ()):
@@ -352,6 +378,7 @@ def _card(text, m):
 _OCTET = r'(?:25[0-5]|2[0-4]\d|1?\d?\d)'
 _IP = rf'(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w]|\.\d)|(?<![\w:.])(?=[0-9A-Fa-f]{{0,4}}:)[0-9A-Fa-f:]{{4,45}}(?!\w)'
 
+# %% ../nbs/05c_screening.ipynb #56c31015
 def _six(found):
     "Whether `found` is an address of the newer form"
     try: ipaddress.IPv6Address(found)
@@ -361,6 +388,7 @@ def _six(found):
     first = re.fullmatch(r'(?=\w*\d)\w{4}|fe[89ab]\w|f[cd]\w\w', groups[0], re.I) if groups else None
     return bool(first) or (len(groups) > 2 and max(map(len, groups)) > 2)
 
+# %% ../nbs/05c_screening.ipynb #839fa4c1
 def _ip(text, m):
     if '.' in m[0]: return None if re.search(r'(?:version|ver|release|build|firmware|driver|section|chapter)[ .:]{0,2}$', text[max(0, m.start()-12):m.start()], re.I) else m.span()
     found = m[0] if m[0].endswith('::') else m[0].rstrip(':')
@@ -379,6 +407,7 @@ _NO_PHONE = re.compile(r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id
                        r'|ean|isbn|sn|rechnung|auftrag|bestellung)(?: (?:no|nr|number|id|code))?[ .:#]{0,3}$', re.I)
 _DATE = re.compile(r'\d{4}[-./ ]\d\d?[-./ ]\d\d?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)')
 
+# %% ../nbs/05c_screening.ipynb #3b429360
 def _phone(text, m):
     a, b = m.span('number' if m['number'] else 0)
     found = text[a:b]
@@ -401,9 +430,11 @@ PATTERNS = {kind: (re.compile(pattern, flags), end) for kind, pattern, flags, en
     ('SSN', r'(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])', 0, _whole),
     ('IP', _IP, 0, _ip),
     ('PHONE', '|'.join([_ANNOUNCED, _INTERNATIONAL, _AMERICAN, _NATIONAL]), re.I, _phone)]}
-KINDS = tuple(PATTERNS)
 
 # %% ../nbs/05c_screening.ipynb #f4b314ba
+KINDS = tuple(PATTERNS)
+
+# %% ../nbs/05c_screening.ipynb #4b55ccf2
 def _places(text, kind):
     "Start and end of everything of `kind` in `text`"
     pattern, end = PATTERNS[kind]
@@ -413,6 +444,7 @@ def _places(text, kind):
         if span: yield span
         at = span[1] if span else m.start()+1
 
+# %% ../nbs/05c_screening.ipynb #e87b5ccb
 def _spans(text, kinds):
     "Start, end and kind of everything to be taken out of `text`, in order"
     left, out = text.translate(_EVEN), []
@@ -423,7 +455,7 @@ def _spans(text, kinds):
         out += new
     return sorted(out)
 
-# %% ../nbs/05c_screening.ipynb #4b55ccf2
+# %% ../nbs/05c_screening.ipynb #07b4132b
 def redact(
     text:str, # Any text
     kinds:tuple=KINDS, # What to look for
@@ -435,6 +467,7 @@ def redact(
         at = end
     return ''.join(out)+text[at:]
 
+# %% ../nbs/05c_screening.ipynb #3dbb8a62
 def found(text, kinds=KINDS):
     "How many of each kind `redact` finds in `text`"
     return dict(Counter(k for _, _, k in _spans(text, kinds)))

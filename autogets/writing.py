@@ -49,10 +49,12 @@ class LocalWriter(Writer):
     "Texts by a chat model that `transformers` runs here"
     kind = 'transformers'
 
+# %% ../nbs/05b_writing.ipynb #f3b145b2
 class ReplayedWriter(Writer):
     "Texts from the recorded replies in a file"
     kind = 'recorded'
 
+# %% ../nbs/05b_writing.ipynb #f5f9c9e1
 OpenAIWriter = Writer
 
 # %% ../nbs/05b_writing.ipynb #9fd20461
@@ -73,6 +75,7 @@ def asked_with(self, max_tokens, shape):
     "The parameters of a request"
     return {'temperature': self.parameters['temperature'], 'max_tokens': max_tokens, 'schema': shape}
 
+# %% ../nbs/05b_writing.ipynb #cb084dfc
 @patch_to(Writer)
 def question(self, what, label=None, **given):
     return ask_messages(self.method, what, label=label, task=self.parameters['task'], classes=self.classes, **given)
@@ -105,6 +108,7 @@ def prepare(self, examples, dry=False):
     else: self.ask_first()
     return self
 
+# %% ../nbs/05b_writing.ipynb #662fa335
 def _pretended(classes):
     "Answers of the usual length, to reckon with"
     return {'topics': {c: ['a topic of some words'] for c in classes}, 'attributes': {c: {f'dimension {k}': ['a value'] for k in range(5)} for c in classes}}
@@ -116,6 +120,7 @@ def shown(self, id):
     if self.method.demonstrations == 0: return []
     return [id] if self.chosen is None else self.chosen.of(id)
 
+# %% ../nbs/05b_writing.ipynb #1c18b8f0
 @patch_to(Writer)
 def drawn(self, id, attempt):
     "The topic or the attributes for one request, where the method has them"
@@ -132,6 +137,7 @@ def room(self, n):
     "The most tokens for a reply with `n` texts"
     return self.parameters['max_tokens'] or 64*math.ceil((n*(2*self.long+16)+100)/64)
 
+# %% ../nbs/05b_writing.ipynb #1b2cd2ec
 @patch_to(Writer)
 def plan(self, id, n, attempt):
     "The request for `n` texts in the turn of example `id`, and what is recorded with them"
@@ -147,6 +153,7 @@ def plan(self, id, n, attempt):
 @patch_to(Writer)
 def generate(self, examples, n): return self.more(examples, dict.fromkeys(examples.id, n), 0)
 
+# %% ../nbs/05b_writing.ipynb #6d9ce328
 @patch_to(Writer)
 def more(self, examples, wanted, attempt):
     "Up to `wanted[id]` texts in the turn of each of `examples`"
@@ -186,6 +193,7 @@ def collect(self, examples, wanted, attempt, plans, came):
     texts, labels, sources, samples, parameters = map(list, zip(*made)) if made else [[]]*5
     return self.rows(texts, labels, sources, samples, parameters=parameters)
 
+# %% ../nbs/05b_writing.ipynb #7b339109
 @patch_to(Writer)
 def keep(self, rows):
     if self.method.name == 'expand':
@@ -232,6 +240,7 @@ def lcs(a, b):
         row = (row+match | row-match) & full
     return len(a)-row.bit_count()
 
+# %% ../nbs/05b_writing.ipynb #7481dc85
 def rouge_l(a, b): return 2*lcs(a, b)/(len(a)+len(b)) if a or b else 1.
 
 # %% ../nbs/05b_writing.ipynb #56dcdcaa
