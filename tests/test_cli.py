@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from autogets.classifiers import load_classifier
+from autogets.classifiers.linear import load_classifier
 from autogets.core import shipped, text_id
-from autogets.data import load_corpus
-from autogets.generation import load_pool
+from autogets.data.corpus import load_corpus
+from autogets.generators.base import load_pool
 from autogets.metrics import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ FAST = ['--strategy', 'random', '--budget', '25', '--n', '2']
 # Imports what the command needs once, then forks for each command line: a process of its own every time, without two seconds of imports.
 FORKS = '''
 import json, os, resource, signal, sys, traceback
-import matplotlib.pyplot, scipy.stats, sklearn.decomposition, autogets.bench, autogets.improve, autogets.plots
+import matplotlib.pyplot, scipy.stats, sklearn.decomposition, autogets.replication.ours.cost, autogets.job, autogets.plots
 from autogets.cli import main
 children = {}
 for line in sys.stdin:

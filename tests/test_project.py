@@ -19,11 +19,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import autogets
-from autogets import replication as rep
+from autogets.replication import results as rep
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in p.relative_to(ROOT).parts))
-EXPERIMENTS = [p for p in NOTEBOOKS if p.parent.name == 'experiments']
+EXPERIMENTS = [p for p in NOTEBOOKS if p.is_relative_to(ROOT/'nbs'/'experiments')]
 NAMES = [p.relative_to(ROOT/'nbs').as_posix() for p in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=NAMES)
 every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=[p.stem for p in EXPERIMENTS])
@@ -53,7 +53,7 @@ def python(code, **env):
 
 def test_the_notebooks_are_there():
     stems = {p.stem for p in NOTEBOOKS}
-    assert {'index', '00_core', '00_data', '01_metrics', '02_classifiers', '05_generation', '16_replication', '17_cli'} <= stems
+    assert {'index', '00_core', 'data/02_corpus', '01_metrics', 'classifiers/01_linear', 'generators/01_base', 'replication/01_results', '07_cli'} <= stems
     assert len(EXPERIMENTS) >= 3
     names = [re.sub(r'^\d+[a-z]?_', '', p.stem) for p in NOTEBOOKS]
     assert sorted(set(names)) == sorted(names), 'two notebooks would become the same page'
@@ -200,7 +200,8 @@ print(t, *heavy)'''
     assert runs[0][1:] == []
 
 
-MODULES = sorted(p.stem for p in (ROOT/'autogets').glob('*.py') if not p.stem.startswith('_'))
+MODULES = sorted(p.relative_to(ROOT/'autogets').with_suffix('').as_posix().replace('/', '.') for p in (ROOT/'autogets').rglob('*.py')
+                 if not p.stem.startswith('_'))
 
 @pytest.mark.parametrize('name', MODULES)
 def test_no_module_imports_notebook_tools_or_heavy_packages(name):
@@ -231,7 +232,7 @@ def test_the_wheel_carries_the_shipped_data_and_nothing_else(wheel):
     assert not [n for n in held if '/results/' in n or '/raw/' in n or n.endswith('.ipynb')]
     want = {f'autogets/shipped/{p.relative_to(ROOT/"data").as_posix()}' for d in ('corpora', 'banks', 'papers') for p in (ROOT/'data'/d).rglob('*') if p.is_file()}
     assert len(want) > 10 and want <= held
-    assert {f'autogets/{m}.py' for m in MODULES} <= held
+    assert {f'autogets/{m.replace(".", "/")}.py' for m in MODULES} <= held
     meta = (wheel/f'autogets-{autogets.__version__}.dist-info'/'METADATA').read_text()
     assert 'License-Expression: Apache-2.0' in meta and 'Provides-Extra: catboost' in meta
     assert 'autogets = autogets.cli:main' in (wheel/f'autogets-{autogets.__version__}.dist-info'/'entry_points.txt').read_text()

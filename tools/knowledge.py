@@ -17,16 +17,16 @@ SMALL = ('news_category', 'parrot_crowdflower_emotion', 'sst5', 'yelp5', 'parrot
 
 def rows(bank, seed, folder):
     "Searches of 50 candidates for every class, strategy and objective of a split"
-    from autogets.banks import bank_pool
-    from autogets.evaluation import Budget
-    from autogets.knowledge import survey
+    from autogets.data.recordings import bank_pool
+    from autogets.search.evaluator import Budget
+    from autogets.search.knowledge import survey
     warnings.simplefilter('ignore')
     corpus, pool = bank_pool(bank, seed)
     return survey(corpus, pool, Budget(50), generator=corpus.info['model'] or bank, seed=seed, folder=folder)
 
 
 if __name__ == '__main__':
-    from autogets.knowledge import KnowledgeMap
+    from autogets.search.knowledge import KnowledgeMap
     folder = Path(sys.argv[1]) if sys.argv[1:] else ROOT/'runs'/'knowledge'
     todo = [(b, 0) for b in LARGE] + [(b, s) for b in SMALL for s in (0, 1)]
     found = KnowledgeMap(pd.concat(Parallel(2)(delayed(rows)(*t, folder) for t in todo)))

@@ -1,7 +1,7 @@
-"""Write the committed results into the marked tables and numbers of README.md and REPRODUCING.md (see autogets.replication.fill_markdown)."""
+"""Write the committed results into the marked tables and numbers of README.md and REPRODUCING.md (see autogets.replication.results.fill_markdown)."""
 from pathlib import Path
 
-from autogets.replication import fill_markdown
+from autogets.replication.results import fill_markdown
 
 for name in ('README.md', 'REPRODUCING.md'):
     path = Path(__file__).resolve().parent.parent/name
