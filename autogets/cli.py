@@ -229,7 +229,7 @@ def data_list():
 
 @data_app.command('describe')
 def data_describe(name:str=typer.Argument(..., help='A name from autogets data list.')):
-    "Classes, sizes, licence and citation of a data set."
+    "Classes, sizes, license and citation of a data set."
     from autogets.data.corpus import describe_dataset
     typer.echo(describe_dataset(name))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from . import report
-from .search.selection import keeps, read_constraints, second_hearing
+from .search.selection import keeps, read_constraints, rescore
 from .classifiers.linear import make_classifier, read_classifier
 from .core import UserError, one_of, write_atomic, write_json
 from .search.phases import Adaptive, Ensemble, Goal, fixed, map_advice, read_plan
@@ -184,7 +184,7 @@ def _search(ev, job, budget, folder, progress, constraints, xy, plans):
     finalists, heard = (8 if job.classifier == 'linear' else 0) if job.finalists is None else job.finalists, None
     own = [i for i in (range(len(trace)) if allowed is None else allowed) if trace.ids(i) == strategy.choice]
     if own: row = own[0]
-    elif job.protocol == 'honest' and finalists and not ev.folds: row, heard = second_hearing(ev, trace, job.objective, finalists, allowed=allowed)
+    elif job.protocol == 'honest' and finalists and not ev.folds: row, heard = rescore(ev, trace, job.objective, finalists, allowed=allowed)
     else: row = choose(trace, job.objective, 'validation' if job.protocol == 'honest' else 'test', allowed)
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), job.objective), xy=xy, heard=heard)
 
@@ -268,7 +268,7 @@ def write_outcome(
 def _note_knowledge(o, folder):
     ev, j = o.evaluator, o.job
     if o.run or o.climbed or len(ev.labels) != 1 or j.protocol != 'honest' or ev.folds or len(o.trace) < 2: return
-    predicted = np.array(ev.classes, dtype=object)[ev.look(())['validation']]
+    predicted = np.array(ev.classes, dtype=object)[ev.predict(())['validation']]
     row = characteristics(ev.corpus, predicted, ev.pool, o.xy).set_index('class', drop=False).loc[ev.labels[0]]
     write_record(folder, records(o.trace, row.to_dict(), ev, j.strategy, j.objective, j.model or j.generator, j.seed, honest=False))
 

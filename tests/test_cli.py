@@ -394,7 +394,7 @@ def test_a_budget_in_seconds(autogets, tickets, tmp_path):
     assert spent.iloc[-1] >= .3 and len(t) == s['evaluations']+1
     assert spent.iloc[-2] < .3, f'{(spent >= .3).sum()-1} evaluations after the one that spent the budget'
 
-def test_the_paper_protocol_is_labelled(autogets, tickets, tmp_path):
+def test_the_paper_protocol_is_labeled(autogets, tickets, tmp_path):
     said = done(autogets(*words(tickets, tmp_path/'out', protocol='paper', budget=10)))
     t, s = pd.read_csv(tmp_path/'out/trace.csv'), summary(tmp_path/'out')
     assert s['protocol'] == 'paper' and 'optimistic' in said and 'PAPER PROTOCOL' in (tmp_path/'out/report.html').read_text()
@@ -539,7 +539,7 @@ def test_data_commands(autogets):
     row = next(l for l in said.splitlines() if l.split()[:1] == ['tickets'])
     assert '1765' in row and 'shipped' in row and {'trec6', 'banking77', 'sms_spam'} <= set(said.split())
     said = done(autogets('data', 'describe', 'tickets'))
-    assert 'shipped with autogets' in said and 'licence' in said and all(c in said for c in SMALL) and '1765' in said
+    assert 'shipped with autogets' in said and 'license' in said and all(c in said for c in SMALL) and '1765' in said
     for what in ('describe', 'fetch'): refused(autogets('data', what, 'ticket'), "unknown data set 'ticket'", 'choose one of', 'tickets')
 
 def test_a_public_set_that_is_not_here(autogets, env):

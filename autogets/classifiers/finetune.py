@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from .linear import Classifier, _checked, _versions
 from ..core import UserError, digest, one_of, patch_to, read_json, write_atomic, write_json
-from .encoders import encoder_path, longest_for, padded, tokenised
+from .encoders import encoder_path, longest_for, padded, tokenized
 from ..llm.local import bucketed, free_memory, in_batches, is_memory, libraries, load_model, load_part, place, threads
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #61fd609b
@@ -147,7 +147,7 @@ def begin(self, classes):
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #ab697ef8
 @patch_to(FineTuned)
-def tokens(self, texts): return tokenised(self.tokenizer, texts, self.longest)
+def tokens(self, texts): return tokenized(self.tokenizer, texts, self.longest)
 
 @patch_to(FineTuned)
 def _said(self, cut, of):
@@ -263,7 +263,7 @@ def stage(self, k, s, validation):
 # %% ../../nbs/classifiers/04_finetune.ipynb #53e9e22e
 @patch_to(FineTuned)
 def _equip(self, stages):
-    "Accelerator, optimiser and plan of the rate"
+    "Accelerator, optimizer and plan of the rate"
     torch, transformers = libraries()
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -347,7 +347,7 @@ def _flat(state): return {f'{i}.{k}': v.detach().cpu().reshape(v.shape or (1,)).
 def _keep(self, at, best):
     if not self.folder: return
     from safetensors.torch import save
-    parts = {'weights': _copy(self.model), 'optimiser': _flat(self.adam.state_dict()['state']), 'best': best['weights'] or {}}
+    parts = {'weights': _copy(self.model), 'optimizer': _flat(self.adam.state_dict()['state']), 'best': best['weights'] or {}}
     new = Path(self.folder)/'checkpoint.new'
     shutil.rmtree(new, ignore_errors=True)
     for name, tensors in parts.items(): write_atomic(new/f'{name}.safetensors', save(tensors))
@@ -375,7 +375,7 @@ def _resume(self, stages):
 def _take(self, path, state):
     from safetensors.torch import load_file
     try:
-        weights, memory, best = (load_file(path/f'{n}.safetensors') for n in ('weights', 'optimiser', 'best'))
+        weights, memory, best = (load_file(path/f'{n}.safetensors') for n in ('weights', 'optimizer', 'best'))
         self.model.load_state_dict(weights)
         fresh, packed = self.adam.state_dict(), {}
         for name, v in memory.items(): packed.setdefault(int(name.split('.')[0]), {})[name.split('.')[1]] = v.reshape(()) if name.endswith('.step') else v
@@ -408,17 +408,17 @@ def curves(
     stop:str='loss', # The measure of validation_score
 ):
     "Loss and validation after each epoch, stages marked off"
-    from autogets.plots import COLOURS, grid
+    from autogets.plots import COLORS, grid
     fig, (ax, right) = grid(2, 2, (3.6, 2.5))
     x = np.arange(1, len(history)+1)
-    ax.plot(x, history.loss, color=COLOURS['plain'], marker='.', label='training')
-    if history.validation_loss.notna().any(): ax.plot(x, history.validation_loss.astype(float), color=COLOURS['on validation'], marker='.', label='validation')
+    ax.plot(x, history.loss, color=COLORS['plain'], marker='.', label='training')
+    if history.validation_loss.notna().any(): ax.plot(x, history.validation_loss.astype(float), color=COLORS['on validation'], marker='.', label='validation')
     ax.set_ylabel('cross entropy'); ax.legend(fontsize=8)
-    right.plot(x, (-history.validation_score.astype(float) if stop == 'loss' else history.validation_score.astype(float)), color=COLOURS['on validation'], marker='.')
+    right.plot(x, (-history.validation_score.astype(float) if stop == 'loss' else history.validation_score.astype(float)), color=COLORS['on validation'], marker='.')
     right.set_ylabel(f'{stop} on validation')
     for a in (ax, right):
         a.set_xlabel('epoch')
-        for edge in np.flatnonzero(history.stage.diff() > 0): a.axvline(edge+.5, color=COLOURS['faint'], lw=1)
+        for edge in np.flatnonzero(history.stage.diff() > 0): a.axvline(edge+.5, color=COLORS['faint'], lw=1)
     return fig
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #40df9d63
@@ -438,7 +438,7 @@ Load it with `transformers.pipeline("text-classification", FOLDER, truncation=Tr
 
 Settings: {settings}
 
-What it was not measured on: anything but texts like those it was trained on. Synthetic training texts carry the habits of the model that wrote them. The licence of the base model and of the training texts hold for this model too.
+What it was not measured on: anything but texts like those it was trained on. Synthetic training texts carry the habits of the model that wrote them. The license of the base model and of the training texts hold for this model too.
 '''
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #317b37f5

@@ -100,11 +100,11 @@ def load_classifier(
 
 # %% ../../nbs/classifiers/01_linear.ipynb #b70f8271
 def fit_words(
-    vectoriser, # A vectoriser of scikit-learn
+    vectorizer, # A vectorizer of scikit-learn
     texts, # What it shall learn its words from
 ): # The matrix of `texts`
-    "`vectoriser.fit_transform(texts)`; `UserError` when no text has a word"
-    try: return vectoriser.fit_transform(texts)
+    "`vectorizer.fit_transform(texts)`; `UserError` when no text has a word"
+    try: return vectorizer.fit_transform(texts)
     except ValueError as e:
         if 'vocabulary' not in str(e): raise
         raise UserError('no training text has a word of two or more letters, so there is nothing to learn from: check the text column')
@@ -122,18 +122,18 @@ class LinearClassifier(Classifier):
         tol:float=1e-3, # When liblinear stops
     ):
         self.params = dict(seed=seed, C=C, ngrams=list(ngrams), sublinear=sublinear, tol=tol)
-        self.vectoriser_params = dict(ngram_range=tuple(ngrams), sublinear_tf=sublinear)
+        self.vectorizer_params = dict(ngram_range=tuple(ngrams), sublinear_tf=sublinear)
         self.svc_params = dict(C=C, tol=tol, dual=True, random_state=seed)
 
     def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
         texts, labels = _checked(texts, labels)
-        self.vectoriser, self.svc = TfidfVectorizer(**self.vectoriser_params), LinearSVC(**self.svc_params)
-        self.svc.fit(fit_words(self.vectoriser, texts), labels, sample_weight)
+        self.vectorizer, self.svc = TfidfVectorizer(**self.vectorizer_params), LinearSVC(**self.svc_params)
+        self.svc.fit(fit_words(self.vectorizer, texts), labels, sample_weight)
         self.classes_ = self.svc.classes_
         return self
 
     def predict_proba(self, texts, features=None):
-        d = self.svc.decision_function(self.vectoriser.transform(list(texts)))
+        d = self.svc.decision_function(self.vectorizer.transform(list(texts)))
         p = expit(np.column_stack([-d, d]) if d.ndim == 1 else d)
         return p/p.sum(1, keepdims=True)
 
@@ -144,14 +144,14 @@ class LinearClassifier(Classifier):
 def _linear_state(clf):
     "The weights of a fitted `LinearClassifier` as bytes of an npz, and what goes into the JSON"
     out = io.BytesIO()
-    np.savez_compressed(out, coef=clf.svc.coef_, intercept=clf.svc.intercept_, idf=clf.vectoriser.idf_)
-    return out.getvalue(), dict(vocabulary=clf.vectoriser.get_feature_names_out().tolist(), versions=_versions('scikit-learn', 'numpy'))
+    np.savez_compressed(out, coef=clf.svc.coef_, intercept=clf.svc.intercept_, idf=clf.vectorizer.idf_)
+    return out.getvalue(), dict(vocabulary=clf.vectorizer.get_feature_names_out().tolist(), versions=_versions('scikit-learn', 'numpy'))
 
 def _linear_restore(clf, weights, state):
     "Make `clf` what `_linear_state` has described"
     with np.load(io.BytesIO(weights), allow_pickle=False) as a:
-        clf.vectoriser = TfidfVectorizer(**clf.vectoriser_params, vocabulary=state['vocabulary'])
-        clf.vectoriser.idf_ = a['idf']
+        clf.vectorizer = TfidfVectorizer(**clf.vectorizer_params, vocabulary=state['vocabulary'])
+        clf.vectorizer.idf_ = a['idf']
         clf.svc = LinearSVC(**clf.svc_params)
         clf.svc.coef_, clf.svc.intercept_, clf.svc.classes_ = a['coef'], a['intercept'], clf.classes_
 

@@ -82,7 +82,7 @@ class LinearRefit(Refit):
         **params, # Arguments of `LinearClassifier`
     ):
         model = LinearClassifier(seed=seed, **params)
-        self.counts = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()}, model.vectoriser_params)
+        self.counts = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()}, model.vectorizer_params)
         self.svc = model.svc_params
         self.y, self.y_pool = (pd.Index(classes).get_indexer(d.label) for d in (train, pool))
 
@@ -113,7 +113,7 @@ class RidgeScreen:
         tol:float=1e-2, # Stop when every class's residual is this small relative to its right-hand side
     ):
         model = LinearClassifier(seed=seed)
-        c = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()}, model.vectoriser_params)
+        c = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()}, model.vectorizer_params)
         idf = np.log((1+c.train.shape[0])/(1+c.df))+1
         self.train, self.pool, self.splits = _weighted(c.train, idf), _weighted(c.pool, idf), {k: _weighted(v, idf) for k, v in c.splits.items()}
         eye = 2*np.eye(len(classes))-1

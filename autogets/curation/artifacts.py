@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'FUNCTION_WORDS', 'Pair', 'pair_up', 'terms', 'log_odds', 'class_counts', 'corrected', 'giveaway_words',
-           'form_of', 'auc_against_rest', 'form_artefacts', 'form_matrix', 'form_only', 'Artefacts', 'artefacts',
+           'form_of', 'auc_against_rest', 'form_artifacts', 'form_matrix', 'form_only', 'Artifacts', 'artifacts',
            'without_giveaways', 'rephrased', 'rephrased_by', 'load_biased', 'bias_row', 'bias_table', 'human_reference',
            'planted_trial', 'planted_cells', 'planted_table', 'repair_cell', 'repair_cells', 'repair_table',
            'bias_verdicts', 'bias_verdict', 'bias_figure']
@@ -24,11 +24,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from ..classifiers.linear import make_classifier
-from ..core import UserError, digest, kept, one_of, patch_to, text_id
+from ..core import UserError, digest, cached, one_of, patch_to, text_id
 from ..data.corpus import DATASETS, DataMissing, data_folder, load_corpus, read_table
 from ..generators.base import build_pool
 from ..metrics import confusion, gain_interval, scores
-from ..plots import COLOURS, grid, shorten
+from ..plots import COLORS, grid, shorten
 
 # %% ../../nbs/curation/01_artifacts.ipynb #22679e24
 FORMAT = 1 # Of kept work: raise it when a number changes
@@ -42,7 +42,7 @@ def _sources(rows):
 
 # %% ../../nbs/curation/01_artifacts.ipynb #916ee3d2
 def _texts(rows, what, column):
-    "The columns text, label and source of `rows`, without repeats; `UserError` when they are no labelled texts"
+    "The columns text, label and source of `rows`, without repeats; `UserError` when they are no labeled texts"
     rows = getattr(rows, 'texts', rows)
     gone = [c for c in (column, 'label') if c not in getattr(rows, 'columns', ())]
     if gone: raise UserError(f'the {what} texts lack the column {gone[0]!r}: give a table with {column} and label')
@@ -73,7 +73,7 @@ def pair_up(
     classes = [c for c in every if all(s.get(c, 0) >= least for s in sizes)]
     if len(classes) < 2:
         told = '; '.join(f'{c}: {sizes[0].get(c, 0)} real, {sizes[1].get(c, 0)} synthetic' for c in every[:5])
-        raise UserError(f'artefacts need two classes with at least {least} real and {least} synthetic texts each, but found {len(classes)} ({told or "no texts"})')
+        raise UserError(f'artifacts need two classes with at least {least} real and {least} synthetic texts each, but found {len(classes)} ({told or "no texts"})')
     return Pair(*(p[p.label.isin(classes)].reset_index(drop=True) for p in parts), classes, tuple(sorted(set(every)-set(classes))))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #d3385c11
@@ -250,11 +250,11 @@ def _variance(errors, codes, sources, c):
     return np.maximum((total**2).sum(0)*groups/max(1, groups-1), 1/(4*mine*other))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #1aec7346
-def form_artefacts(
+def form_artifacts(
     pair:Pair, # Real and synthetic texts
     alpha:float=.05, # What `correction` keeps to
     correction:str='bh', # As in `giveaway_words`
-)->pd.DataFrame: # A row per feature and class; those with `artefact` first
+)->pd.DataFrame: # A row per feature and class; those with `artifact` first
     "Which features of form separate the classes more in the synthetic than in the real texts"
     parts, index = [], pd.Index(pair.classes)
     for d in (pair.real, pair.synthetic):
@@ -270,15 +270,15 @@ def form_artefacts(
     p = np.where(wider, np.maximum(_two_sided((new-.5)/np.sqrt(sv)), _two_sided((new-real)/np.sqrt(sv+rv))), 1.)
     t = pd.DataFrame(names, columns=['feature', 'class']).assign(auc=new, low=new-1.96*np.sqrt(sv), high=new+1.96*np.sqrt(sv), real_auc=real, real_low=real-1.96*np.sqrt(rv),
         real_high=real+1.96*np.sqrt(rv), difference=new-real, p=p, q=corrected(p, correction))
-    t = t.assign(artefact=t.q < alpha, size=(t.auc-t.real_auc).abs())
-    return t.sort_values(['artefact', 'size'], ascending=False, kind='stable', ignore_index=True).drop(columns='size')
+    t = t.assign(artifact=t.q < alpha, size=(t.auc-t.real_auc).abs())
+    return t.sort_values(['artifact', 'size'], ascending=False, kind='stable', ignore_index=True).drop(columns='size')
 
 # %% ../../nbs/curation/01_artifacts.ipynb #475b55a8
 FUNCTION_WORDS = tuple('''a about above across after again against all almost along already also although always am among an and another any anybody anyone anything are around as at
 be because been before being below between both but by can cannot could did do does doing down during each either enough even ever every everybody everyone everything few for from had has
 have having he her here hers herself him himself his how however i if in into is it its itself just least less many may me might mine more most much must my myself neither never no nobody
 none nor not nothing now of off often on once one only or other others our ours ourselves out over own quite rather same shall she should since so some somebody someone something sometimes
-still such than that the their theirs them themselves then there these they this those though through thus till to too toward towards under until up upon us very was we were what whatever
+still such than that the their theirs them themselves then there these they this those though through thus till to too toward toward under until up upon us very was we were what whatever
 when whenever where wherever whether which while who whoever whom whose why will with within without would yet you your yours yourself yourselves
 i'm i've i'd i'll it's isn't aren't wasn't weren't don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't hasn't hadn't you're you've you'll we're we've that's there's he's she's
 they're let's'''.split())
@@ -356,7 +356,7 @@ def _told_words(found):
 
 # %% ../../nbs/curation/01_artifacts.ipynb #7615df90
 def _told_form(found):
-    a = found.form[found.form.artefact]
+    a = found.form[found.form.artifact]
     if a.empty: return f'length and marks: none of {len(found.form)} tests'
     best = '; '.join(f'{r.feature} for {r._2} (AUC {r.auc:.2f}, real {r.real_auc:.2f})' for r in a[['feature', 'class', 'auc', 'real_auc']].head(3).itertuples())
     return f'length and marks: {len(a)} of {len(found.form)} tests ({best})'
@@ -371,10 +371,10 @@ def _told_alone(found):
 
 # %% ../../nbs/curation/01_artifacts.ipynb #1d73fd9b
 @dataclass(frozen=True)
-class Artefacts:
+class Artifacts:
     "What gives the classes away; `verdict` says it in words, `figure()` shows it"
     words: pd.DataFrame # Of `giveaway_words`
-    form: pd.DataFrame # Of `form_artefacts`
+    form: pd.DataFrame # Of `form_artifacts`
     form_only: pd.DataFrame # Of `form_only`; empty if it was left out
     facts: dict # real, synthetic (numbers of texts), classes, left_out, alpha, correction, carrying (share of synthetic texts with a give-away of their class)
     @property
@@ -393,7 +393,7 @@ def _carried(texts, labels, give_aways):
     return X[:, at] & (np.asarray(labels, str)[:, None] == give_aways['class'].to_numpy()[None])
 
 # %% ../../nbs/curation/01_artifacts.ipynb #a36abe23
-def artefacts(
+def artifacts(
     real, # Real texts: columns text and label
     synthetic, # Synthetic texts: a `Pool`, or columns text, label and perhaps source_ids
     column:str='text', # The column to look at; 'text_pair' for the second text of a pair task
@@ -406,53 +406,53 @@ def artefacts(
     draws:int=3, # Its draws
     seed:int=0, # Of its draws
     function_words:tuple=FUNCTION_WORDS,
-)->Artefacts:
+)->Artifacts:
     "What gives the classes of `synthetic` away and does not in `real`"
     pair = pair_up(real, synthetic, column, least)
-    words, form = giveaway_words(pair, alpha, correction, prior, min_texts), form_artefacts(pair, alpha, correction)
+    words, form = giveaway_words(pair, alpha, correction, prior, min_texts), form_artifacts(pair, alpha, correction)
     alone = form_only(pair, folds, draws, seed=seed, function_words=function_words) if folds else pd.DataFrame(columns=['told', 'auc', 'low', 'high'])
     carrying = _carried(pair.synthetic.text, pair.synthetic.label, words[words.give_away]).any(1).mean()
-    return Artefacts(words, form, alone, dict(real=len(pair.real), synthetic=len(pair.synthetic), classes=pair.classes, left_out=pair.left_out, alpha=alpha, correction=correction, carrying=float(carrying)))
+    return Artifacts(words, form, alone, dict(real=len(pair.real), synthetic=len(pair.synthetic), classes=pair.classes, left_out=pair.left_out, alpha=alpha, correction=correction, carrying=float(carrying)))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #047884c8
-def _word_panel(ax, t, colour):
+def _word_panel(ax, t, color):
     t = t.iloc[::-1]
     for y, r in enumerate(t.to_dict('records')):
-        ax.plot([r['real_share']-r['real_rest'], r['share']-r['rest']], [y, y], color=COLOURS['pale'], lw=1.2, zorder=1)
-    ax.plot(t.share-t.rest, range(len(t)), 'o', color=colour, ms=5, label='synthetic')
-    ax.plot(t.real_share-t.real_rest, range(len(t)), 'D', mfc='none', color=COLOURS['ink'], ms=5, label='real')
+        ax.plot([r['real_share']-r['real_rest'], r['share']-r['rest']], [y, y], color=COLORS['pale'], lw=1.2, zorder=1)
+    ax.plot(t.share-t.rest, range(len(t)), 'o', color=color, ms=5, label='synthetic')
+    ax.plot(t.real_share-t.real_rest, range(len(t)), 'D', mfc='none', color=COLORS['ink'], ms=5, label='real')
     ax.set_yticks(range(len(t)), [f'{w} ({shorten(c, 18)}){"" if g else " n.s."}' for w, c, g in zip(t.word, t['class'], t.give_away)], fontsize=7)
-    ax.axvline(0, color=COLOURS['M0'], lw=1)
+    ax.axvline(0, color=COLORS['M0'], lw=1)
     ax.set_title('words', fontsize=9)
     ax.set_xlabel('share of texts: class minus rest', fontsize=8)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #26fb4f57
-def _interval_panel(ax, t, names, colour, title):
+def _interval_panel(ax, t, names, color, title):
     t = t.iloc[::-1]
-    for k, (low, mid, high, c, m) in enumerate((('real_low', 'real_auc', 'real_high', COLOURS['ink'], 'D'), ('low', 'auc', 'high', colour, 'o'))):
+    for k, (low, mid, high, c, m) in enumerate((('real_low', 'real_auc', 'real_high', COLORS['ink'], 'D'), ('low', 'auc', 'high', color, 'o'))):
         y = np.arange(len(t))+.15-.3*k
         ax.hlines(y, t[low], t[high], color=c, lw=1.2)
         ax.plot(t[mid], y, m, color=c, mfc='none' if m == 'D' else c, ms=5)
-    ax.axvline(.5, color=COLOURS['M0'], lw=1)
+    ax.axvline(.5, color=COLORS['M0'], lw=1)
     ax.set_yticks(range(len(t)), names[::-1], fontsize=7)
     ax.set_title(title, fontsize=9)
     ax.set_xlabel('AUC', fontsize=8)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #02268af2
-@patch_to(Artefacts)
+@patch_to(Artifacts)
 def figure(
     self,
     rows:int=10, # Words and features shown, at most
 ):
     "Words, form, and what the form alone tells; filled: synthetic, open: real"
-    form, colour = self.form.head(rows), COLOURS['ensemble']
+    form, color = self.form.head(rows), COLORS['ensemble']
     fig, axes = grid(2 if self.form_only.empty else 3, 3, (4, 1+.24*rows))
-    _word_panel(axes[0], self.words.head(rows), colour)
-    _interval_panel(axes[1], form, [f'{f} ({shorten(c, 18)}){"" if a else " n.s."}' for f, c, a in zip(form.feature, form['class'], form.artefact)], colour, 'form')
+    _word_panel(axes[0], self.words.head(rows), color)
+    _interval_panel(axes[1], form, [f'{f} ({shorten(c, 18)}){"" if a else " n.s."}' for f, c, a in zip(form.feature, form['class'], form.artifact)], color, 'form')
     if not self.form_only.empty:
         t = self.form_only.set_index('told').rename(columns=str)
         told = pd.concat([t.loc[['class, synthetic']].reset_index(drop=True), t.loc[['class, real']].add_prefix('real_').reset_index(drop=True)], axis=1)
-        _interval_panel(axes[2], told, ['class from\nform alone'], colour, 'form alone')
+        _interval_panel(axes[2], told, ['class from\nform alone'], color, 'form alone')
         axes[2].set(xlim=(.4, 1.02), ylim=(-1, 1))
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc='outside upper center', ncols=2, fontsize=8)
@@ -499,12 +499,12 @@ def _even_out(stay, labels, rng):
 # %% ../../nbs/curation/01_artifacts.ipynb #03d022e3
 def without_giveaways(
     texts, # Synthetic texts: a `Pool`, or columns text and label
-    found:Artefacts, # What was found in them
+    found:Artifacts, # What was found in them
     how:str='drop', # or weight
     keep:float=.5, # At least this share of each class stays
     seed:int=0, # Of the choice among equals
     proportions:bool=True, # Whether the classes keep their relative sizes
-    column:str='text', # As for `artefacts`
+    column:str='text', # As for `artifacts`
 )->pd.DataFrame: # The rows that stay; with how='weight' all, and their `weight`
     "`texts` in which no word gives its class away more than in real texts, as far as `keep` allows"
     texts, rng = getattr(texts, 'texts', texts), np.random.default_rng([seed, 5])
@@ -524,7 +524,7 @@ def without_giveaways(
 # %% ../../nbs/curation/01_artifacts.ipynb #5432a45f
 def rephrased(
     texts, # Synthetic texts: columns text and label
-    found:Artefacts, # What was found in them
+    found:Artifacts, # What was found in them
     generator, # What writes one new text for each that carries a give-away
 )->pd.DataFrame: # `texts` with new texts in place of those, in the same order
     "`texts`, those with give-aways in other words"
@@ -540,7 +540,7 @@ def rephrased(
 # %% ../../nbs/curation/01_artifacts.ipynb #00707a54
 def rephrased_by(
     texts, # As for `rephrased`
-    found:Artefacts,
+    found:Artifacts,
     live, # A `autogets.replication.survey.generation_methods.Live`: the model, where replies are kept, what it may cost
     seed:int=0,
 )->pd.DataFrame:
@@ -575,15 +575,15 @@ def load_biased(
 def bias_row(
     case, # A `autogets.replication.prompting.tasks.Case`
     way:str, # One of its ways
-    **how, # For `artefacts`
+    **how, # For `artifacts`
 )->dict: # corpus, way, numbers of texts, of words and of features that give away, and what the form alone tells
     "What the texts of one way give away"
-    found = artefacts(pd.concat([case.real, case.more]), case.texts[case.texts.way == way], **how)
+    found = artifacts(pd.concat([case.real, case.more]), case.texts[case.texts.way == way], **how)
     told, g = found.form_only.set_index('told'), found.give_aways
     d = told.loc['class, difference']
     return dict(corpus=case.name, way=way, real=found.facts['real'], texts=found.facts['synthetic'], classes=len(found.facts['classes']), words=len(g), tested=len(found.words), carrying=found.facts['carrying'],
-                strongest='; '.join(f'{w} ({c})' for w, c in zip(g.word[:3], g['class'][:3])), form=int(found.form.artefact.sum()),
-                features='; '.join(f'{f} ({c})' for f, c in found.form[found.form.artefact][['feature', 'class']].head(3).to_numpy()), auc=told.auc['class, synthetic'], real_auc=told.auc['class, real'],
+                strongest='; '.join(f'{w} ({c})' for w, c in zip(g.word[:3], g['class'][:3])), form=int(found.form.artifact.sum()),
+                features='; '.join(f'{f} ({c})' for f, c in found.form[found.form.artifact][['feature', 'class']].head(3).to_numpy()), auc=told.auc['class, synthetic'], real_auc=told.auc['class, real'],
                 difference=d.auc, low=d.low, high=d.high, synthetic_or_real=told.auc['synthetic or real'])
 
 # %% ../../nbs/curation/01_artifacts.ipynb #dd58e3ef
@@ -601,7 +601,7 @@ def bias_table(
     for case in (load_biased(n, real, classes) for n in names):
         for way in case.ways[:most_ways]:
             seen = digest(*([*d.text, *d.label] for d in (case.real, case.more, case.texts[case.texts.way == way])))
-            rows.append(kept(folder, (__version__, 'bias', FORMAT, seen, way, draws), lambda: bias_row(case, way, draws=draws)))
+            rows.append(cached(folder, (__version__, 'bias', FORMAT, seen, way, draws), lambda: bias_row(case, way, draws=draws)))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #8262da46
@@ -652,8 +652,8 @@ def planted_trial(
     real, posing = t[::2], t[1::2].copy()
     target = t.label.value_counts().index[0]
     if how in ('word', 'length'): posing['text'] = [_plant(s, how, strength, rng, word) if c == target else s for s, c in zip(posing.text, posing.label)]
-    found = artefacts(real, posing, folds=0)
-    g, form = found.give_aways, found.form[found.form.artefact]
+    found = artifacts(real, posing, folds=0)
+    g, form = found.give_aways, found.form[found.form.artifact]
     two = len(found.facts['classes']) == 2
     hit = {'word': ((g.word == word) & (g['class'] == target)).any(), 'length': ((form.feature == 'words') & ((form['class'] == target) ^ two)).any()}.get(how, False)
     return dict(how=how, strength=strength, seed=seed, texts=len(posing), of_class=int((posing.label == target).sum()), found=int(hit), words=int((~g.word.str.contains(word)).sum()), form=len(form))
@@ -676,7 +676,7 @@ def planted_cells(
         texts = texts[texts.label.isin(texts.label.value_counts().index[:classes])].sample(frac=1, random_state=0).head(most)
         for how, s in [('halves', 0.), ('shuffled', 0.), *((h, s) for h in ('word', 'length') for s in strengths)]:
             parts = lambda k: (__version__, 'planted', FORMAT, list(texts.text), list(texts.label), how, s, k)
-            rows += [kept(folder, parts(k), lambda: planted_trial(texts, how, s, k)) | {'corpus': name} for k in range(trials)]
+            rows += [cached(folder, parts(k), lambda: planted_trial(texts, how, s, k)) | {'corpus': name} for k in range(trials)]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #1bbd11a8
@@ -723,7 +723,7 @@ def repair_cell(
     few = few[few.groupby('label').cumcount() < -(-real//len(case.classes))]
     rng, pool = np.random.default_rng([seed, 9]), case.texts[case.texts.way == way]
     texts = _spread(pool.assign(source=_sources(pool)), {c: number//len(case.classes) for c in case.classes}, rng)
-    found, rows, first = artefacts(few, texts, folds=0), [], None
+    found, rows, first = artifacts(few, texts, folds=0), [], None
     for arm in arms:
         t, weight = _mended(found, texts, arm, seed, live, keep)
         both = pd.concat([few[['text', 'label']], t[['text', 'label']]])
@@ -758,7 +758,7 @@ def repair_cells(
         one_of(way, case.ways, f'way of {name}:')
         for s, c in ((s, c) for c in classifiers for s in seeds):
             parts = (__version__, 'repair', FORMAT, digest(list(case.texts.text), list(case.test.text)), name, way, s, c, list(arms), real, number, objective, case.classes, live.model if live else None)
-            rows += kept(folder, parts, lambda: repair_cell(case, way, arms, real, number, s, c, objective, live))
+            rows += cached(folder, parts, lambda: repair_cell(case, way, arms, real, number, s, c, objective, live))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #d08ff658
@@ -791,7 +791,7 @@ def bias_verdicts(
 )->pd.DataFrame: # finding, ours, verdict
     "Finding by finding"
     unsaid, claims = 'cannot be said from this data', []
-    claims.append(dict(finding='Paper: generated yes/no questions are trivial, and some words give the answer away, towards no', ours='no generated questions are recorded', verdict=unsaid))
+    claims.append(dict(finding='Paper: generated yes/no questions are trivial, and some words give the answer away, toward no', ours='no generated questions are recorded', verdict=unsaid))
     _about(claims, table, table.words > 0, table.words < 0, 'Texts of language models have words that give the class away more than in real texts')
     _about(claims, table, table.low > 0, table.high < 0, 'Their form alone tells the class better than that of real texts')
     touched = repaired[(repaired.found > 0)]
@@ -823,9 +823,9 @@ def bias_figure(
              (axes[2], moved, moved.gain, [f'{c}, {a} ({k})' for c, a, k in zip(moved.corpus, moved.arm, moved.classifier)], 'gain over the texts as they are'))
     for ax, t, middle, names, label in sides:
         y = np.arange(len(t))[::-1]
-        ax.hlines(y, t.low, t.high, color=COLOURS['ensemble'], lw=1.4)
-        ax.plot(middle, y, 'o', color=COLOURS['ensemble'], ms=4.5)
-        ax.axvline(0, color=COLOURS['M0'], lw=1)
+        ax.hlines(y, t.low, t.high, color=COLORS['ensemble'], lw=1.4)
+        ax.plot(middle, y, 'o', color=COLORS['ensemble'], ms=4.5)
+        ax.axvline(0, color=COLORS['M0'], lw=1)
         ax.set_yticks(y, names, fontsize=7)
         ax.set_ylim(-.7, len(t)-.3)
         ax.set_xlabel(label, fontsize=8)

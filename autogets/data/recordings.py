@@ -92,7 +92,7 @@ def _from_files(name, seed, test_rows, min_size):
     seeds, test, facts = _cut(seeds, test[~same], min_size, test_rows, seed)
     if seeds.label.nunique() < 2: raise UserError(f'{name} has fewer than two classes with {min_size} examples: give a lower min_size, or another bank')
     entry = BANKS.get(str(name), {'title': Path(name).name})
-    info = {k: v for k, v in entry.items() if k in ('title', 'licence', 'citation', 'origin', 'note')}
+    info = {k: v for k, v in entry.items() if k in ('title', 'license', 'citation', 'origin', 'note')}
     info['source'] = 'AUTOGETS_DATA' if str(name) in BANKS else 'a folder'
     info['dropped'] = {'seeds': lost, 'test': gone | {'equal to a seed': int(same.sum())}}
     return split_corpus(seeds, Path(name).name, 'given', seed, test=test, info=info | facts)

@@ -97,7 +97,7 @@ def _nearest(d):
 # %% ../../nbs/generators/07_demonstrations.ipynb #88840d94
 RATIO, LEAST, MOST, CELLS, ORDER = 20, 3, 150, 4_000_000, 1e-12
 
-def _neighbours(x):
+def _neighbors(x):
     "For each row of `x` those it votes for, as a sparse 0/1 matrix (voter, voted)"
     m = x.shape[0]
     if m == 1: return sp.csr_matrix((1, 1))
@@ -135,7 +135,7 @@ def _diverse(d):
     x, chosen = _vectors(d.examples.text), {}
     def pick(lead, members):
         label = d.examples.label[lead]
-        if label not in chosen: chosen[label] = members[_vote(_neighbours(x[members]), max(BUDGET, 4*d.k))]
+        if label not in chosen: chosen[label] = members[_vote(_neighbors(x[members]), max(BUDGET, 4*d.k))]
         return _drawn(d, lead, _without(chosen[label], lead))
     return pick
 

@@ -255,7 +255,7 @@ _TALK = {
     'first': [rf'^{_ASK}{_KIND}s?(?!\w)[^.:\n]{{0,60}}:', rf'^{_KIND}\s?#?\d{{1,3}}\s?[:.)]\s',
               r'^(?:sure|certainly|of course|okay|absolutely|great)(?: thing)?[,!.]\s{1,2}(?:here|i can (?:help|write|create|generate|provide)|i[\'’]ll (?:write|create|generate))(?!\w)',
               r'^(?:new |rewritten |generated |synthetic ){0,2}(?:text|example|sample|output|paraphrase)\s?\d{0,3}\s?[:.)]\s',
-              rf'^i[\'’ ]a?m sorry,? but (?:{_CANNOT}) (?:assist|fulfil|generate|create|write|comply|produce|help with that)', rf'^(?:{_CANNOT}) (?:assist with|fulfil|generate|comply)'],
+              rf'^i[\'’ ]a?m sorry,? but (?:{_CANNOT}) (?:assist|fulfill|generate|create|write|comply|produce|help with that)', rf'^(?:{_CANNOT}) (?:assist with|fulfill|generate|comply)'],
     'any': [r'(?<!\w)as an? (?:ai|artificial intelligence)(?=,| language| model| assistant| i(?!\w))', r'(?<!\w)i[\'’ ]a?m (?:just |only )?an? (?:ai|(?:large )?language model)(?!\w)',
             r'(?<!\w)(?:given|provided|specified|requested) (?:label|class|category|sentiment|example)s?(?!\w)'],
     'last': [r'let me know if you(?:(?:[\'’]d| would) like| need| want) '
@@ -460,7 +460,7 @@ def redact(
     text:str, # Any text
     kinds:tuple=KINDS, # What to look for
 )->str: # With [EMAIL], [PHONE] and so on in place of what was found
-    "`text` without what can be recognised as an address, a number or a key"
+    "`text` without what can be recognized as an address, a number or a key"
     out, at = [], 0
     for start, end, kind in _spans(text, kinds):
         out += [text[at:start], f'[{kind}]']

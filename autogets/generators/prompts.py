@@ -296,7 +296,7 @@ def _answer(content):
 SORRY = r"(?:(?:i[’']?m|i am|we[’']?re) (?:very |really |so |truly )?(?:sorry|afraid)|sorry|my apologies|i (?:sincerely )?apologi[sz]e|apologies|unfortunately|regretfully)"
 UNABLE = r"i(?: (?:can ?not|can[’']?t|won[’']?t|will not|must decline|have to decline|am (?:not able|unable)|do not feel comfortable)|[’']?m (?:not able|unable|not comfortable))"
 TASK = r"(?:\w+ )?(?:that|this|these|those|such|your request|(?:the|any|more|new|your|harmful|hateful|offensive|explicit|inappropriate) (?:\w+ )?(?:request|content|text|example|material|sentence)|text|content|example|sentence)"
-WORK = (r"(?:to )?(?:(?:help|assist)(?: you)?(?: with (?:that|this|these|your request|such)| (?:with|in) \w+ing\b|\W*$| *[.,;!])|(?:comply|fulfil+)\b|do (?:that|this|so|it)(?:\W*$|[.,;!])"
+WORK = (r"(?:to )?(?:(?:help|assist)(?: you)?(?: with (?:that|this|these|your request|such)| (?:with|in) \w+ing\b|\W*$| *[.,;!])|(?:comply|fulfill+)\b|do (?:that|this|so|it)(?:\W*$|[.,;!])"
         rf"|(?:creat|generat|writ|produc|provid|rewrit|rephras|paraphras|continu|shar|offer|discuss|process|judg|answer|respond)\w*(?: to| with)? {TASK}|(?:engage|participate) in)")
 REFUSAL = re.compile(rf"(?:{SORRY}\W{{1,3}}(?:but |that |however,? )?)?(?:as an? (?:ai|artificial|language|large)[^,.]*[,.] )?{UNABLE}(?:\W*$| {WORK})"
                      rf"|{SORRY}\W{{1,3}}(?:but |that )?(?:as an ai|your request|this request|that request|the request)|as an? (?:ai (?:language )?model|ai assistant|language model)\b"

@@ -219,7 +219,7 @@ def _read_reply(body, seconds):
     return Reply(said['content'], finish, *counted, seconds)
 
 # %% ../../nbs/llm/01_chat.ipynb #c4ab80a5
-def _learnt(chat, said):
+def _learned(chat, said):
     "Change how `chat` asks if `said` shows that the endpoint does not know a field; whether it did"
     if 'response_format' in said or 'json_schema' in said or 'guided' in said:
         if chat.form == FORMS[-1]: return False
@@ -249,7 +249,7 @@ async def complete(self, request):
     try: body = await self._client.post('/chat/completions', cast_to=object, body=self.body(request), options={'headers': {'Idempotency-Key': self.key(request)}})
     except self._errors as e:
         trouble = _why_refused(self, e)
-        if getattr(e, 'status_code', 0) in (400, 422) and (way != (self.form, self.length) or _learnt(self, trouble.detail)):
+        if getattr(e, 'status_code', 0) in (400, 422) and (way != (self.form, self.length) or _learned(self, trouble.detail)):
             raise Trouble('asked in another way', wait=0.) from None
         raise trouble from None
     except ValueError: raise Trouble('reply is not JSON') from None

@@ -58,7 +58,7 @@ def new_model(
     context:int=256, # Most tokens it can read
     seed:int=0, # Of its random weights
 ): # A model of transformers
-    "A language model of the GPT-2 kind that has learnt nothing yet"
+    "A language model of the GPT-2 kind that has learned nothing yet"
     torch, transformers = libraries()
     if layers < 1 or width < heads or width % heads: raise UserError(f'no model has {layers} layers, {width} wide: give at least one, and a width that is a multiple of {heads}')
     end = tokenizer.eos_token_id

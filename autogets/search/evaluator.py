@@ -105,7 +105,7 @@ class Evaluator:
         self.classes, self.stop = list(corpus.classes), 'validation' if protocol == 'honest' else 'test'
         self._aim(target)
         self.pool = usable(pool, corpus, self.sources, target)
-        self.base, self.how, self.goal, self.memo, self.tallies, self.looks, self.true, self.fitted, self.evaluations = (), 'add', None, {}, {}, {}, {}, {}, 0
+        self.base, self.how, self.goal, self.memo, self.tallies, self.predictions, self.true, self.fitted, self.evaluations = (), 'add', None, {}, {}, {}, {}, {}, 0
         self._link()
 
 # %% ../../nbs/search/02_evaluator.ipynb #0c364178
@@ -331,7 +331,7 @@ def evaluate(self, candidates):
 
 # %% ../../nbs/search/02_evaluator.ipynb #29787b0c
 @patch_to(Evaluator)
-def recall(self, result):
+def remember(self, result):
     "Put `result`, read from a trace, into the memo"
     self.memo.setdefault(self.key(result.candidate), result)
 
@@ -352,11 +352,11 @@ def both(self): return make_refit(self.classifier, self.corpus, self.pool, ('val
 
 # %% ../../nbs/search/02_evaluator.ipynb #f7885cf3
 @patch_to(Evaluator)
-def look(self, candidate):
+def predict(self, candidate):
     "Predicted class indices on validation and test"
     key, rows = self.key(candidate), self.rows(candidate)
-    if key not in self.looks: self.looks[key] = self._kept_look(candidate) if refit_class(self.classifier) is PlainRefit else self.both.predict(rows, self.weights(candidate, rows))
-    return self.looks[key]
+    if key not in self.predictions: self.predictions[key] = self._kept_look(candidate) if refit_class(self.classifier) is PlainRefit else self.both.predict(rows, self.weights(candidate, rows))
+    return self.predictions[key]
 
 @patch_to(Evaluator)
 def _kept_look(self, candidate):
@@ -366,19 +366,19 @@ def _kept_look(self, candidate):
     return {s: codes(getattr(self.corpus, s)) for s in ('validation', 'test')}
 
 @patch_to(Evaluator)
-def measure(self, candidate):
+def score(self, candidate):
     "All objectives of `candidate` on validation and test"
-    return {k: scores(self.counts(k, v), self.index) for k, v in self.look(candidate).items()}
+    return {k: scores(self.counts(k, v), self.index) for k, v in self.predict(candidate).items()}
 
 # %% ../../nbs/search/02_evaluator.ipynb #545f8e0d
 @patch_to(Evaluator)
 def final(self, candidate, objective, n=2000):
     "`Final` of `candidate`: both splits, gain of `objective` with intervals from `n` bootstrap draws"
-    names, old, new = np.array(self.classes, dtype=object), self.look(()), self.look(candidate)
+    names, old, new = np.array(self.classes, dtype=object), self.predict(()), self.predict(candidate)
     known = {k: self.truth(k) >= 0 for k in old}
     gain = {k: gain_interval(*(names[y[known[k]]] for y in (self.truth(k), old[k], new[k])), self.classes, objective, self.index, n) for k in old}
     reports = {k: class_report(self.counts('test', v['test']), self.classes) for k, v in (('baseline', old), ('improved', new))}
-    return Final(candidate, self.measure(()), self.measure(candidate), gain, reports)
+    return Final(candidate, self.score(()), self.score(candidate), gain, reports)
 
 # %% ../../nbs/search/02_evaluator.ipynb #aa434b15
 @patch_to(Evaluator)

@@ -150,7 +150,7 @@ def _remember(evaluator, settings, folder, rung):
         there, trace = read_json(run), run.parent/'trace.csv'
         same = {**there['settings'], 'strategy_candidates': None} == {**settings, 'strategy_candidates': None} and there['sources'] == evaluator.sources
         if same and trace.exists():
-            for row in read_trace(trace): evaluator.recall(result_of(row, evaluator.sources))
+            for row in read_trace(trace): evaluator.remember(result_of(row, evaluator.sources))
 
 # %% ../../nbs/search/12_halving.ipynb #889faeb0
 def _judge(candidates, evaluator, objective, folder, rung, progress):

@@ -18,13 +18,13 @@ from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from ..core import UserError, digest, kept, one_of, patch_to, read_json, shipped, write_atomic, write_json
+from ..core import UserError, digest, cached, one_of, patch_to, read_json, shipped, write_atomic, write_json
 from ..data.corpus import class_characteristics
 from .evaluator import Evaluator
 from .map import search_map
 from ..metrics import OBJECTIVES
 from .strategy import running_best, search
-from .registry import FREE, make_strategy
+from .registry import OBJECTIVE_FREE, make_strategy
 
 # %% ../../nbs/search/13_knowledge.ipynb #c2a93f06
 TRAITS = ('size', 'share', 'classes', 'median_words', 'recall', 'precision', 'balanced_accuracy', 'confusion_entropy', 'spread', 'distance', 'separation',
@@ -37,7 +37,7 @@ def characteristics(
     predicted, # Labels that M0 (or any model) predicts for the validation rows
     pool:pd.DataFrame=None, # Synthetic texts
     xy:pd.DataFrame=None, # The corpus's search map
-)->pd.DataFrame: # class, neighbour (the class it is most taken for) and `TRAITS`, one row a class
+)->pd.DataFrame: # class, neighbor (the class it is most taken for) and `TRAITS`, one row a class
     "What is known of every class before a search"
     t = class_characteristics(corpus, predicted).set_index('class')
     t['classes'], texts = len(corpus.classes), pd.Series(0, t.index) if pool is None else pool.label.value_counts().reindex(t.index, fill_value=0)
@@ -46,11 +46,11 @@ def characteristics(
 
 # %% ../../nbs/search/13_knowledge.ipynb #9ffb0677
 def _places(xy):
-    "Spread of each class on the search map, distance to the nearest other centre, and their ratio"
-    x, centre = xy.filter(regex=r'^c\d+$'), xy.groupby('label').mean(numeric_only=True)
-    far = np.sqrt(((centre.to_numpy()[:, None]-centre.to_numpy()[None])**2).sum(-1)); np.fill_diagonal(far, np.inf)
-    spread = np.sqrt(((x-centre.loc[xy.label].to_numpy())**2).sum(axis=1)).groupby(xy.label).mean()
-    t = pd.DataFrame({'spread': spread, 'distance': pd.Series(far.min(1), centre.index)})
+    "Spread of each class on the search map, distance to the nearest other center, and their ratio"
+    x, center = xy.filter(regex=r'^c\d+$'), xy.groupby('label').mean(numeric_only=True)
+    far = np.sqrt(((center.to_numpy()[:, None]-center.to_numpy()[None])**2).sum(-1)); np.fill_diagonal(far, np.inf)
+    spread = np.sqrt(((x-center.loc[xy.label].to_numpy())**2).sum(axis=1)).groupby(xy.label).mean()
+    t = pd.DataFrame({'spread': spread, 'distance': pd.Series(far.min(1), center.index)})
     return t.assign(separation=t.distance/t.spread.where(t.spread > 0))
 
 # %% ../../nbs/search/13_knowledge.ipynb #2fce7632
@@ -74,7 +74,7 @@ def records(
     reached = [b for b in BUDGETS if b < len(trace)] or [len(trace)-1]
     chosen = {b: min(range(b+1), key=lambda i: (-trace.rows[i][key], trace.rows[i]['texts'], i)) for b in reached}
     measured = reached if honest else [b for b in reached[-1:] if _looked_at(evaluator, trace.ids(chosen[b]))]
-    worth = {b: evaluator.measure(trace.ids(chosen[b]))['test'][objective]-evaluator.measure(())['test'][objective] for b in measured}
+    worth = {b: evaluator.score(trace.ids(chosen[b]))['test'][objective]-evaluator.score(())['test'][objective] for b in measured}
     where = dict(corpus=evaluator.corpus.name, fingerprint=evaluator.corpus.fingerprint[:16], **{'class': evaluator.target}, generator=generator,
                  classifier=evaluator.classifier, strategy=strategy, objective=objective, seed=seed)
     return pd.DataFrame([where | dict(budget=b, gain=float(best.gain[b]), honest=worth.get(b, np.nan)) | {t: float(traits[t]) for t in TRAITS} for b in reached])[list(COLUMNS)]
@@ -82,7 +82,7 @@ def records(
 # %% ../../nbs/search/13_knowledge.ipynb #3ee4383c
 def _looked_at(evaluator, candidate):
     "Whether test has been looked at already, for `candidate` and for M0"
-    return {evaluator.key(()), evaluator.key(candidate)} <= set(evaluator.looks)
+    return {evaluator.key(()), evaluator.key(candidate)} <= set(evaluator.predictions)
 
 # %% ../../nbs/search/13_knowledge.ipynb #818a905c
 FORMAT = 1
@@ -194,15 +194,15 @@ def _matrix(t):
     return x.to_numpy()
 
 # %% ../../nbs/search/13_knowledge.ipynb #dd7314e1
-def _neighbours(n, k): return make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler(), KNeighborsRegressor(min(k, n), weights='distance'))
+def _neighbors(n, k): return make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler(), KNeighborsRegressor(min(k, n), weights='distance'))
 
 # %% ../../nbs/search/13_knowledge.ipynb #d6c6aa11
 class _Adviser:
-    "The fitted neighbours of one objective and budget"
+    "The fitted neighbors of one objective and budget"
     def __init__(self, cases, k):
         self.k, self.cases, self.strategies = k, cases, sorted(cases.strategy.unique())
         self.by = {s: cases[cases.strategy == s].reset_index(drop=True) for s in self.strategies}
-        self.models = {s: _neighbours(len(d), k).fit(_matrix(d), d.value) for s, d in self.by.items()}
+        self.models = {s: _neighbors(len(d), k).fit(_matrix(d), d.value) for s, d in self.by.items()}
         self.mean = {s: d.value.mean() for s, d in self.by.items()}
         self.slope, self.error = self._shrinkage()
 
@@ -214,7 +214,7 @@ def _shrinkage(self):
     for s, d in self.by.items():
         for c in d.corpus.unique():
             rest, own = d[d.corpus != c], d[d.corpus == c]
-            if len(rest): deviations += list(zip(_neighbours(len(rest), self.k).fit(_matrix(rest), rest.value).predict(_matrix(own))-rest.value.mean(), own.value-rest.value.mean()))
+            if len(rest): deviations += list(zip(_neighbors(len(rest), self.k).fit(_matrix(rest), rest.value).predict(_matrix(own))-rest.value.mean(), own.value-rest.value.mean()))
     if len(deviations) < 3: return 0., max(float(self.cases.value.std(ddof=0)), 1e-4)
     p, y = np.array(deviations).T
     slope = float(np.clip((p*y).sum()/max((p*p).sum(), 1e-12), 0, 1))
@@ -233,7 +233,7 @@ def _why(self, s, x):
     model, d = self.models[s], self.by[s]
     near = model[-1].kneighbors(model[:-1].transform(x), min(3, len(d)), return_distance=False)[0]
     told = '; '.join(f'{d["class"][i]} ({d.corpus[i]}) {d.value[i]:+.3f}' for i in near)
-    return f'nearest classes: {told}; mean over {len(d)} classes {self.mean[s]:+.3f}; weight of the neighbours {self.slope:.2f}'
+    return f'nearest classes: {told}; mean over {len(d)} classes {self.mean[s]:+.3f}; weight of the neighbors {self.slope:.2f}'
 
 # %% ../../nbs/search/13_knowledge.ipynb #4b9b3f31
 def cases(
@@ -268,7 +268,7 @@ def recommend(
     objective:str, # One of `OBJECTIVES`
     budget:int=100, # Evaluations
     exclude:str=None, # Name or fingerprint of a corpus whose rows must not be used
-    k:int=8, # Neighbours
+    k:int=8, # Neighbors
 )->pd.DataFrame: # strategy, expected (gain on unseen texts), error (how far single classes lie from such a forecast), why; the best first
     "Strategies for a class, ranked"
     return self.adviser(objective, budget, exclude, k)(traits)
@@ -358,10 +358,10 @@ def knowledge_figure(
     budget:int=100, # Evaluations
     corpora:list=None, # Names; all unless given
 ):
-    "Heat map, classes x objectives: the best strategy, the stronger the colour the larger its lead"
+    "Heat map, classes x objectives: the best strategy, the stronger the color the larger its lead"
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch, Rectangle
-    from autogets.plots import COLOURS, NAMES, grid, shorten
+    from autogets.plots import COLORS, NAMES, grid, shorten
     objectives = objectives or [o for o in OBJECTIVES if o in set(m.table.objective)]
     b = pd.concat([m.best(o, budget).assign(objective=o) for o in objectives])
     names = corpora or list(dict.fromkeys(b.corpus)); top = max(b.margin.quantile(.9), 1e-6)
@@ -370,12 +370,12 @@ def knowledge_figure(
         d = b[b.corpus == name]; rows = list(dict.fromkeys(d['class']))
         for r in d.itertuples():
             y, x = rows.index(r._2), objectives.index(r.objective); lead = 0 if pd.isna(r.margin) else min(1, r.margin/top)
-            colour = [1-(1-v)*(.15+.85*lead) for v in to_rgb(COLOURS.get(r.best, 'tab:purple'))]
-            ax.add_patch(Rectangle((x, y), 1, 1, color=colour, lw=0)); ax.text(x+.5, y+.5, NAMES.get(r.best, r.best), ha='center', va='center', fontsize=6.5)
+            color = [1-(1-v)*(.15+.85*lead) for v in to_rgb(COLORS.get(r.best, 'tab:purple'))]
+            ax.add_patch(Rectangle((x, y), 1, 1, color=color, lw=0)); ax.text(x+.5, y+.5, NAMES.get(r.best, r.best), ha='center', va='center', fontsize=6.5)
         ax.set(xlim=(0, len(objectives)), ylim=(len(rows), 0)); ax.grid(False)
         ax.set_xticks(np.arange(len(objectives))+.5, [NAMES[o] for o in objectives], fontsize=7); ax.set_yticks(np.arange(len(rows))+.5, [shorten(c, 24) for c in rows], fontsize=6.5)
         ax.set_title(name.replace('parrot_', ''), fontsize=9)
-    fig.legend(handles=[Patch(color=COLOURS[s], label=NAMES[s]) for s in COLOURS if s in set(b.best)], loc='outside lower center', ncols=4, fontsize=8)
+    fig.legend(handles=[Patch(color=COLORS[s], label=NAMES[s]) for s in COLORS if s in set(b.best)], loc='outside lower center', ncols=4, fontsize=8)
     return fig
 
 # %% ../../nbs/search/13_knowledge.ipynb #404c06fa
@@ -397,7 +397,7 @@ def survey(
     corpus, # A `Corpus`
     pool:pd.DataFrame, # Its synthetic texts
     budget, # `Budget` of each search
-    objectives:tuple=('recall', 'balanced-accuracy', 'overall-balanced-accuracy', 'f1', 'macro-f1'), # What is maximised
+    objectives:tuple=('recall', 'balanced-accuracy', 'overall-balanced-accuracy', 'f1', 'macro-f1'), # What is maximized
     classes:list=None, # All unless given
     strategies:tuple=('random', 'sliding-window', 'hierarchical', 'genetic'), # The paper's
     generator:str='', # Name of the texts
@@ -406,13 +406,13 @@ def survey(
 )->pd.DataFrame: # `COLUMNS`
     "Rows of the map for every class of `corpus` that has texts"
     ev, xy = Evaluator(corpus, pool), search_map(corpus)
-    predicted = np.array(ev.classes, dtype=object)[ev.look(())['validation']]
+    predicted = np.array(ev.classes, dtype=object)[ev.predict(())['validation']]
     traits, parts = characteristics(corpus, predicted, ev.pool, xy).set_index('class', drop=False), []
     for c in classes or corpus.classes:
         if not (ev.pool.label == c).any() or traits['size'][c] < 2: continue
         key = [corpus.fingerprint, digest(sorted(ev.pool.id)), c, budget.evaluations, list(objectives), list(strategies), generator, seed]
         def make(): return _survey_class(ev.view(c), traits.loc[c].to_dict(), budget, objectives, strategies, generator, seed, xy)
-        parts.append(kept(folder, (key,), make, _read_rows, _write_rows, '.csv'))
+        parts.append(cached(folder, (key,), make, _read_rows, _write_rows, '.csv'))
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/search/13_knowledge.ipynb #1b37275c
@@ -421,7 +421,7 @@ def _survey_class(view, traits, budget, objectives, strategies, generator, seed,
     for s in strategies:
         traces = {}
         for o in objectives:
-            key = s if s in FREE else o
+            key = s if s in OBJECTIVE_FREE else o
             if key not in traces: traces[key] = search(make_strategy(s, view, o, seed, xy), view, o, budget, progress=False)
             parts.append(records(traces[key], traits, view, s, o, generator, seed))
     return pd.concat(parts, ignore_index=True)

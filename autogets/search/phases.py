@@ -16,7 +16,7 @@ from .evaluator import Budget, as_candidate, ids_of, standard_error, weights_of
 from .knowledge import characteristics
 from ..metrics import OBJECTIVES
 from .strategy import Trace, encode, result_of, search
-from .registry import SINGLE, STRATEGIES, make_strategy
+from .registry import PAPER_STRATEGIES, STRATEGIES, make_strategy
 
 # %% ../../nbs/search/14_phases.ipynb #72c74666
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _judge(self, phase, view, trace, choice):
     best = own[0] if own else self._best(results)
     whole = self.base if best is None else as_candidate(view.whole(results[best].candidate))
     if view.goal is None:
-        for r in results: self.judge.recall(replace(r, candidate=as_candidate(view.whole(r.candidate))))
+        for r in results: self.judge.remember(replace(r, candidate=as_candidate(view.whole(r.candidate))))
     old, new = self.judge.evaluate([self.base, whole])
     gain = new.scores[self.goal.objective]-old.scores[self.goal.objective]
     error = standard_error(new, old, self.goal.objective) if self.evaluator.folds else None
@@ -211,7 +211,7 @@ class Adaptive:
         first:float=.8, # Share of the budget that `levels` may use
         chunk:int=20, # Evaluations of a phase on a class
         patience:int=3, # Stop after so many phases without success
-        strategies:tuple=SINGLE, # What a phase on a class may use
+        strategies:tuple=PAPER_STRATEGIES, # What a phase on a class may use
     ):
         self.classes, self.advise, self.first, self.chunk, self.patience, self.strategies = list(classes), advise, first, chunk, patience, strategies
 
@@ -250,7 +250,7 @@ def map_advice(
     "The function from a run to advice for every class and strategy, for `Adaptive`"
     def advise(run):
         ev = run.evaluator
-        predicted = np.array(ev.classes, dtype=object)[ev.look(run.base)['validation']]
+        predicted = np.array(ev.classes, dtype=object)[ev.predict(run.base)['validation']]
         now = characteristics(ev.corpus, predicted, ev.pool, xy)
         parts = [knowledge.recommend(row, run.goal.objective, run.left, exclude=ev.corpus.name).assign(**{'class': row['class']})
                  for row in now[now['class'].isin(ev.labels)].to_dict('records')]

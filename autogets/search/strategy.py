@@ -219,7 +219,7 @@ def search(
     "Run `strategy` against `evaluator` until `budget` is spent"
     one_of(objective, list(OBJECTIVES), 'objective')
     trace = Trace(evaluator.sources, _settings(strategy, evaluator, objective) | dict(everything=everything), folder)
-    for row in trace.old: evaluator.recall(result_of(row, trace.sources))
+    for row in trace.old: evaluator.remember(result_of(row, trace.sources))
     if budget.evaluations is not None: budget = replace(budget, evaluations=max(budget.evaluations, len(trace.old)-1))
     bar = tqdm(total=budget.evaluations, disable=None if progress else True, unit='eval', desc=strategy.name, delay=2)
     first = [*([Candidate(as_candidate(evaluator.sources), 'everything')] if everything else []), *first]

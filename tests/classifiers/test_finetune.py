@@ -11,7 +11,7 @@ from autogets.classifiers import finetune as finetuning
 from autogets.classifiers.linear import load_classifier, make_classifier
 from autogets.core import UserError
 from autogets.data.corpus import split_corpus
-from autogets.classifiers.encoders import Embedder, encoder_path, tiny_encoder, tokenised
+from autogets.classifiers.encoders import Embedder, encoder_path, tiny_encoder, tokenized
 from autogets.search.evaluator import Evaluator
 from autogets.classifiers.finetune import FineTuned, Stage, plan_stages, targets
 from autogets.llm.local import bucketed, train_tokenizer
@@ -134,7 +134,7 @@ def test_curricula_read_every_text_in_their_order():
     assert all(y[x.index(t)] == l for s in steps for t, l in zip(s.texts, s.labels))
     with pytest.raises(UserError, match='mixed, synthetic-first, stepwise'): plan_stages(x, y, new_rows, 'backwards')
 
-def test_stages_share_one_optimiser_and_after_is_told(tiny):
+def test_stages_share_one_optimizer_and_after_is_told(tiny):
     a, b, seen = rows(48, 0), rows(32, 1), []
     m = new(tiny, schedule='constant', warmup=0.)
     m.fit_stages([Stage(list(a.text), list(a.label), 2, name='first'), Stage(list(b.text), list(b.label), 1, name='then')],
@@ -211,10 +211,10 @@ def test_the_state_on_disk_is_of_this_training_and_whole(tiny, tmp_path, monkeyp
         killed_at(1, m)
         with pytest.raises(Killed): fit(tiny, data, folder=tmp_path)
     there = sorted(p.name for p in (tmp_path/'checkpoint').iterdir())
-    assert there == ['best.safetensors', 'optimiser.safetensors', 'state.json', 'weights.safetensors']
+    assert there == ['best.safetensors', 'optimizer.safetensors', 'state.json', 'weights.safetensors']
     with pytest.raises(UserError, match='another training'): fit(tiny, data, folder=tmp_path, rate=1e-3)
     with pytest.raises(UserError, match='another training'): fit(tiny, rows(40, 3), folder=tmp_path)
-    path = tmp_path/'checkpoint/optimiser.safetensors'
+    path = tmp_path/'checkpoint/optimizer.safetensors'
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match='is damaged .* delete it'): fit(tiny, data, folder=tmp_path)
 
@@ -272,7 +272,7 @@ def test_long_texts_are_cut_counted_and_told(tiny):
     data.loc[:4, 'text'] = 'key door badge '*40
     with pytest.warns(UserWarning, match='5 of 40 training texts are longer than 24 tokens'): m = fit(tiny, data, epochs=1)
     assert m.truncated == 5
-    ids, cut = tokenised(m.tokenizer, ['key '*100, 'key', ''], 8)
+    ids, cut = tokenized(m.tokenizer, ['key '*100, 'key', ''], 8)
     assert [len(r) <= 8 for r in ids] == [True]*3 and cut == 1
 
 def test_a_class_with_one_example_and_bad_labels(tiny):
@@ -379,7 +379,7 @@ def test_the_kept_model_is_the_one_that_was_judged(tiny, task):
     ids = tuple(sorted(pool.source_ids[0]))
     model = ev.fit(ids)
     assert [s['name'] for s in model.seen['stages']] == ['synthetic', 'real']
-    assert (ev.look(ids)['test'] == pd.Index(corpus.classes).get_indexer(model.predict(list(corpus.test.text)))).all()
+    assert (ev.predict(ids)['test'] == pd.Index(corpus.classes).get_indexer(model.predict(list(corpus.test.text)))).all()
 
 # ---- speed
 

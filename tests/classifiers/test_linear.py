@@ -42,9 +42,9 @@ def test_linear_is_the_plain_pipeline_bit_by_bit(data, params):
 def test_linear_can_be_rebuilt_from_its_parameters(data):
     (x, y, _), (z, _, _), _ = data
     clf = LinearClassifier(seed=5).fit(x, y)
-    vec = TfidfVectorizer(**clf.vectoriser_params)
+    vec = TfidfVectorizer(**clf.vectorizer_params)
     svc = LinearSVC(**clf.svc_params).fit(vec.fit_transform(x), y)
-    assert (svc.decision_function(vec.transform(z)) == clf.svc.decision_function(clf.vectoriser.transform(z))).all()
+    assert (svc.decision_function(vec.transform(z)) == clf.svc.decision_function(clf.vectorizer.transform(z))).all()
     json.dumps(clf.params)
 
 @pytest.mark.parametrize('k', [2, 4])
@@ -53,7 +53,7 @@ def test_linear_probabilities_rank_as_the_decision_does(k):
     clf = LinearClassifier().fit(x, y)
     p = clf.predict_proba(x)
     assert p.shape == (120, k) and np.allclose(p.sum(1), 1) and (p > 0).all()
-    assert (clf.predict(x) == clf.svc.predict(clf.vectoriser.transform(x))).all()
+    assert (clf.predict(x) == clf.svc.predict(clf.vectorizer.transform(x))).all()
     assert (clf.predict(x) == y).mean() > .9
 
 # ---- models on disk

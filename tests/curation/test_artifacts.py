@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from autogets.curation.artifacts import (Pair, artefacts, auc_against_rest, bias_verdicts, class_counts, corrected, form_artefacts, form_matrix, form_of, form_only, giveaway_words, log_odds, pair_up, planted_trial, rephrased,
+from autogets.curation.artifacts import (Pair, artifacts, auc_against_rest, bias_verdicts, class_counts, corrected, form_artifacts, form_matrix, form_of, form_only, giveaway_words, log_odds, pair_up, planted_trial, rephrased,
                                 planted_table, repair_table, terms, without_giveaways)
 from autogets.core import UserError
 from autogets.generators.base import Generator
@@ -103,14 +103,14 @@ def test_auc_and_its_error(k):
 
 @pytest.mark.parametrize('label, other', [('sea', 'tea'), ('tea', 'sea')])
 def test_a_planted_word_is_found_with_its_class(real, new, label, other):
-    found = artefacts(real, with_word(new, label, .3), folds=0)
+    found = artifacts(real, with_word(new, label, .3), folds=0)
     row = found.give_aways.set_index('word').loc['frankly']
     assert row['class'] == label and row.log_odds > 0 and row.z > 3 and row.real_share == 0 and row.rest == 0 and .2 < row.share < .4
     assert set(found.give_aways.word.str.contains('frankly')) == {True}, 'and nothing else is'
     assert "'frankly' for "+label in found.verdict and .05 < found.facts['carrying'] < .25
 
 def test_a_word_that_real_texts_have_as_well_is_no_give_away(real, new):
-    found = artefacts(with_word(real, 'sea', .3), with_word(new, 'sea', .3, seed=2), folds=0)
+    found = artifacts(with_word(real, 'sea', .3), with_word(new, 'sea', .3, seed=2), folds=0)
     row = found.words.set_index('word').loc['frankly']
     assert row.z > 3 and row.real_z > 3 and not row.give_away
     assert found.give_aways.empty and 'none of' in found.verdict
@@ -126,15 +126,15 @@ def test_the_larger_set_does_not_seem_to_separate_more():
 
 def test_three_classes(real):
     classes = ('tea', 'sea', 'ski')
-    found = artefacts(people(classes=classes), with_word(people(classes=classes, seed=5), 'ski', .4), folds=0)
+    found = artifacts(people(classes=classes), with_word(people(classes=classes, seed=5), 'ski', .4), folds=0)
     assert set(found.give_aways['class']) == {'ski'} and set(found.give_aways.word) >= {'frankly'} and len(found.form) == 3*form_of(['x']).shape[1]
 
 def test_sizes_of_other_classes_alone_make_no_give_away():
     "Real texts of three classes in unlike numbers, and synthetic ones in equal numbers, all from the same source of words"
     classes = ('tea', 'sea', 'ski')
     real = pd.concat([people(n, (c,), seed=k) for k, (n, c) in enumerate(zip((400, 40, 60), classes))])
-    found = artefacts(real, people(200, classes, seed=9), folds=0)
-    assert found.give_aways.empty and not found.form.artefact.any()
+    found = artifacts(real, people(200, classes, seed=9), folds=0)
+    assert found.give_aways.empty and not found.form.artifact.any()
 
 def test_false_alarms_are_rare():
     "Thirty cuts of real texts, half of them with shuffled classes"
@@ -151,21 +151,21 @@ def test_variants_of_one_example_prove_little(real):
     "One example with the word, fifty times: by source it is one text"
     new = people(150, seed=5)
     many = new.assign(text=[f'{t} frankly' if k < 30 else t for k, t in enumerate(new.text)])
-    assert 'frankly' in set(artefacts(real, many, folds=0).give_aways.word)
+    assert 'frankly' in set(artifacts(real, many, folds=0).give_aways.word)
     grouped = many.assign(source_ids=[['one'] if k < 30 else [f'e{k}'] for k in range(len(many))])
-    assert 'frankly' not in set(artefacts(real, grouped, folds=0).give_aways.word)
+    assert 'frankly' not in set(artifacts(real, grouped, folds=0).give_aways.word)
 
 def test_order_does_not_matter(real, new):
     rows = with_word(new, 'sea', .3).assign(lead=[f'e{k//3}' for k in range(len(new))])
-    a, b = artefacts(real, rows, folds=0), artefacts(real.sample(frac=1, random_state=1), rows.sample(frac=1, random_state=2), folds=0)
+    a, b = artifacts(real, rows, folds=0), artifacts(real.sample(frac=1, random_state=1), rows.sample(frac=1, random_state=2), folds=0)
     pd.testing.assert_frame_equal(a.words, b.words)
     pd.testing.assert_frame_equal(a.form.sort_values(['feature', 'class'], ignore_index=True), b.form.sort_values(['feature', 'class'], ignore_index=True))
 
 def test_a_marked_form_is_found(real, new):
     shouting = new.assign(text=[t+'!!' if c == 'tea' and k % 2 else t for k, (t, c) in enumerate(zip(new.text, new.label))])
-    top = form_artefacts(pair_up(real, shouting)).set_index('feature')
-    assert top.loc['exclamation marks'].artefact and top.loc['exclamation marks', 'class'] == 'tea' and top.loc['exclamation marks'].auc > .7
-    assert not top.loc['commas'].artefact and (top.low <= top.auc).all() and (top.auc <= top.high).all()
+    top = form_artifacts(pair_up(real, shouting)).set_index('feature')
+    assert top.loc['exclamation marks'].artifact and top.loc['exclamation marks', 'class'] == 'tea' and top.loc['exclamation marks'].auc > .7
+    assert not top.loc['commas'].artifact and (top.low <= top.auc).all() and (top.auc <= top.high).all()
 
 
 # --- the form alone
@@ -203,7 +203,7 @@ def test_the_texts_of_a_source_stay_in_one_fold():
 @pytest.fixture(scope='module')
 def marked(real, new):
     rows = with_word(new, 'sea', .4)
-    return rows, artefacts(real, rows, folds=0)
+    return rows, artifacts(real, rows, folds=0)
 
 def test_dropping_takes_the_give_away_out(real, marked):
     rows, found = marked
@@ -211,7 +211,7 @@ def test_dropping_takes_the_give_away_out(real, marked):
     has = rows.text.str.contains('frankly')
     assert has.sum() > 40 and left.text.str.contains('frankly').sum() <= 2 and len(left) >= (~has).sum()
     assert set(left.index) <= set(rows.index) and (left.label == 'tea').sum() == (rows.label == 'tea').sum()
-    assert artefacts(real, left, folds=0).give_aways.empty
+    assert artifacts(real, left, folds=0).give_aways.empty
     even = without_giveaways(rows, found)
     assert set(even.index) < set(left.index) and set(even.label.value_counts()) == {(left.label == 'sea').sum()}, 'the other class loses as many, by lot'
 
@@ -232,7 +232,7 @@ def test_weights_balance(marked):
     assert (sea.weight*has).sum()/sea.weight.sum() < .02 and len(w) == len(rows)
 
 def test_nothing_found_nothing_dropped(real, new):
-    found = artefacts(real, new, folds=0)
+    found = artifacts(real, new, folds=0)
     assert without_giveaways(new, found).equals(new) and (without_giveaways(new, found, 'weight').weight == 1).all() and rephrased(new, found, None) is new
 
 class Sayer(Generator):
@@ -250,7 +250,7 @@ def test_rephrasing_asks_only_for_texts_that_need_it(real, marked):
     has = rows.text.str.contains('frankly')
     assert sorted(sayer.asked) == sorted(rows.text[has]) and not said.text.str.contains('frankly').any()
     assert len(rows)-len(said) == -(-has.sum()//10) and said.text[~has].equals(rows.text[~has]) and (said.label == rows.label[said.index]).all()
-    assert artefacts(real, said, folds=0).give_aways.word.tolist() in ([], ['so'])
+    assert artifacts(real, said, folds=0).give_aways.word.tolist() in ([], ['so'])
 
 
 # --- what cannot be used
@@ -261,15 +261,15 @@ def test_rephrasing_asks_only_for_texts_that_need_it(real, marked):
     (lambda d: d.assign(text=['kettle', *d.text[1:]]).assign(label='x'), 'two classes')])
 def test_unfit_texts_are_refused_in_one_line(real, new, change, said):
     for a, b in ((real, change(new)), (change(real), new)):
-        with pytest.raises(UserError, match=said) as e: artefacts(a, b)
+        with pytest.raises(UserError, match=said) as e: artifacts(a, b)
         assert len(str(e.value).splitlines()) == 1
 
 @pytest.mark.parametrize('how, said', [(dict(correction='holm'), 'correction'), (dict(column='text_pair'), 'text_pair'), (dict(min_texts=10_000), 'min_texts')])
 def test_unfit_settings_are_refused(real, new, how, said):
-    with pytest.raises(UserError, match=said): artefacts(real, new, **how)
+    with pytest.raises(UserError, match=said): artifacts(real, new, **how)
 
 def test_too_few_sources_for_the_folds(real, new):
-    with pytest.raises(UserError, match='folds'): artefacts(real, new.assign(lead=[f'e{k % 3}' for k in range(len(new))]))
+    with pytest.raises(UserError, match='folds'): artifacts(real, new.assign(lead=[f'e{k % 3}' for k in range(len(new))]))
 
 def test_unfit_repairs_are_refused(marked):
     for args, said in ((('burn',), 'way'), (('drop', 1.5), 'share')):
@@ -277,16 +277,16 @@ def test_unfit_repairs_are_refused(marked):
 
 def test_pair_tasks_and_classes_of_one_set(real, new):
     hidden = lambda d: d.assign(text_pair=d.text, text='same everywhere '+pd.Series(map(str, range(len(d)))))
-    assert 'frankly' in set(artefacts(hidden(real), hidden(with_word(new, 'sea', .4)), 'text_pair', folds=0).give_aways.word)
-    assert artefacts(hidden(real), hidden(with_word(new, 'sea', .4)), folds=0).give_aways.empty
-    found = artefacts(real, pd.concat([new, people(50, ('ski',))]), folds=0)
+    assert 'frankly' in set(artifacts(hidden(real), hidden(with_word(new, 'sea', .4)), 'text_pair', folds=0).give_aways.word)
+    assert artifacts(hidden(real), hidden(with_word(new, 'sea', .4)), folds=0).give_aways.empty
+    found = artifacts(real, pd.concat([new, people(50, ('ski',))]), folds=0)
     assert found.facts['left_out'] == ('ski',) and found.facts['classes'] == ['sea', 'tea']
 
 def test_the_figure_has_its_panels(real, marked):
     rows, found = marked
     fig = found.figure(5)
     assert len(fig.axes) == 2 and len(fig.axes[0].get_yticks()) == 5
-    whole = artefacts(people(40), with_word(people(40, seed=5), 'sea', .4), draws=1)
+    whole = artifacts(people(40), with_word(people(40, seed=5), 'sea', .4), draws=1)
     assert len(whole.figure().axes) == 3 and 'From form alone' in whole.verdict and 'From form alone' not in found.verdict
 
 def test_repeats_count_once(real, new):

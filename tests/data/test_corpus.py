@@ -241,7 +241,7 @@ def toy(monkeypatch):
     train, test = rows(40, ['LOC', 'HUM']), rows(10, ['LOC', 'HUM'], 'other')
     home = [{'split': 'train', 'format': 'trec', 'url': 'https://home.invalid/toy/train.label'},
             {'split': 'test', 'format': 'csv', 'url': 'https://home.invalid/toy/test.csv', 'text': 'q', 'label': 'y'}]
-    entry = {**{k: k for k in ('title', 'licence', 'citation', 'page', 'note', 'home_note')}, 'default_split': 'given', 'features': [], 'home': home,
+    entry = {**{k: k for k in ('title', 'license', 'citation', 'page', 'note', 'home_note')}, 'default_split': 'given', 'features': [], 'home': home,
              'content': {'train': D.content(train), 'test': D.content(test)}}
     monkeypatch.setitem(D.DATASETS, 'toy', entry)
     return types.SimpleNamespace(train=train, test=test, label=''.join(f'{r.label}:x {r.text} ?\n' for r in train.itertuples()),
@@ -348,7 +348,7 @@ def test_unwritable_cache(server, toy, tmp_path, monkeypatch):
     monkeypatch.setenv('AUTOGETS_CACHE', str(put(tmp_path, 'a_file', 'x')))
     assert 'cannot write' in refusal(D.fetch_dataset, 'toy')
 
-def test_copies_that_differ_in_tokenisation_pass(toy, tmp_path, monkeypatch):
+def test_copies_that_differ_in_tokenization_pass(toy, tmp_path, monkeypatch):
     toy.train['text'] = toy.train.text.str.upper().str.replace(' ', '  ')+" '' ?"
     copy_to(tmp_path, toy)
     monkeypatch.setenv('AUTOGETS_DATA', str(tmp_path))
@@ -387,12 +387,12 @@ def test_unknown_names():
 
 def test_registry_is_complete_and_holds_no_text():
     for name, e in D.DATASETS.items():
-        for k in ('title', 'licence', 'citation', 'page', 'home_note'): assert e[k], (name, k)
+        for k in ('title', 'license', 'citation', 'page', 'home_note'): assert e[k], (name, k)
         assert e['default_split'] in D.SPLIT_KINDS
         for c in e['content'].values(): assert sum(c['classes'].values()) == c['rows'] >= c['ids'] and len(c['fingerprint']) == 64
         if e['home']: assert {h['split'] for h in e['home']} == set(e['content'])
         shown = D.describe_dataset(name)
-        assert e['licence'] in shown and str(e['content']['train']['rows']) in shown
+        assert e['license'] in shown and str(e['content']['train']['rows']) in shown
     listed = D.list_datasets().set_index('name')
     assert listed.loc['trec6', ['rows', 'classes']].tolist() == [5952, 6] and listed.loc['banking77', 'classes'] == 77 and listed.loc['tickets', 'where'] == 'shipped'
     assert all(len(line) == 8 for line in shipped('sms_spam_test.txt').read_text().split())
@@ -529,7 +529,7 @@ def test_characteristics_agree_with_scikit_learn():
 def test_characteristics_at_the_edges():
     c = D.Corpus('c', rows(30), rows(8, 'ab', 'v'), rows(9, word='w'))
     t = D.class_characteristics(c, ['a']*8).set_index('class')
-    assert t.recall[['a', 'b']].tolist() == [1, 0] and t.precision['b'] == 0 and t.neighbour.to_dict() == {'a': '', 'b': 'a', 'c': ''}
+    assert t.recall[['a', 'b']].tolist() == [1, 0] and t.precision['b'] == 0 and t.neighbor.to_dict() == {'a': '', 'b': 'a', 'c': ''}
     assert t.confusion_entropy[['a', 'b']].tolist() == [0, 0] and t.loc['c', ['recall', 'precision', 'balanced_accuracy', 'confusion_entropy']].isna().all()
     scattered = D.class_characteristics(c, list('aaaabbbb')).set_index('class')
     assert np.isclose(scattered.confusion_entropy['a'], 1)

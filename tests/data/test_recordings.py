@@ -51,7 +51,7 @@ def registered(tmp_path, monkeypatch):
     folder = make(tmp_path/'llm_generated'/'zoo')
     files = {p: {'rows': 0, 'sha256': hashlib.sha256(gzip.decompress((folder/f'{p}.csv.gz').read_bytes())).hexdigest()} for p in B.PARTS}
     models = [{'model': 'm1', 'method': 'echo', 'texts': 68, 'sources': 34}, {'model': 'm2', 'method': 'echo', 'texts': 34, 'sources': 34}]
-    entry = {'title': 'Zoo', 'licence': 'none', 'files': files, 'classes': {'cat': 20, 'dog': 10, 'emu': 4}, 'models': models,
+    entry = {'title': 'Zoo', 'license': 'none', 'files': files, 'classes': {'cat': 20, 'dog': 10, 'emu': 4}, 'models': models,
              'default': {'model': 'm1', 'method': 'echo'}}
     monkeypatch.setitem(BANKS, 'zoo', entry)
     monkeypatch.setenv('AUTOGETS_DATA', str(tmp_path))

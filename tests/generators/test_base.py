@@ -192,7 +192,7 @@ def csv_bank(tmp_path):
     rows = [[f'new {m} {me} {k}', 'X', 'Real one !', m, me] for m in ('gpt', 'llama') for me in ('para', 'swap') for k in range(2)]
     return write_csv(tmp_path/'llm.csv', ['text', 'label', 'source_text', 'model', 'method'], *rows)
 
-def test_csv_in_stored_order_found_through_the_normalised_source(csv_bank):
+def test_csv_in_stored_order_found_through_the_normalized_source(csv_bank):
     made = Recorded(csv_bank).generate(frame(['real  ONE']), 3)
     assert made.text.tolist() == ['new gpt para 0', 'new gpt para 1', 'new gpt swap 0']
     assert made['sample'].tolist() == [0, 1, 2] and made.model.tolist() == ['gpt']*3 and made.prompt.tolist() == ['para', 'para', 'swap']

@@ -193,7 +193,7 @@ LEAKS = ['Positive: what a film', 'positive - a great film', 'a great film (posi
          'positive\na great film', 'a great film\n(Positive)', 'great [/positive]', 'This is a positive review: great', 'great #positive #film', '#positive great film', 'The label is positive.', '"positive" sentiment',
          'ｐｏｓｉｔｉｖｅ： great', 'Posi\u200btive: great', '【positive】great', 'positive']
 TALK = ['Sure! Here it is', "Here's another review: great", 'Text 2: great', 'Output: great', 'As an AI language model, I think it is great', 'Here are some new examples: great film',
-        'Certainly! Here is a review: great', "I'm sorry, but I can't fulfil that", 'Great film. Let me know if you would like more examples!', 'Review 3: great', 'great, as the given label says', "I'm just an AI"]
+        'Certainly! Here is a review: great', "I'm sorry, but I can't fulfill that", 'Great film. Let me know if you would like more examples!', 'Review 3: great', 'great, as the given label says', "I'm just an AI"]
 FINE = ['I am positive that it works', 'a positive surprise', 'the test came back positive', 'positive energy throughout', 'here is a film for you', 'text me when you are there', 'HIV-positive', 'the verdict — positive',
         'it is positive, warm and funny', 'sure thing boss', 'an example of bad taste', 'output from the printer is blurred', 'of course it rained', 'as an airport it is fine', 'in a class of its own',
         'I have rarely read a more positive review of such a film', 'Sure, it is long, but it is fun', 'Okay, that was fun', 'let me know if you need a ride', 'hope this helps', 'I feel one thing: positive about it',

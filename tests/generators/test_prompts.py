@@ -128,7 +128,7 @@ def test_a_name_that_only_begins_like_another_is_free(tmp_path):
 
 
 BAD = [
-    ({'version': None}, 'version'), ({'system': None}, 'system'), ({'reply': None}, 'reply'), ({'asks': None}, 'asks'), ({'colour': 'red'}, 'colour'), ({'name': 'Has Blanks'}, 'name'),
+    ({'version': None}, 'version'), ({'system': None}, 'system'), ({'reply': None}, 'reply'), ({'asks': None}, 'asks'), ({'color': 'red'}, 'color'), ({'name': 'Has Blanks'}, 'name'),
     ({'name': ''}, 'name'), ({'name': 3}, 'name'), ({'version': 0}, 'version'), ({'version': True}, 'version'), ({'version': '1'}, 'version'), ({'temperature': 3}, 'temperature'),
     ({'temperature': -.1}, 'temperature'), ({'temperature': 'warm'}, 'temperature'), ({'temperature': float('nan')}, 'temperature'), ({'demonstrations': 33}, 'demonstrations'),
     ({'demonstrations': -1}, 'demonstrations'), ({'demonstrations': 1.5}, 'demonstrations'), ({'demonstrations': 1}, 'user'), ({'reply': 'items'}, 'reply'), ({'reply': 'poem'}, 'reply'),
@@ -522,19 +522,19 @@ def slow_votes(graph, n):
 
 
 def test_vote_k_is_what_its_definition_says(examples):
-    from autogets.generators.demonstrations import _neighbours, _vectors, _vote
+    from autogets.generators.demonstrations import _neighbors, _vectors, _vote
     for x in (_vectors(examples.text), _vectors(examples.text[examples.label == 'bug'])):
-        graph = _neighbours(x)
+        graph = _neighbors(x)
         assert _vote(graph, 12).tolist() == slow_votes(graph.toarray().astype(int), 12)
         assert graph.diagonal().sum() == 0 and set(graph.data) <= {1.} and graph.sum(1).max() <= 3
 
 
-def test_neighbours_in_batches_are_the_same(examples, monkeypatch):
+def test_neighbors_in_batches_are_the_same(examples, monkeypatch):
     import autogets.generators.demonstrations as module
     x = module._vectors(examples.text)
-    whole = module._neighbours(x).toarray()
+    whole = module._neighbors(x).toarray()
     monkeypatch.setattr(module, 'CELLS', 300)
-    assert (module._neighbours(x).toarray() == whole).all()
+    assert (module._neighbors(x).toarray() == whole).all()
 
 
 def test_hard_ones_are_misclassified_ones(examples):

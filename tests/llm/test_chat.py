@@ -144,7 +144,7 @@ def test_many_refusals_and_errors_lose_nothing_in_six_seconds():
         assert took < 12  # 3 to 5 s here; twice the bar of 6 s for a busy machine
 
 def test_a_full_endpoint_is_given_room():
-    "No more than eight at once are let in there; refusals stay few once that is learnt"
+    "No more than eight at once are let in there; refusals stay few once that is learned"
     with serving(delay=.01, limit=8, retry_after=.05) as s:
         meter = Meter()
         got = everything(make_chat('openai:m', base_url=s.url), requests(400), limits=Limits(in_flight=64), meter=meter)

@@ -307,7 +307,7 @@ def test_variants_do_not_depend_on_company_and_follow_the_seed(two, kind, tmp_pa
     assert how(frame(WORDS)) == whole != how(frame(WORDS), 1)
 
 @pytest.mark.parametrize('kind', ['marian', 't5'])
-def test_a_translation_does_not_depend_on_longer_neighbours(kind, tmp_path):
+def test_a_translation_does_not_depend_on_longer_neighbors(kind, tmp_path):
     "The reading half counts places from the left, so the filling must be on the right"
     model, tokenizer = local.load_model('AutoModelForSeq2SeqLM', translator(tmp_path, 0, kind))
     with torch.no_grad():
@@ -387,15 +387,15 @@ def tickets():
 def small(**how): return make_generator('causal-lm', **({'epochs': 8, 'width': 64} | how))
 
 @pytest.fixture(scope='module')
-def learnt(tickets): return small().prepare(tickets)
+def learned(tickets): return small().prepare(tickets)
 
-def test_it_learns_and_is_the_same_again_whatever_the_threads(tickets, learnt):
+def test_it_learns_and_is_the_same_again_whatever_the_threads(tickets, learned):
     torch.set_num_threads(2)
     try: again = small().prepare(tickets)
     finally: torch.set_num_threads(1)
-    assert learnt.losses[-1] < .9*learnt.losses[0] and len(learnt.losses) == 8 and learnt.losses == again.losses
-    assert all((p == q).all() for p, q in zip(learnt.learner.parameters(), again.learner.parameters()))
-    assert small(seed=1).prepare(tickets).losses != learnt.losses
+    assert learned.losses[-1] < .9*learned.losses[0] and len(learned.losses) == 8 and learned.losses == again.losses
+    assert all((p == q).all() for p, q in zip(learned.learner.parameters(), again.learner.parameters()))
+    assert small(seed=1).prepare(tickets).losses != learned.losses
 
 def test_it_leaves_the_random_numbers_of_others_alone(tickets):
     torch.manual_seed(5)
@@ -404,14 +404,14 @@ def test_it_leaves_the_random_numbers_of_others_alone(tickets):
     small(epochs=1, steps=2).prepare(tickets)
     assert (torch.rand(3) == before).all()
 
-def test_a_text_does_not_depend_on_its_company(tickets, learnt):
-    made = learnt.generate(tickets.head(8), 2)
-    alone = learnt.generate(tickets.iloc[3:4], 2)
+def test_a_text_does_not_depend_on_its_company(tickets, learned):
+    made = learned.generate(tickets.head(8), 2)
+    alone = learned.generate(tickets.iloc[3:4], 2)
     assert alone.text.tolist() == made[made.source_ids.str[0] == tickets.id[3]].text.tolist() and len(made) > 8
-    more = learnt.more(tickets.head(8), dict.fromkeys(tickets.id, 2), 1)
+    more = learned.more(tickets.head(8), dict.fromkeys(tickets.id, 2), 1)
     assert not set(more.id) & set(made.id) and set(more['sample']) <= {1000, 1001}
 
-def test_only_what_prepare_was_given_is_learnt(tickets):
+def test_only_what_prepare_was_given_is_learned(tickets):
     corpus = load_corpus('tickets')
     g, mine = small(epochs=1, steps=1), tickets.assign(text=[t+' zzqx' for t in tickets.text])
     g.prepare(tickets)
@@ -424,11 +424,11 @@ def test_long_labels_and_texts_do_not_run_out_of_room():
     g = small(epochs=1).prepare(odd)
     assert len(g.generate(odd, 4))+len(g.failures) > 0
 
-def test_texts_that_are_none_are_left_out_with_a_reason(tickets, learnt, monkeypatch):
+def test_texts_that_are_none_are_left_out_with_a_reason(tickets, learned, monkeypatch):
     said = iter([('', 'stop'), ('cut', 'length'), (tickets.text[0], 'stop'), ('a new text', 'stop')])
     monkeypatch.setattr(causal, 'write', lambda model, tokenizer, prompts, draws: [local.Written(*next(said), 3) for _ in prompts])
-    assert learnt.generate(tickets.head(4), 1).text.tolist() == ['a new text']
-    assert [learnt.failures.get(i) for i in tickets.id[:4]] == ['empty text', 'not ended within its tokens', 'a training text by heart', None]
+    assert learned.generate(tickets.head(4), 1).text.tolist() == ['a new text']
+    assert [learned.failures.get(i) for i in tickets.id[:4]] == ['empty text', 'not ended within its tokens', 'a training text by heart', None]
 
 def test_a_kept_model_is_read_and_not_trained_again(tickets, tmp_path, monkeypatch):
     first = small(epochs=1, folder=tmp_path/'kept').prepare(tickets)

@@ -154,14 +154,14 @@ def trace(values, texts):
 class Judge:
     "Stands for an evaluator: test is .4 for M0 and grows by .01 a source number; remembers what it was asked, and was asked for `looked` before"
     def __init__(self, looked=()):
-        self.asked, self.looks = [], dict.fromkeys(looked)
+        self.asked, self.predictions = [], dict.fromkeys(looked)
         self.target, self.classifier, self.corpus = 'a', 'linear', SimpleNamespace(name='small', fingerprint='f'*16)
     def key(self, candidate): return candidate
-    def measure(self, candidate):
-        self.asked.append(candidate); self.looks[candidate] = None
+    def score(self, candidate):
+        self.asked.append(candidate); self.predictions[candidate] = None
         return {'test': dict.fromkeys(OBJECTIVES, .4+.01*int(candidate[0][1:]) if candidate else .4)}
 
-TRAITS_OF_A = dict.fromkeys(TRAITS, 1.) | {'class': 'a', 'neighbour': 'b'}
+TRAITS_OF_A = dict.fromkeys(TRAITS, 1.) | {'class': 'a', 'neighbor': 'b'}
 
 def test_records_take_the_best_so_far_and_give_ties_to_fewer_texts_then_to_the_earlier():
     values, texts = [.5]*22, [0]+[9]*21
@@ -206,8 +206,8 @@ def test_the_record_of_a_run_says_what_the_final_look_said():
     other = next(i for i in range(len(t)) if ev.key(t.ids(i)) not in (ev.key(t.ids(last)), ev.key(())))
     ev.final(t.ids(other), 'f1', n=10)
     assert last == 0 or rows().honest.isna().all()
-    looks = len(ev.looks); said = ev.final(t.ids(last), 'f1', n=10).gain['test']['estimate']
-    assert rows().honest.tolist() == pytest.approx([said]) and len(ev.looks) <= looks+1
+    looks = len(ev.predictions); said = ev.final(t.ids(last), 'f1', n=10).gain['test']['estimate']
+    assert rows().honest.tolist() == pytest.approx([said]) and len(ev.predictions) <= looks+1
 
 # --- advice -------------------------------------------------------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ def test_an_excluded_corpus_has_no_say_in_advice():
 def test_a_map_of_the_excluded_corpus_alone_cannot_advise():
     raises(lambda: KnowledgeMap(rows(corpora=1)).recommend({}, 'f1', 50, exclude='corpus 0'), 'corpus 0')
 
-@pytest.mark.parametrize('traits', [{}, dict(size=25), dict.fromkeys(TRAITS), dict.fromkeys(TRAITS, np.nan), dict(size=25, neighbour='x', colour='red')],
+@pytest.mark.parametrize('traits', [{}, dict(size=25), dict.fromkeys(TRAITS), dict.fromkeys(TRAITS, np.nan), dict(size=25, neighbor='x', color='red')],
                          ids=['none', 'one', 'None', 'nan', 'foreign'])
 def test_traits_may_be_missing(planted, traits):
     t = planted.recommend(traits, 'f1', 50)
@@ -378,7 +378,7 @@ def test_a_record_that_is_cut_off_is_refused(tmp_path):
     write_record(tmp_path, rows(corpora=1)); p = tmp_path/'knowledge.csv'
     p.write_bytes(p.read_bytes()[:-60]); raises(lambda: read_record(tmp_path), 'cut off')
 
-def test_a_strategy_without_a_colour_can_be_drawn():
+def test_a_strategy_without_a_color_can_be_drawn():
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
@@ -397,5 +397,5 @@ def test_a_run_of_improve_looks_at_test_for_its_choice_and_no_more(tmp_path, tar
     ev, t = o.evaluator, read_record(tmp_path)
     best = min(range(11), key=lambda i: (-o.trace.rows[i][job.objective], o.trace.rows[i]['texts'], i))
     assert best and (ev.key(o.trace.ids(best)) == ev.key(o.final.candidate)) == same
-    assert set(ev.looks) == {ev.key(()), ev.key(o.final.candidate)} and t.budget.tolist() == [10]
+    assert set(ev.predictions) == {ev.key(()), ev.key(o.final.candidate)} and t.budget.tolist() == [10]
     assert t.honest.tolist() == pytest.approx([o.final.gain['test']['estimate'] if same else np.nan], abs=1e-5, nan_ok=True)

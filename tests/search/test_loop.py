@@ -19,7 +19,7 @@ from autogets.search.map import search_map
 from autogets.generators.base import Generator
 from autogets.search.genetic import Genetic
 from autogets.job import Job, improve, verdict
-from autogets.search.registry import SINGLE, make_strategy
+from autogets.search.registry import PAPER_STRATEGIES, make_strategy
 from autogets.metrics import OBJECTIVES
 from autogets.classifiers.refit import make_refit
 from autogets.search.strategy import Candidate, Random, Strategy, Trace, choose, search
@@ -73,7 +73,7 @@ def quick(monkeypatch=None, cost=None, **how):
     if cost: monkeypatch.setattr(evaluation, '_train', lambda refit, rows, weights, folds: (refit.predict(rows), cost(len(refit.asked))))
     return ev
 
-every_strategy = pytest.mark.parametrize('strategy', SINGLE)
+every_strategy = pytest.mark.parametrize('strategy', PAPER_STRATEGIES)
 
 # --- refits -------------------------------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from autogets.search.selection import Constraint, figures, keeps, pareto, read_constraint, read_constraints, second_hearing
+from autogets.search.selection import Constraint, figures, keeps, pareto, read_constraint, read_constraints, rescore
 from autogets.core import UserError, text_id
 from autogets.data.corpus import Corpus, split_corpus
 from autogets.search.phases import Adaptive, Ensemble, Goal, Phase, fixed, read_plan
 from autogets.search.evaluator import Budget, Evaluator, Result, Weight, as_candidate, ids_of, standard_error, weights_of
-from autogets.search.class_weights import LEVELS, Levels, Merge
+from autogets.search.class_weights import LEVELS, ClassWeights, Merge
 from autogets.metrics import OBJECTIVES, confusion, scores
 from autogets.classifiers.refit import LinearRefit, PlainRefit
 from autogets.search.strategy import Candidate, Strategy, choose, decode, encode, read_trace, result_of, search
@@ -136,12 +136,12 @@ def test_weighted_training_is_ordinary_training_with_sample_weights(names):
         sample = np.concatenate([np.ones(len(c.train)), ev.pool.label.iloc[rows].map(heavy).fillna(1.)])
         plain = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC(C=1., tol=1e-3, dual=True, random_state=3))
         plain.fit([*c.train.text, *ev.pool.text.iloc[rows]], [*c.train.label, *ev.pool.label.iloc[rows]], linearsvc__sample_weight=sample)
-        got = ev.look(cand)
+        got = ev.predict(cand)
         for s in ('validation', 'test'):
             assert list(np.array(c.classes)[got[s]]) == list(plain.predict(getattr(c, s).text))
             assert list(ev.fit(cand).predict(list(getattr(c, s).text))) == list(plain.predict(getattr(c, s).text))
         assert ev.evaluate([cand])[0].scores == scores(ev.counts('validation', got['validation']))
-        changed += any((got[s] != ev.look(as_candidate(ids_of(cand)))[s]).any() for s in got)
+        changed += any((got[s] != ev.predict(as_candidate(ids_of(cand)))[s]).any() for s in got)
     assert changed, 'the weights must change predictions for this to mean anything'
 
 def test_a_screen_without_weights_says_so_only_where_they_matter():
@@ -384,7 +384,7 @@ def test_an_evaluator_of_some_classes_has_a_view_of_all_it_has():
     r, = wide.evaluate([as_candidate(ev.sources)])
     assert r.scores['recall'] == pytest.approx(np.mean(r.recalls))
     assert ev.evaluate([as_candidate(ev.sources)])[0].scores['recall'] == pytest.approx((r.recalls[0]+r.recalls[2])/2)
-    assert wide.measure(())['test']['recall'] == pytest.approx(Evaluator(c, texts(c)).measure(())['test']['recall'])
+    assert wide.score(())['test']['recall'] == pytest.approx(Evaluator(c, texts(c)).score(())['test']['recall'])
     raises(lambda: ev.rows((of(ev, 'bee')[0],)), 'not the id')
 
 def test_a_class_may_be_measured_without_examples_to_choose_from():
@@ -469,7 +469,7 @@ def test_the_second_hearing_is_not_fooled_by_luck():
     names = [r['note'] for r in t.rows]
     first = len(ev.refit.asked)
     assert names[choose(t, 'f1')] == 'lucky'
-    row, heard = second_hearing(ev, t, 'f1', finalists=2, folds=3)
+    row, heard = rescore(ev, t, 'f1', finalists=2, folds=3)
     assert names[row] in ('good', 'everything') and {names[i] for i in heard.row} == {'M0', 'everything', 'lucky'} | set(names[i] for i in heard.row)
     assert len(heard) <= 4 and (heard['first'] == [t.rows[i]['f1'] for i in heard.row]).all() and len(ev.refit.asked) == first+len(heard)
     want = ev.judged(3).evaluate([t.ids(i) for i in heard.row])
@@ -479,20 +479,20 @@ def test_the_second_hearing_is_not_fooled_by_luck():
 
 def test_one_standard_error_prefers_fewer_texts_that_are_not_worse():
     ev, t = lucky()
-    row, heard = second_hearing(ev, t, 'f1', finalists=9, folds=3, rule='one-se')
+    row, heard = rescore(ev, t, 'f1', finalists=9, folds=3, rule='one-se')
     best = heard.second.max()
     close = heard[heard.second >= best-heard.error]
     assert row == close.sort_values(['texts', 'row']).row.iloc[0] and t.rows[row]['texts'] == close.texts.min()
-    raises(lambda: second_hearing(ev, t, 'f1', rule='two-se'), 'two-se')
+    raises(lambda: rescore(ev, t, 'f1', rule='two-se'), 'two-se')
 
 def test_only_what_is_allowed_is_chosen():
     ev, t = lucky()
     ranks = sorted(range(len(t)), key=lambda i: (-t.rows[i]['f1'], t.rows[i]['texts'], i))
     for allowed in ([3], [2, 4], ranks[1:], [0], list(range(len(t)))):
         assert choose(t, 'f1', allowed=allowed) == next(i for i in ranks if i in allowed)
-        row, heard = second_hearing(ev, t, 'f1', finalists=2, allowed=allowed)
+        row, heard = rescore(ev, t, 'f1', finalists=2, allowed=allowed)
         assert row in allowed and set(heard.row) <= set(allowed)
-    assert choose(t, 'f1', allowed=[]) == 0 and second_hearing(ev, t, 'f1', allowed=[])[0] == 0
+    assert choose(t, 'f1', allowed=[]) == 0 and rescore(ev, t, 'f1', allowed=[])[0] == 0
 
 # --- levels and merge ---------------------------------------------------------------------------------------------------------------
 
@@ -514,7 +514,7 @@ def test_levels_without_a_reason_stay_at_everything():
     left = 0
     for k in range(6):
         noisy.clear(); ev.memo.clear(); ev.tallies.clear(); ev.refit.codes = codes
-        s = Levels({c: of(ev, c) for c in NAMES}, 'f1', k, errors=3., step_errors=3.)
+        s = ClassWeights({c: of(ev, c) for c in NAMES}, 'f1', k, errors=3., step_errors=3.)
         search(s, ev, 'f1', Budget(60)); left += s.choice != everything(ev)
     assert left <= 1, 'three standard errors are rarely a matter of luck'
 
@@ -562,7 +562,7 @@ def test_levels_cut_in_the_middle_of_a_batch(n):
 
 def test_levels_need_errors_and_a_known_objective():
     raises(lambda: levels(world({'ant': .1, 'bee': .1, 'cat': .1}, folds=0)), 'folds')
-    raises(lambda: Levels({'ant': ['a']}, 'accuracy'), 'accuracy')
+    raises(lambda: ClassWeights({'ant': ['a']}, 'accuracy'), 'accuracy')
 
 def test_levels_pass_over_classes_without_texts():
     s, t = levels(world({'ant': .2}, n=100))
@@ -784,7 +784,7 @@ def test_an_ensemble_does_not_know_the_test_split(planner):
         runs.append(ensemble(ev, plan, 12, Goal('macro-f1', errors=0.)))
     assert told(runs[0]) == told(runs[1]) == told(runs[2]) and len(runs[0].history) >= 2
     assert set(runs[0].evaluator.refit.predict(np.array([], int))) == {'validation'}
-    tests = [r.judge.measure(())['test']['macro-f1'] for r in runs]
+    tests = [r.judge.score(())['test']['macro-f1'] for r in runs]
     assert len(set(tests)) > 1, 'the tests differ'
 
 # --- killing and resuming -----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from ...search.knowledge import KnowledgeMap, regret_table, survey
 from ...metrics import class_report, scores
 from ..results import compare
 from ...search.strategy import search
-from ...search.registry import SINGLE, make_strategy
+from ...search.registry import PAPER_STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #a34a4eb3
 class Ground:
@@ -87,7 +87,7 @@ def figures_on_test(
 )->list: # Of dicts: f1, overall-balanced-accuracy, and recall:CLASS, balanced-accuracy:CLASS of every class
     "Test figures; under the paper's protocol they are those of the trainings that the search made"
     if ev.protocol == 'paper': ev.evaluate(candidates); found = [ev.tallies[ev.key(c)].test for c in candidates]
-    else: found = [ev.counts('test', ev.look(c)['test']) for c in candidates]
+    else: found = [ev.counts('test', ev.predict(c)['test']) for c in candidates]
     return [_figures(cm, ev.classes) for cm in found]
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #51166a52
@@ -216,7 +216,7 @@ def cross_effects(
     ground, # A `Ground`
     label:str, # The class to improve
     evaluations:int=5, # For each class and strategy
-    strategies:tuple=SINGLE, # Which
+    strategies:tuple=PAPER_STRATEGIES, # Which
     folder=None, # Where the traces are kept
     seed:int=0, # Seed of the strategies
 )->pd.DataFrame: # seed, topic, strategy, gain (of `label` on validation), own (of the class itself), evaluations
@@ -369,15 +369,15 @@ def phases_figure(
     ylabel:str, # What the gain is of
 ):
     "Mean gain after each phase, one panel a protocol, with 95 % intervals at the end"
-    from autogets.plots import COLOURS, grid
+    from autogets.plots import COLORS, grid
     fig, axes = grid(2, 2, (4.6, 3.6), sharey=True)
     for ax, (protocol, title) in zip(axes, PROTOCOL_NAMES.items()):
         plans = list(dict.fromkeys(table.plan))
         for i, p in enumerate(plans):
             d = table[(table.plan == p) & (table.protocol == protocol)]; aside = .07*(i-(len(plans)-1)/2); end = d.iloc[-1]; x = end.phase+aside
-            ax.plot(d.phase+aside, d.gain, color=COLOURS[f'plan {p}'], lw=2.4 if p in ('A','A*') else 1.5, marker='o', ms=3.5, label=PLAN_NAMES[p])
-            ax.plot([x, x], [end.low, end.high], color=COLOURS[f'plan {p}'], lw=3, alpha=.35)
-        ax.axhline(0, color=COLOURS['M0'], lw=1); ax.set_title(title); ax.set_xticks(range(int(table.phase.max())+1))
+            ax.plot(d.phase+aside, d.gain, color=COLORS[f'plan {p}'], lw=2.4 if p in ('A','A*') else 1.5, marker='o', ms=3.5, label=PLAN_NAMES[p])
+            ax.plot([x, x], [end.low, end.high], color=COLORS[f'plan {p}'], lw=3, alpha=.35)
+        ax.axhline(0, color=COLORS['M0'], lw=1); ax.set_title(title); ax.set_xticks(range(int(table.phase.max())+1))
     fig.supxlabel('phases done; bars: 95 % interval of the last over splits', fontsize=9); fig.supylabel(ylabel, fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize=8)
     return fig
@@ -453,19 +453,19 @@ def multiobjective_verdict(
     return f'{said} All three bounds hold on test at the end of ({kept}). The published run recorded {top.max():+.4f} at best and {top.iloc[-1]:+.4f} at its last recorded step.'
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #36b1086c
-def _path(ax, d, topics, name, colour):
+def _path(ax, d, topics, name, color):
     x, y = (d[f'recall:{t}']-d[f'recall:{t}'].iloc[0] for t in topics)
-    ax.plot(x, y, color=colour, lw=1.8, marker='o', ms=4, label=name); ax.plot(x.iloc[-1], y.iloc[-1], 's', ms=9, color=colour, mfc='none', mew=1.8)
+    ax.plot(x, y, color=color, lw=1.8, marker='o', ms=4, label=name); ax.plot(x.iloc[-1], y.iloc[-1], 's', ms=9, color=color, mfc='none', mew=1.8)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #ea3fc253
 def _cloud(ax, d, topics):
-    from autogets.plots import COLOURS
+    from autogets.plots import COLORS
     x, y = (f'recall:{t}' for t in topics)
-    ax.plot(d[x], d[y], 'o', ms=3, color=COLOURS['pale'], alpha=.7, label='evaluated')
+    ax.plot(d[x], d[y], 'o', ms=3, color=COLORS['pale'], alpha=.7, label='evaluated')
     front = d[d.front & d.keeps].drop_duplicates([x, y]).sort_values([x, y])
-    ax.plot(front[x], front[y], 'D', ms=6, mfc='none', color=COLOURS['ink'], label='Pareto front, bounds kept')
-    for p, e in d[d.chosen].groupby('plan'): ax.plot(e[x], e[y], 's', ms=10, mfc='none', mew=2, color=COLOURS[f'plan {p}'], label=f'end of {p}')
-    start = d[d.evaluation == 0].iloc[0]; ax.plot(start[x], start[y], '*', ms=12, color=COLOURS['M0'], label='M0')
+    ax.plot(front[x], front[y], 'D', ms=6, mfc='none', color=COLORS['ink'], label='Pareto front, bounds kept')
+    for p, e in d[d.chosen].groupby('plan'): ax.plot(e[x], e[y], 's', ms=10, mfc='none', mew=2, color=COLORS[f'plan {p}'], label=f'end of {p}')
+    start = d[d.evaluation == 0].iloc[0]; ax.plot(start[x], start[y], '*', ms=12, color=COLORS['M0'], label='M0')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #864d1387
 def tradeoff_figure(
@@ -474,13 +474,13 @@ def tradeoff_figure(
     topics:tuple=('T12', 'T7'), # As there
 ):
     "Published path, our mean paths under both protocols, and the candidates of one honest run"
-    from autogets.plots import COLOURS, grid
+    from autogets.plots import COLORS, grid
     fig, axes = grid(4, 2, (4.2, 3.2))
-    _path(axes[0], table[table.run == 'published A'], topics, 'A', COLOURS['ink']); axes[0].set_title('published (one run, test)')
+    _path(axes[0], table[table.run == 'published A'], topics, 'A', COLORS['ink']); axes[0].set_title('published (one run, test)')
     for ax, (protocol, title) in zip(axes[1:3], PROTOCOL_NAMES.items()):
-        for p, d in table[(table.run != 'published A') & (table.protocol == protocol)].groupby('run'): _path(ax, d, topics, p, COLOURS[f'plan {p}'])
+        for p, d in table[(table.run != 'published A') & (table.protocol == protocol)].groupby('run'): _path(ax, d, topics, p, COLORS[f'plan {p}'])
         ax.set_title(f'ours, test: {title}', fontsize=8.5); ax.legend(fontsize=8)
-    for ax in axes[:3]: ax.axhline(0, color=COLOURS['M0'], lw=.8); ax.axvline(0, color=COLOURS['M0'], lw=.8); ax.set(xlabel=f'change in recall of {topics[0]}', ylabel=f'change in recall of {topics[1]}')
+    for ax in axes[:3]: ax.axhline(0, color=COLORS['M0'], lw=.8); ax.axvline(0, color=COLORS['M0'], lw=.8); ax.set(xlabel=f'change in recall of {topics[0]}', ylabel=f'change in recall of {topics[1]}')
     seed = points.seed.iloc[0]
     _cloud(axes[3], points[points.seed == seed], topics); axes[3].legend(fontsize=6.5)
     axes[3].set(xlabel=f'recall of {topics[0]}', ylabel=f'recall of {topics[1]}'); axes[3].set_title(f'validation, split {seed}: all candidates', fontsize=8.5)
@@ -491,9 +491,9 @@ def knowledge_study(
     banks:list, # Names of `BANKS`
     seeds:list, # Splits of each
     evaluations:int, # For each search
-    objectives:list, # What is maximised
+    objectives:list, # What is maximized
     topics:dict=None, # Bank -> its topics or classes to search; all unless given
-    strategies:tuple=SINGLE, # The paper's
+    strategies:tuple=PAPER_STRATEGIES, # The paper's
     n:int=5, # Synthetic texts per example, at most
     folder=None, # Where finished classes are kept
     workers:int=1, # Processes
@@ -555,7 +555,7 @@ def knowledge_verdict(
 def _advice_told(objective, d):
     best = d.drop(['recommended','any']).regret.idxmin(); b = d.loc[best]
     how = 'better than it' if b.low > 0 else 'worse than it' if b.high < 0 else 'not told apart from it'
-    return (f'{objective}, each {d.left_out.iloc[0]} left out in turn: regret of the advice {d.regret["recommended"]:.4f}, of always {best} (the best constant, known only afterwards) '
+    return (f'{objective}, each {d.left_out.iloc[0]} left out in turn: regret of the advice {d.regret["recommended"]:.4f}, of always {best} (the best constant, known only afterward) '
             f'{b.regret:.4f}, of a strategy at random {d.regret["any"]:.4f}; the advice is {how} ({b.more:+.4f}, 95 % interval {b.low:+.4f} to {b.high:+.4f}).')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #dbd3d99a

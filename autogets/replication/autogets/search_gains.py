@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 from ...classifiers.linear import make_classifier
-from ...core import UserError, digest, kept, shipped
+from ...core import UserError, digest, cached, shipped
 from ...search.evaluator import Evaluator, ids_of
 from ...search.map import search_map
 from ...generators.base import build_pool, make_generator
-from ...search.registry import FREE, make_strategy
+from ...search.registry import OBJECTIVE_FREE, make_strategy
 from ...metrics import class_report, confusion, scores
 from ..results import compare
 from ...search.strategy import choose, running_best, search
@@ -79,7 +79,7 @@ def _baseline_study(folder, corpus, classifier, seed, params):
     def make():
         table, info = baseline_study(corpus, classifier, seed, **params)
         return dict(table=table.to_dict('list'), info=info)
-    found = kept(folder, (corpus.fingerprint, classifier, seed, params), make)
+    found = cached(folder, (corpus.fingerprint, classifier, seed, params), make)
     return pd.DataFrame(found['table']), found['info']
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #4710fbfd
@@ -146,7 +146,7 @@ def _cell(ev, generator, strategies, objectives, budget, seed, xy, folder):
     for s in strategies:
         traces = {}
         for o in objectives:
-            key = s if s in FREE else f'{s} {o}'
+            key = s if s in OBJECTIVE_FREE else f'{s} {o}'
             if key not in traces: traces[key] = _one(ev, s, o, budget, seed, xy, folder, [*where.values(), key])
             t, tag = traces[key], {**where, 'strategy': s, 'objective': o}
             gains.append(tag | gain_row(ev, t, o))

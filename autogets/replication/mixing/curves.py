@@ -30,13 +30,13 @@ from ... import __version__
 from ...llm.client import Limits, converse
 from ...data.recordings import load_bank
 from ...classifiers.linear import make_classifier
-from ...core import UserError, kept, one_of, shipped, text_id
+from ...core import UserError, cached, one_of, shipped, text_id
 from ...data.corpus import data_folder, read_table
 from ...classifiers.encoders import OFFLINE, Embedder
 from ...classifiers.finetune import Stage
 from ...generators.base import build_pool
 from ...llm.chat import Failure, Request, make_chat
-from ...plots import COLOURS, grid
+from ...plots import COLORS, grid
 from ...generators.prompts import as_data
 from ...llm.cache import Meter, Replies, find_price
 from ..survey.generation_methods import Task, by_prompt, distinct_2, read_way
@@ -250,7 +250,7 @@ def stepwise(
         def after(model, k): found.update({k*STEP: _scores(model, s)} if k*STEP in looks else {})
         learner(spec, seed, **params).fit_stages(_stages(s, texts, max(looks)), _held(s, stop_on), after, sorted(set(s.test.label)))
         return [found[n] for n in looks]
-    return dict(zip(looks, kept(folder, _key('stepwise', s, texts.head(max(looks)), looks, spec, seed, stop_on, params), work)))
+    return dict(zip(looks, cached(folder, _key('stepwise', s, texts.head(max(looks)), looks, spec, seed, stop_on, params), work)))
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #7f4e4ae6
 def _stages(s, texts, number):
@@ -275,7 +275,7 @@ def mixing(
     def work(rows): return _scores(make_classifier(spec, seed, **params).fit(list(rows.text), list(rows.label), validation=_held(s, stop_on)), s)
     def one(n):
         rows = pd.concat([s.human, texts.head(n)])
-        return kept(folder, _key('mixing', s, rows, spec, seed, stop_on, params), lambda: work(rows))
+        return cached(folder, _key('mixing', s, rows, spec, seed, stop_on, params), lambda: work(rows))
     return {n: one(n) for n in looks if n <= len(texts)}
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #25c0e065
@@ -495,19 +495,19 @@ def _peak(g, n80, common):
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #ab1e71d2
 def said_of_80(
-    neighbours:list, # Bands of 80 % minus each of its two neighbours; a curve that ends at 80 % has but one
+    neighbors:list, # Bands of 80 % minus each of its two neighbors; a curve that ends at 80 % has but one
     rivals:list, # Widened bands of 80 % minus every other look
 )->str: # holds, does not hold or cannot be told
-    "Whether 80 % is the best: it beats both neighbours and nothing beats it; or some look beats it; or the data do not say"
+    "Whether 80 % is the best: it beats both neighbors and nothing beats it; or some look beats it; or the data do not say"
     if any(b['high'] < 0 for b in rivals): return 'does not hold'
-    return 'holds' if len(neighbours) == 2 and all(b['low'] > 0 for b in neighbours) else 'cannot be told'
+    return 'holds' if len(neighbors) == 2 and all(b['low'] > 0 for b in neighbors) else 'cannot be told'
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #e3692cf8
 def optimum(
     cells:pd.DataFrame, # Measured curves
     share:float=.8, # The share that the paper finds best
 )->pd.DataFrame: # A row per setting, learner, way and kind of synthetic texts
-    "Where the curve of synthetic texts is highest, and what `share` is to its neighbours"
+    "Where the curve of synthetic texts is highest, and what `share` is to its neighbors"
     rows = []
     for key, g in _honest(cells[cells.texts.str.startswith('synthetic')]).groupby(KIND, sort=False):
         human, common = g.human.mean(), _common(g)
@@ -536,7 +536,7 @@ def ratio_verdict(
     "What the curves say of the finding that 80 % synthetic texts are best"
     sides = pd.concat([best[[f'over_{x}_low', f'over_{x}_high']].set_axis(['low', 'high'], axis=1) for x in ('below', 'above')]).dropna()
     lines = [f'{r.corpus}, {r.learner}, {r.way}: {r.best_share:.0%}' for r in best[best.texts == 'synthetic'].itertuples()]
-    text = f'That 80 % synthetic texts are best: {_counted(best.said)} of {len(best)} curves; 80 % differs from a neighbour with its whole interval in {((sides.low > 0) | (sides.high < 0)).sum()} of {len(sides)} comparisons. '
+    text = f'That 80 % synthetic texts are best: {_counted(best.said)} of {len(best)} curves; 80 % differs from a neighbor with its whole interval in {((sides.low > 0) | (sides.high < 0)).sum()} of {len(sides)} comparisons. '
     for name, what in (('mean_gain', 'The mean gain over the steps is'), ('over_further_human', 'Against as many further human texts it is'), ('over_same_human', 'Against the same human texts again it is')):
         band = summary.dropna(subset=name)
         if len(band): text += f'{what} above 0 with its whole interval in {(band[f"{name}_low"] > 0).sum()}, below 0 in {(band[f"{name}_high"] < 0).sum()} of {len(band)}. '
@@ -546,11 +546,11 @@ def ratio_verdict(
     return text + 'Best shares: ' + '; '.join(lines) + '.'
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #915f6913
-TONES = {'synthetic': COLOURS['sliding-window'], 'synthetic, own': COLOURS['chosen'], 'further human': COLOURS['genetic'], 'same human': COLOURS['random']}
+TONES = {'synthetic': COLORS['sliding-window'], 'synthetic, own': COLORS['chosen'], 'further human': COLORS['genetic'], 'same human': COLORS['random']}
 
 def curves_figure(
     table:pd.DataFrame, # What `ratio_table` gave
-    tones:dict=None, # What is added -> colour
+    tones:dict=None, # What is added -> color
     columns:int=4, # Panels in a row
     size:tuple=(3.5, 2.7), # Inches of a panel
     shade:float=.14, # How dark the bands are
@@ -572,11 +572,11 @@ def curves_figure(
 def _lines(ax, d, tones, shade):
     "The curves of one panel"
     for name, g in d.groupby('texts', sort=False):
-        colour = tones.get(name, COLOURS['plain'])
-        ax.fill_between(100*g.share, g.low, g.high, color=colour, alpha=shade, lw=0)
-        ax.plot(100*g.share, g.auc, 'o--' if '/' in name else 'o-', ms=3, lw=1.4, color=colour, label=name)
-    ax.axhline(d.auc[d.added == 0].iloc[0], color=COLOURS['M0'], lw=1, ls='--', label='human texts alone')
-    ax.axvline(80, color=COLOURS['faint'], lw=1, zorder=0)
+        color = tones.get(name, COLORS['plain'])
+        ax.fill_between(100*g.share, g.low, g.high, color=color, alpha=shade, lw=0)
+        ax.plot(100*g.share, g.auc, 'o--' if '/' in name else 'o-', ms=3, lw=1.4, color=color, label=name)
+    ax.axhline(d.auc[d.added == 0].iloc[0], color=COLORS['M0'], lw=1, ls='--', label='human texts alone')
+    ax.axvline(80, color=COLORS['faint'], lw=1, zorder=0)
     ax.set_xticks([0, 20, 40, 60, 80], ['0', '20', '40', '60', '80 %'], fontsize=8)
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #d7005b33
@@ -626,7 +626,7 @@ def _writer(s, way, number, seed, live, folder):
     "`written`, kept as a table of what it depends on"
     parts = (__version__, 'written', [list(s.human.text), list(s.human.label), list(s.validation.text), list(s.test.text)], list(s.pool.text) if '/pool' in way else None, way, number, seed, live.model if live else None)
     if way == 'bank': return written(s, way, number, seed)
-    rows = kept(folder, parts, lambda: written(s, way, number, seed, live, Path(folder)/'models' if folder else None)[['id', 'text', 'label', 'own']].to_dict('records'))
+    rows = cached(folder, parts, lambda: written(s, way, number, seed, live, Path(folder)/'models' if folder else None)[['id', 'text', 'label', 'own']].to_dict('records'))
     return pd.DataFrame(rows, columns=['id', 'text', 'label', 'own']).astype({'own': bool})
 
 def compare_temperatures(
@@ -716,10 +716,10 @@ HEAT = ('#2f6fb5', '#2b8a4b', '#d79b00', '#c2185b', '#7b3fb0', '#c0392b')
 
 def temperature_tones(
     sources:list, # Ways of writing
-)->dict: # Way -> colour, cool to warm
-    "A colour for each way of writing"
+)->dict: # Way -> color, cool to warm
+    "A color for each way of writing"
     warm = sorted({_temperature(x) for x in sources if _temperature(x) is not None})
-    return {x: COLOURS['plain'] if _temperature(x) is None else HEAT[warm.index(_temperature(x)) % len(HEAT)] for x in sources}
+    return {x: COLORS['plain'] if _temperature(x) is None else HEAT[warm.index(_temperature(x)) % len(HEAT)] for x in sources}
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #9051040c
 def written_examples(
@@ -761,11 +761,11 @@ def temperature_figure(
     fig, axes = grid(2*len(parts), 2, (4, .9+.3*table.texts.nunique()))
     for k, (key, d) in enumerate(parts):
         d, (left, right) = d.iloc[::-1].reset_index(drop=True), axes[2*k:2*k+2]
-        left.hlines(d.index, d.gain_low, d.gain_high, color=COLOURS['ensemble'], lw=1.6)
-        left.plot(d.gain, d.index, 'o', ms=5, color=COLOURS['ensemble'])
-        left.axvline(0, color=COLOURS['M0'], lw=1)
-        right.barh(d.index, d.wiggle, color=COLOURS['pale'], height=.6)
-        right.plot(d.spread, d.index, 'D', ms=5, color=COLOURS['ink'])
+        left.hlines(d.index, d.gain_low, d.gain_high, color=COLORS['ensemble'], lw=1.6)
+        left.plot(d.gain, d.index, 'o', ms=5, color=COLORS['ensemble'])
+        left.axvline(0, color=COLORS['M0'], lw=1)
+        right.barh(d.index, d.wiggle, color=COLORS['pale'], height=.6)
+        right.plot(d.spread, d.index, 'D', ms=5, color=COLORS['ink'])
         for ax in (left, right): ax.set_yticks(d.index, d.texts, fontsize=8); ax.set_ylim(-.6, len(d)-.4)
         left.set_title(f'{key[0].removeprefix("parrot_")}, {key[1]}: mean gain', fontsize=9)
         right.set_title('over steps (bar), over seeds (mark)', fontsize=9)
@@ -848,7 +848,7 @@ def graded(
     both = [*texts.text, *s.test.text]
     def work(): return list(map(str, by_chat(s, both, live) if judge == 'live' else by_classifier(s, both, judge, spec, seed)))
     trained = [list(s.validation.text)] if judge == 'live' else [[list(f.text), list(f.label)] for f in (JUDGES[one_of(judge, [*JUDGES, 'live'], 'judge')](s), s.validation)]
-    found = np.array(kept(folder, (__version__, 'graded', judge, spec, seed, live.model if live else None, trained, both), work), str)
+    found = np.array(cached(folder, (__version__, 'graded', judge, spec, seed, live.model if live else None, trained, both), work), str)
     mine, theirs = found[:len(texts)], found[len(texts):]
     row = dict(judge=judge, offered=len(texts), kept=float(np.mean(mine == texts.label.to_numpy())), named=naming(texts.text, s.positive)) | agreement(texts.label, mine, s.positive)
     return mine, row | dict(test_kappa=agreement(s.test.label, theirs, s.positive)['kappa'])
@@ -935,10 +935,10 @@ def filter_figure(
     fig, axes = grid(len(parts), 2, (4.6, 1+.24*max(len(d) for _, d in parts)))
     for ax, (key, d) in zip(axes, parts):
         d = d.iloc[::-1].reset_index(drop=True)
-        ax.axvspan(-MARGIN, MARGIN, color=COLOURS['lines'], zorder=0)
-        ax.hlines(d.index, d.low, d.high, color=COLOURS['ensemble'], lw=1.6)
-        ax.plot(d.difference, d.index, 'o', ms=5, color=COLOURS['ensemble'])
-        ax.axvline(0, color=COLOURS['M0'], lw=1)
+        ax.axvspan(-MARGIN, MARGIN, color=COLORS['lines'], zorder=0)
+        ax.hlines(d.index, d.low, d.high, color=COLORS['ensemble'], lw=1.6)
+        ax.plot(d.difference, d.index, 'o', ms=5, color=COLORS['ensemble'])
+        ax.axvline(0, color=COLORS['M0'], lw=1)
         ax.set_yticks(d.index, [f'{c.removeprefix("parrot_")}, {t}, kappa {k:.2f}' for c, t, k in zip(d.corpus, d.texts, d.kappa)], fontsize=8)
         ax.set_ylim(-.6, len(d)-.4)
         ax.set_title(', '.join(key), fontsize=9)

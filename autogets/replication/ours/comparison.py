@@ -14,14 +14,14 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from scipy import stats
 from ...data.recordings import bank_pool
-from ...core import UserError, kept, one_of
+from ...core import UserError, cached, one_of
 from ...search.phases import Adaptive, Ensemble, Goal, Phase, fixed, map_advice
 from ...search.evaluator import Budget, Evaluator, as_candidate, weights_of
 from ...search.map import search_map
 from ...metrics import OBJECTIVES
-from ...plots import COLOURS, NAMES, grid, shorten
+from ...plots import COLORS, NAMES, grid, shorten
 from ...search.strategy import choose, search
-from ...search.registry import SINGLE, make_strategy
+from ...search.registry import PAPER_STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #525690e7
 class Setting:
@@ -29,7 +29,7 @@ class Setting:
     def __init__(self,
         bank:str, # A name of `BANKS`, or a folder
         seed:int=0, # Seed of the split, and of every strategy
-        objective:str='f1', # What all ways maximise
+        objective:str='f1', # What all ways maximize
         trainings:int=500, # What each may spend
         n:int=5, # Synthetic texts per example, at most
         folds:int=4, # Of the ways that judge out of fold
@@ -92,14 +92,14 @@ def _advice(s):
     return s.knowledge and map_advice(s.knowledge, s.xy)
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #d0bdf200
-WAYS = {**{name: single(name) for name in SINGLE}, 'everything': everything, 'one-class': one_class, 'merge': merge, 'levels': levels, 'ensemble': ensemble}
+WAYS = {**{name: single(name) for name in PAPER_STRATEGIES}, 'everything': everything, 'one-class': one_class, 'merge': merge, 'levels': levels, 'ensemble': ensemble}
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #0d784555
 def compare_ways(
     banks:list, # Names of `BANKS`
     seeds:list, # Splits
     ways:list, # Names in `WAYS`
-    objective:str='f1', # What all maximise
+    objective:str='f1', # What all maximize
     trainings:int=500, # What each may spend
     folds:int=4, # Of the ways that judge out of fold
     folder=None, # Where finished cells are kept
@@ -128,13 +128,13 @@ def _cell(bank, seed, ways, objective, trainings, folds, folder, knowledge):
     setting = cache(lambda: Setting(bank, seed, objective, trainings, folds=folds, knowledge=knowledge)) # made when the first way needs it
     def row(way):
         key = [bank, seed, way, objective, trainings, folds, knowledge.version if knowledge is not None and way == 'ensemble' else None]
-        return kept(folder, (key,), lambda: dict(key=key, row=_measured(setting(), bank, seed, way)))['row']
+        return cached(folder, (key,), lambda: dict(key=key, row=_measured(setting(), bank, seed, way)))['row']
     return [row(way) for way in ways]
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #b17199dc
 def _measured(s, bank, seed, way):
     candidate, spent = WAYS[way](s)
-    m0, m1 = (s.plain.measure(c) for c in ((), candidate))
+    m0, m1 = (s.plain.score(c) for c in ((), candidate))
     row = dict(bank=bank, seed=seed, way=way, trainings=spent, texts=len(s.plain.rows(candidate)), light=sum(w < 1 for w in weights_of(candidate).values()),
                validation=m1['validation'][s.objective]-m0['validation'][s.objective])
     return row | {f'M0 {o}': m0['test'][o] for o in OBJECTIVES} | {o: m1['test'][o]-m0['test'][o] for o in OBJECTIVES}
@@ -238,7 +238,7 @@ def rank_figure(
 def ways_figure(
     means:pd.DataFrame, # What `gains_by_bank` gave
     objective:str, # For the axis
-    highlight:str='ensemble', # The way drawn in colour
+    highlight:str='ensemble', # The way drawn in color
 ):
     "One panel a corpus, and the mean: the gain of every way on test"
     banks = ['all', *(b for b in dict.fromkeys(means.bank) if b != 'all')]
@@ -246,9 +246,9 @@ def ways_figure(
     for i, (ax, b) in enumerate(zip(axes, banks)):
         d = means[means.bank == b].iloc[::-1].reset_index(drop=True)
         for y, r in d.iterrows():
-            colour = COLOURS[highlight] if r.way == highlight else COLOURS['plain']
-            ax.plot([r.low, r.high], [y, y], color=colour, lw=1.6); ax.plot(r['mean'], y, 'o', color=colour, ms=5)
-        ax.axvline(0, color=COLOURS['M0'], lw=1); ax.set_yticks(range(len(d)), [NAMES[w] for w in d.way] if i % 4 == 0 else ['']*len(d), fontsize=8)
+            color = COLORS[highlight] if r.way == highlight else COLORS['plain']
+            ax.plot([r.low, r.high], [y, y], color=color, lw=1.6); ax.plot(r['mean'], y, 'o', color=color, ms=5)
+        ax.axvline(0, color=COLORS['M0'], lw=1); ax.set_yticks(range(len(d)), [NAMES[w] for w in d.way] if i % 4 == 0 else ['']*len(d), fontsize=8)
         ax.set_title(shorten('mean over corpora' if b == 'all' else b.replace('parrot_', ''), 26), fontsize=9); ax.tick_params(axis='x', labelsize=7); ax.set_ylim(-.65, len(d)-.35); ax.locator_params(axis='x', nbins=4)
     fig.supxlabel(f'gain on test in {NAMES.get(objective, objective)}, 95 % interval', fontsize=9)
     return fig

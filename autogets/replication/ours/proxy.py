@@ -17,12 +17,12 @@ import pandas as pd
 from scipy.stats import rankdata
 from ...data.recordings import bank_pool
 from .comparison import over_cells
-from ...core import UserError, digest, kept, one_of
+from ...core import UserError, digest, cached, one_of
 from ...search.evaluator import Evaluator, as_candidate
 from ...search.map import planes, search_map
 from ...search.halving import amounts, likeness
 from ...metrics import OBJECTIVES
-from ...plots import COLOURS, grid
+from ...plots import COLORS, grid
 from ...search.strategy import Candidate
 from ...search.windows import LEVELS, class_area, inside, windows
 
@@ -136,13 +136,13 @@ def measure_end(
     name, params = read_end(end)
     ev = Evaluator(world.corpus, world.pool, classifier=name, seed=seed, **params)
     same = ('proxy', MEASURE, world.corpus.fingerprint, digest(sorted(world.corpus.test.id)), digest(sorted(ev.pool.id)), name, params, seed)
-    rows = [kept(folder, (*same, list(c.ids)), lambda: _measured(ev, c)) for c in world.candidates]
+    rows = [cached(folder, (*same, list(c.ids)), lambda: _measured(ev, c)) for c in world.candidates]
     head = dict(bank=world.bank, split=world.split, end=end, seed=seed)
     return [head | dict(candidate=i, note=c.note) | r for i, (c, r) in enumerate(zip(world.candidates, rows))]
 
 def _measured(ev, c):
     t = time.process_time(); ev.both; setup = time.process_time()-t
-    t = time.process_time(); found = ev.measure(c.ids)
+    t = time.process_time(); found = ev.score(c.ids)
     row = dict(texts=len(ev.rows(c.ids)), seconds=time.process_time()-t, setup=setup)
     return row | {f'{part} {o}': found[part][o] for part in ('validation', 'test') for o in OBJECTIVES}
 
@@ -354,19 +354,19 @@ def agreement_figure(
         names = list(dict.fromkeys(d.predictor))[::-1]
         for y, p in enumerate(names): _predictor_line(ax, d[d.predictor == p], y)
         ceiling = d[(d.predictor == 'itself') & (d.bank == 'all')].correlation.iloc[0]
-        ax.axvline(ceiling, color=COLOURS['sliding-window'], lw=1, ls='--'); ax.axvline(0, color=COLOURS['M0'], lw=1)
+        ax.axvline(ceiling, color=COLORS['sliding-window'], lw=1, ls='--'); ax.axvline(0, color=COLORS['M0'], lw=1)
         ax.set_yticks(range(len(names)), map(_brief, names), fontsize=8); ax.set_title(_brief(name), fontsize=9); ax.set(xlim=(-1, 1), ylim=(-.6, len(names)-.4))
     fig.supxlabel('rank correlation with the gains on test; dashed: the classifier itself, on validation', fontsize=9)
     return fig
 
 def _predictor_line(ax, d, y):
-    colour, whole, own = COLOURS[_KINDS[d.kind.iloc[0]]], d[d.bank == 'all'].iloc[0], d[d.bank != 'all']
-    ax.plot([whole.low, whole.high], [y, y], color=colour, lw=2)
-    ax.plot(own.correlation, [y]*len(own), '|', color=colour, ms=7, alpha=.7)
-    ax.plot(whole.correlation, y, 'o', color=colour, ms=6)
+    color, whole, own = COLORS[_KINDS[d.kind.iloc[0]]], d[d.bank == 'all'].iloc[0], d[d.bank != 'all']
+    ax.plot([whole.low, whole.high], [y, y], color=color, lw=2)
+    ax.plot(own.correlation, [y]*len(own), '|', color=color, ms=7, alpha=.7)
+    ax.plot(whole.correlation, y, 'o', color=color, ms=6)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #16f932c8
-def _way_colour(way): return COLOURS['ink' if way in ('E on all', 'everything') else 'ensemble' if ', then' in way else 'hierarchical']
+def _way_color(way): return COLORS['ink' if way in ('E on all', 'everything') else 'ensemble' if ', then' in way else 'hierarchical']
 
 def cost_figure(
     table:pd.DataFrame, # What `gain_and_cost` gave
@@ -377,10 +377,10 @@ def cost_figure(
     parts = list(whole.groupby('expensive', sort=False))
     fig, axes = grid(len(parts), 2, (5.2, 3.6), sharey=True)
     for ax, (name, d) in zip(axes, parts):
-        ax.axhline(d.gain[d.way == 'best on test'].iloc[0], color=COLOURS['plain'], lw=1, ls='--'); ax.axhline(0, color=COLOURS['M0'], lw=1)
+        ax.axhline(d.gain[d.way == 'best on test'].iloc[0], color=COLORS['plain'], lw=1, ls='--'); ax.axhline(0, color=COLORS['M0'], lw=1)
         for i, r in enumerate(d[d.way != 'best on test'].sort_values('cost').itertuples()):
-            ax.plot([r.cost, r.cost], [r.low, r.high], color=_way_colour(r.way), lw=1.4, alpha=.6)
-            ax.plot(r.cost, r.gain, 'o', color=_way_colour(r.way), ms=6, label=f'{i+1} {_brief(r.way)}')
+            ax.plot([r.cost, r.cost], [r.low, r.high], color=_way_color(r.way), lw=1.4, alpha=.6)
+            ax.plot(r.cost, r.gain, 'o', color=_way_color(r.way), ms=6, label=f'{i+1} {_brief(r.way)}')
             ax.annotate(str(i+1), (r.cost, r.gain), textcoords='offset points', xytext=(5, 3), fontsize=8)
         ax.set_xscale('log'); ax.xaxis.set_major_formatter(lambda v, _: f'{v:.3g}'); ax.set_title(_brief(name), fontsize=9); ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
     fig.supxlabel('seconds of training, as a part of those of the expensive classifier on all candidates', fontsize=9)

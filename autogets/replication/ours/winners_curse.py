@@ -17,14 +17,14 @@ import pandas as pd
 from scipy import stats
 from ... import __version__
 from ...data.recordings import BANKS, bank_models
-from ...search.selection import second_hearing
+from ...search.selection import rescore
 from .comparison import WAYS, Setting, boot_means, differences, gains_by_bank, holm, over_cells, signed_rank
-from ...core import UserError, digest, kept, one_of, write_atomic
+from ...core import UserError, digest, cached, one_of, write_atomic
 from ...data.corpus import load_corpus
 from ...search.evaluator import Budget, Evaluator, as_candidate, ids_of, spread_evenly, standard_error
 from ...generators.base import build_pool, make_generator
 from ...metrics import OBJECTIVES, scores
-from ...plots import COLOURS, NAMES, grid, shorten, style
+from ...plots import COLORS, NAMES, grid, shorten, style
 from ...search.strategy import Candidate, search
 from ...search.registry import STRATEGIES, make_strategy
 
@@ -97,7 +97,7 @@ class Case:
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #3ffdffe0
 def _best(case): return top(case.values(), case.texts)
 
-def _second(rule): return lambda case: second_hearing(case.ev, case.trace, case.objective, case.finalists, case.folds, rule)[0]
+def _second(rule): return lambda case: rescore(case.ev, case.trace, case.objective, case.finalists, case.folds, rule)[0]
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #883436c0
 def _one_error(case):
@@ -115,7 +115,7 @@ def _reserved(case):
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #1d2abe5d
 def _folded(case):
     few = [*range(max(2, case.searched//(case.folds+1))), len(case.trace)-1]
-    return second_hearing(case.ev, case.trace, case.objective, len(few), case.folds, allowed=few)[0]
+    return rescore(case.ev, case.trace, case.objective, len(few), case.folds, allowed=few)[0]
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #51535da7
 def _everything(case): return len(case.trace)-1
@@ -155,7 +155,7 @@ def _identity(bank):
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #b1fe148e
 def _kept(folder, key, make):
     "What `make` returns, or what an earlier run kept of it"
-    return kept(folder, (__version__, key), lambda: dict(key=key, rows=make()))['rows']
+    return cached(folder, (__version__, key), lambda: dict(key=key, rows=make()))['rows']
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #1c3ca6de
 def honest_runs(
@@ -260,7 +260,7 @@ def honest_figure(
     return fig
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #26c1b1d5
-_TEST, _HONEST, _GREY = (COLOURS[k] for k in ('on test','on validation','plain'))
+_TEST, _HONEST, _GRAY = (COLORS[k] for k in ('on test','on validation','plain'))
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #5de06cce
 def _axis(objective): return {'f1': 'accuracy (OF1)'}.get(objective, NAMES[objective])
@@ -270,8 +270,8 @@ def _gap_panel(ax, d, title, large):
     from matplotlib.ticker import FixedLocator, NullLocator
     x, last = d.evaluations.to_numpy(), d.iloc[-1]
     ax.fill_between(x, d.honest, d.published, color=_TEST, alpha=.14, lw=0)
-    for what, colour in (('published', _TEST), ('honest', _HONEST)): ax.plot(x, d[what], color=colour, lw=2.4 if large else 1.6)
-    ax.axhline(0, color=_GREY, lw=1); ax.set_xscale('log'); ax.set_title(title)
+    for what, color in (('published', _TEST), ('honest', _HONEST)): ax.plot(x, d[what], color=color, lw=2.4 if large else 1.6)
+    ax.axhline(0, color=_GRAY, lw=1); ax.set_xscale('log'); ax.set_title(title)
     shown = [n for n in (1, 10, 100) if n <= x[-1]]+([x[-1]] if x[-1] not in (1, 10, 100) else [])
     ax.xaxis.set_major_locator(FixedLocator(shown)); ax.xaxis.set_minor_locator(NullLocator()); ax.set_xticklabels([f'{n:g}' for n in shown])
     _gap_label(ax, last, large)
@@ -283,13 +283,13 @@ def _gap_label(ax, last, large):
         low, high = min(low, last.honest-.3*(high-low)), max(high, last.published+.26*(high-low)); ax.set_ylim(low, high)
     size, middle = (11, 8.5)[not large], (last.published+last.honest)/2
     ax.set_xlim(right=n**(1.62 if large else 1.55))
-    ax.annotate('', (n*1.08, last.published), (n*1.08, last.honest), arrowprops=dict(arrowstyle='<->', color=COLOURS['ink'], lw=1.1, shrinkA=0, shrinkB=0))
+    ax.annotate('', (n*1.08, last.published), (n*1.08, last.honest), arrowprops=dict(arrowstyle='<->', color=COLORS['ink'], lw=1.1, shrinkA=0, shrinkB=0))
     least = .075*(high-low) # labels must not touch
     up, down = max(last.published, middle+least), min(last.honest, middle-least)
-    said = [(middle, f'gap {last.gap:.3f}' + (f'\n({last["gap low"]:.3f} to {last["gap high"]:.3f})' if large else ''), COLOURS['ink'], 'bold')]
+    said = [(middle, f'gap {last.gap:.3f}' + (f'\n({last["gap low"]:.3f} to {last["gap high"]:.3f})' if large else ''), COLORS['ink'], 'bold')]
     if large: said += [(up, f'best on test\n(as published)\n{last.published:+.3f}', _TEST, 'bold'), (down, f'chosen on\nvalidation\n{last.honest:+.3f}', _HONEST, 'bold')]
-    for y, text, colour, weight in said:
-        ax.text(n*1.22, y, text, color=colour, fontsize=size, va='center' if y == middle else 'bottom' if y == up else 'top', weight=weight)
+    for y, text, color, weight in said:
+        ax.text(n*1.22, y, text, color=color, fontsize=size, va='center' if y == middle else 'bottom' if y == up else 'top', weight=weight)
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #97183a1e
 def rules_table(
@@ -324,9 +324,9 @@ def rules_figure(
     for ax, (what, low, high), title in zip(axes, (('gain','low','high'), ('difference','difference low','difference high')),
                                             (f'gain on test in {name}', 'difference to the best on validation')):
         for y, r in d.dropna(subset=[what]).iterrows():
-            colour = _HONEST if r.rule == recommended(table) else _GREY
-            ax.plot([r[low], r[high]], [y, y], color=colour, lw=2); ax.plot(r[what], y, 'o', color=colour, ms=6)
-            ax.annotate(f'{r[what]:+.4f}', (r[what], y), (0, 6), textcoords='offset points', ha='center', fontsize=8, color=colour)
+            color = _HONEST if r.rule == recommended(table) else _GRAY
+            ax.plot([r[low], r[high]], [y, y], color=color, lw=2); ax.plot(r[what], y, 'o', color=color, ms=6)
+            ax.annotate(f'{r[what]:+.4f}', (r[what], y), (0, 6), textcoords='offset points', ha='center', fontsize=8, color=color)
         ax.axvline(0, color=_TEST, lw=1); ax.set_title(title); ax.grid(axis='y', visible=False); ax.margins(y=.12)
     axes[0].set_yticks(range(len(d)), [SAID[r] for r in d.rule], fontsize=8.5)
     fig.supxlabel('mean over corpora and splits, 95 % interval', fontsize=9)
@@ -374,7 +374,7 @@ def llm_cells(
     banks:list, # Names of `BANKS`, or folders
     seeds:list, # Splits
     strategies:list, # Names in `WAYS`
-    objective:str='f1', # What all maximise
+    objective:str='f1', # What all maximize
     trainings:int=100, # What each may spend
     n:int=5, # Synthetic texts per example, at most
     folds:int=4, # Of those that judge out of fold
@@ -393,7 +393,7 @@ def _llm_cell(bank, seed, model, strategies, settings, folder):
     def make(way):
         if not made: made.append(Setting(bank, seed, model=model, **settings))
         candidate, spent = WAYS[way](made[0])
-        (v0, t0), (v, t) = ([m[s][settings['objective']] for s in ('validation','test')] for m in map(made[0].plain.measure, ((), candidate)))
+        (v0, t0), (v, t) = ([m[s][settings['objective']] for s in ('validation','test')] for m in map(made[0].plain.score, ((), candidate)))
         return [dict(bank=Path(bank).name, model=model, seed=seed, strategy=way, trainings=spent, texts=len(made[0].plain.rows(candidate)), promised=v-v0, gain=t-t0)]
     return [r for w in strategies for r in _kept(folder, [_identity(bank), seed, model, w, settings], lambda: make(w))]
 
@@ -493,7 +493,7 @@ def llm_figure(
     for ax, b in zip(axes, banks):
         d = table[table.bank == b]; models = list(dict.fromkeys(d.model))
         wide = d.pivot(index='strategy', columns='model', values='gain')[models]
-        for s, y in wide.iterrows(): ax.plot(range(len(models)), y, 'o-', color=COLOURS.get(s, _GREY), lw=1.8, ms=4.5, alpha=.9)
+        for s, y in wide.iterrows(): ax.plot(range(len(models)), y, 'o-', color=COLORS.get(s, _GRAY), lw=1.8, ms=4.5, alpha=.9)
         ax.axhline(0, color=_TEST, lw=.8); ax.set_xticks(range(len(models)), [m.replace('-turbo', '').replace('-instruct', '').replace('-chat', '') for m in models], fontsize=8)
         _name_lines(ax, wide.iloc[:, -1], len(models)-1)
         ax.set_title(f'{shorten(b.replace("parrot_", ""), 22)}: tau {tau[b]:.2f}'); ax.grid(axis='x', visible=False); ax.tick_params(axis='y', labelsize=8)
@@ -509,7 +509,7 @@ def _name_lines(ax, ends, x):
     y[-1] = min(y[-1], max(high, low+least*(len(y)-1)))
     for i in range(len(y)-2, -1, -1): y[i] = min(y[i], y[i+1]-least)
     ax.set_xlim(-.15, x+.75); ax.set_ylim(low, high)
-    for s, v in zip(ends.index, y): ax.text(x+.07, v, NAMES.get(s, s), color=COLOURS.get(s, _GREY), fontsize=8, va='center')
+    for s, v in zip(ends.index, y): ax.text(x+.07, v, NAMES.get(s, s), color=COLORS.get(s, _GRAY), fontsize=8, va='center')
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #7f8cdb4c
 def llm_verdict(
@@ -522,7 +522,7 @@ def llm_verdict(
     few = min(1, each.p.min()*len(each)) # Bonferroni, for the single banks
     same = (each['best of first'] == each['best of second']).sum()
     own = by_writer[(by_writer.strategy == 'mean')]; total, own = own.iloc[-1], own[own.bank != 'all']
-    clear = f'{(own.low > 0).sum()} banks in favour of the first LLM and {(own.high < 0).sum()} in favour of the second by more than the interval, of {len(own)}'
+    clear = f'{(own.low > 0).sum()} banks in favor of the first LLM and {(own.high < 0).sum()} in favor of the second by more than the interval, of {len(own)}'
     return (f"Kendall's tau between the rankings of strategies over the two LLMs' texts is {all_.tau:.2f} on average ({all_.low:.2f} to {all_.high:.2f}). On halves of the splits "
             f'it is {all_.across:.2f} across LLMs and {all_.within:.2f} within one (p {all_.p:.2g}; smallest of the {len(each)} banks, corrected: {few:.2g}): {depends}. The best strategy is the same on {same} of {len(each)} banks. '
             f"The first LLM's texts gain {total.difference:+.4f} more than the second's ({total.low:+.4f} to {total.high:+.4f}); {clear}.")

@@ -27,12 +27,12 @@ from ...llm.client import Limits, converse
 from ...data.recordings import BANKS, load_bank
 from ...classifiers.linear import make_classifier, read_classifier
 from ..ours.comparison import over_cells
-from ...core import UserError, digest, kept, one_of, shipped, text_id
+from ...core import UserError, digest, cached, one_of, shipped, text_id
 from ...data.corpus import DataMissing, data_folder, load_corpus, read_table
 from ...generators.base import Recorded
 from ...llm.chat import Failure, Request, make_chat
 from ...metrics import OBJECTIVES, confusion, scores
-from ...plots import COLOURS, grid, shorten
+from ...plots import COLORS, grid, shorten
 from ...generators.prompts import DATA, as_data, repair_messages
 from ...llm.cache import Meter, Replies, find_price
 from ..survey.generation_methods import Live, Task, by_prompt, distinct_2, read_way, small_task, texts_by
@@ -259,7 +259,7 @@ def _predicted(rows, test, classes, classifier, params, seed, folder):
         model = make_classifier(classifier, seed, **params).fit(list(rows.text), list(rows.label))
         return [classes.index(c) for c in model.predict(list(test.text))]
     parts = (__version__, 'case-study', list(rows.text), list(rows.label), list(test.text), classifier, params, seed, classes)
-    return [kept(folder, parts, make)]
+    return [cached(folder, parts, make)]
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #ac6a188b
 def resampled_scores(
@@ -488,13 +488,13 @@ def methods_figure(
     for ax, name in zip(axes, tasks):
         d = table[table.task == name]
         ways = [w for w in dict.fromkeys(d.way) if w != 'none'][::-1]
-        for k, (kind, colour) in enumerate(shades.items()):
+        for k, (kind, color) in enumerate(shades.items()):
             p = d[d.setting == kind].set_index('way').reindex(ways)
             y = np.arange(len(ways))+.22*(1-k)
-            ax.hlines(y, p.low, p.high, color=COLOURS[colour], lw=1.6)
-            ax.plot(p.score, y, 'o', ms=4.5, color=COLOURS[colour], label=kind)
+            ax.hlines(y, p.low, p.high, color=COLORS[color], lw=1.6)
+            ax.plot(p.score, y, 'o', ms=4.5, color=COLORS[color], label=kind)
         for kind, dash in (('real few', '--'), ('real rich', ':')):
-            for r in d[d.setting == kind].itertuples(): ax.axvline(r.score, color=COLOURS['M0'], ls=dash, lw=1.1, label=f'{kind}')
+            for r in d[d.setting == kind].itertuples(): ax.axvline(r.score, color=COLORS['M0'], ls=dash, lw=1.1, label=f'{kind}')
         ax.set_yticks(range(len(ways)), ways, fontsize=8); ax.set_title(name, fontsize=9)
     fig.supxlabel(f'{objective}, 95 % interval', fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=5, fontsize=8)
@@ -572,7 +572,7 @@ def volume_figure(
         for k, (c, d) in enumerate(table[table.task == name].groupby('classifier', sort=False)):
             ax.fill_between(d.texts, d.low, d.high, alpha=.18, color=f'C{k}', lw=0)
             ax.plot(d.texts, d.gain, 'o-', ms=4, color=f'C{k}', label=c)
-        ax.axhline(0, color=COLOURS['M0'], lw=1); ax.set_xscale('log')
+        ax.axhline(0, color=COLORS['M0'], lw=1); ax.set_xscale('log')
         at = sorted(set(table.texts[table.task == name]))
         ax.set_xticks(at, [str(v) for v in at], fontsize=8); ax.minorticks_off()
         ax.set_title(f'{name}: {table.way[table.task == name].iloc[0]}', fontsize=8)
@@ -720,13 +720,13 @@ def against_figure(
     fig, axes = grid(len(tasks), 3, (3.6, 2.7))
     for ax, name in zip(axes, tasks):
         d = table[table.task == name]
-        ax.vlines(d[column], d.low, d.high, color=COLOURS['pale'], lw=1.4)
-        ax.plot(d[column], d.gain, 'o', color=COLOURS['ensemble'], ms=5)
+        ax.vlines(d[column], d.low, d.high, color=COLORS['pale'], lw=1.4)
+        ax.plot(d[column], d.gain, 'o', color=COLORS['ensemble'], ms=5)
         middle = (d[column].min()+d[column].max())/2
         for r in d.itertuples() if len(d) <= 8 else ():
             right = getattr(r, column) > middle
             ax.annotate(shorten(r.way, 24), (getattr(r, column), r.gain), fontsize=6.5, xytext=(-4 if right else 4, 3), textcoords='offset points', ha='right' if right else 'left')
-        ax.axhline(0, color=COLOURS['M0'], lw=1); ax.margins(x=.25); ax.set_title(name, fontsize=9)
+        ax.axhline(0, color=COLORS['M0'], lw=1); ax.margins(x=.25); ax.set_title(name, fontsize=9)
     fig.supxlabel(label, fontsize=9); fig.supylabel(f'gain in {objective}', fontsize=9)
     return fig
 
@@ -912,9 +912,9 @@ def wording_figure(
     labels = [f"{r['task']}: {r[name]}" for r in table.to_dict('records')]
     fig, (ax,) = grid(1, 1, (7.4, 1.1+.24*len(table)))
     y = np.arange(len(table))[::-1]
-    ax.hlines(y, table.sd_wording, table.sd_draw, color=COLOURS['pale'], lw=2)
-    for column, colour, label in (('sd_wording', 'ensemble', 'between wordings'), ('sd_draw', 'sliding-window', 'between fresh draws')):
-        ax.plot(table[column], y, 'o', ms=5, color=COLOURS[colour], label=label)
+    ax.hlines(y, table.sd_wording, table.sd_draw, color=COLORS['pale'], lw=2)
+    for column, color, label in (('sd_wording', 'ensemble', 'between wordings'), ('sd_draw', 'sliding-window', 'between fresh draws')):
+        ax.plot(table[column], y, 'o', ms=5, color=COLORS[color], label=label)
     ax.set_yticks(y, labels, fontsize=8); ax.set_ylim(-.6, len(table)-.4); ax.set_xlabel('standard deviation of the gain', fontsize=9)
     fig.legend(*ax.get_legend_handles_labels(), loc='outside upper center', ncols=2, fontsize=8)
     return fig

@@ -15,12 +15,12 @@ import pandas as pd
 from ... import __version__
 from ...llm.client import Limits
 from ...classifiers.linear import make_classifier
-from ...core import UserError, kept, text_id
+from ...core import UserError, cached, text_id
 from ...data.corpus import load_corpus
 from ...generators.base import EDA, Recorded, build_pool
 from ...llm.chat import make_chat
 from ...metrics import confusion, gain_interval, scores
-from ...plots import COLOURS, grid
+from ...plots import COLORS, grid
 from ...llm.cache import Meter, Replies, find_price
 from ...generators.llm_writer import Writer
 
@@ -124,7 +124,7 @@ def distinct_2(
     texts, # Any texts
     words:int=1000, # How many words to look at
 )->float: # From 0 to 1
-    "The share of different pairs of neighbouring words among the first `words` words"
+    "The share of different pairs of neighboring words among the first `words` words"
     pairs, seen = [], 0
     for t in texts:
         w = t.lower().split()[:max(0, words-seen)]
@@ -177,7 +177,7 @@ def compare_writing(
         for seed in seeds:
             task = small_task(name, per_class, seed, bank)
             parts = lambda way: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), way, number, seed, live.model if live else None, *_content(name, way))
-            cells += [kept(folder, parts(way), lambda: _cell(task, way, number, seed, live)) for way in ways]
+            cells += [cached(folder, parts(way), lambda: _cell(task, way, number, seed, live)) for way in ways]
     return pd.DataFrame(cells)
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #f431960c
@@ -205,9 +205,9 @@ def writing_figure(
     for i, (ax, name) in enumerate(zip(axes, names)):
         d = table[table.corpus == name].iloc[::-1].reset_index(drop=True)
         for y, r in d.iterrows():
-            ax.plot([r.low, r.high], [y, y], color=COLOURS['ensemble'], lw=1.6)
-            ax.plot(r.gain, y, 'o', color=COLOURS['ensemble'], ms=5)
-        ax.axvline(0, color=COLOURS['M0'], lw=1)
+            ax.plot([r.low, r.high], [y, y], color=COLORS['ensemble'], lw=1.6)
+            ax.plot(r.gain, y, 'o', color=COLORS['ensemble'], ms=5)
+        ax.axvline(0, color=COLORS['M0'], lw=1)
         ax.set_yticks(range(len(d)), list(d.way), fontsize=8)
         ax.set_ylim(-.65, len(d)-.35)
         ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} new', fontsize=9)

@@ -21,7 +21,7 @@ def published(name): return pd.read_csv(shipped(f'papers/{name}.csv'))
 def ground(): return Ground('tickets', 11, n=2)
 
 
-def relabelled(ground, seed=0):
+def relabeled(ground, seed=0):
     "The same split with the labels of its test rows shuffled"
     other, test = Ground('tickets', 11, n=2), ground.corpus.test
     other.corpus = replace(ground.corpus, test=test.assign(label=np.random.default_rng(seed).permutation(test.label)))
@@ -54,7 +54,7 @@ def test_recorded_facts_of_the_multi_phase_runs_fit_together():
 
 
 def test_the_honest_chain_never_reads_test(ground):
-    mine, other = chain(ground, 'honest'), chain(relabelled(ground), 'honest')
+    mine, other = chain(ground, 'honest'), chain(relabeled(ground), 'honest')
     looks = [k for k in mine['rows'][0] if ':' in k or k in ('f1', OBA)]
     assert [{k: v for k, v in r.items() if k not in looks} for r in mine['rows']] == [{k: v for k, v in r.items() if k not in looks} for r in other['rows']]
     assert mine['rows'][0]['f1'] != other['rows'][0]['f1'], 'the labels did change'
@@ -62,14 +62,14 @@ def test_the_honest_chain_never_reads_test(ground):
 
 def test_the_honest_choices_are_the_same_whatever_test_says(ground):
     args = phases_of(STEPS, ground.codes, 4), Goal(CBA, ground.codes['T12']), None, None, 11
-    mine, other = (phases._honest(g, *args)[0] for g in (ground, relabelled(ground)))
+    mine, other = (phases._honest(g, *args)[0] for g in (ground, relabeled(ground)))
     assert [s[:3] for s in mine] == [s[:3] for s in other] and mine[-1][2], 'nothing was chosen: the comparison is void'
 
 
 def test_the_published_chain_does_read_test(ground):
     label = ground.codes['T12']
     args = phases_of(STEPS, ground.codes, 4), Goal(CBA, label), multiphase_rules(label), None, 11
-    assert len({phases._published(g, *args)[0][-1][2] for g in (ground, relabelled(ground), relabelled(ground, 1))}) > 1
+    assert len({phases._published(g, *args)[0][-1][2] for g in (ground, relabeled(ground), relabeled(ground, 1))}) > 1
 
 
 def test_a_published_chain_climbs_on_test_and_takes_the_best_of_each_phase(ground):

@@ -220,10 +220,10 @@ def test_the_mean_gain_of_the_paper():
 
 def b(low, high): return dict(low=low, high=high)
 
-@pytest.mark.parametrize('neighbours, rivals, said', [
+@pytest.mark.parametrize('neighbors, rivals, said', [
     ([b(.001, .1)]*2, [b(0, .1)], 'holds'), ([b(0., .1)]*2, [b(0, .1)], 'cannot be told'), ([b(.001, .1), b(-.01, .1)], [b(0, .1)], 'cannot be told'),
     ([b(.001, .1)]*2, [b(-.1, 0.)], 'holds'), ([b(.001, .1)]*2, [b(-.1, -.001)], 'does not hold'), ([], [b(0, 1)], 'cannot be told'), ([b(.001, .1)], [b(0, .1)], 'cannot be told')])
-def test_what_is_said_of_80(neighbours, rivals, said): assert d.said_of_80(neighbours, rivals) == said
+def test_what_is_said_of_80(neighbors, rivals, said): assert d.said_of_80(neighbors, rivals) == said
 
 def peaked(at, height, seed):
     "Curves whose AUC is highest at the look `at`"

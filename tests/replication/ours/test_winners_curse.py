@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_an_ordinary_search(bank, runs):
     trace = search(make_strategy('genetic', s.plain, 'macro-f1', 1, s.xy), s.plain, 'macro-f1', Budget(evaluations=8), progress=False)
     run, = (r for r in runs if (r['seed'], r['strategy'], r['objective']) == (1, 'genetic', 'macro-f1'))
     assert run['validation'] == pytest.approx(trace.frame['macro-f1'].tolist()) and run['texts'] == trace.frame.texts.tolist()
-    gain = s.plain.measure(trace.ids(choose(trace, 'macro-f1')))['test']['macro-f1']-s.plain.measure(())['test']['macro-f1']
+    gain = s.plain.score(trace.ids(choose(trace, 'macro-f1')))['test']['macro-f1']-s.plain.score(())['test']['macro-f1']
     assert h.gaps(run['validation'], run['test'], run['texts'], [8])[0]['honest'] == pytest.approx(gain)
 
 

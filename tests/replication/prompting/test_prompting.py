@@ -380,7 +380,7 @@ def test_wordings_are_compared_within_a_model(case):
     a, b = cs.wording_table(cells), cs.wording_table(cells, 'method')
     assert a.model.tolist() == ['m', 'n'] and b.method.tolist() == ['topic', 'one-shot'] and set(a.wordings) == set(b.wordings) == {2}
     assert cs.judge_prompts(cells)['label-given'][0] == UNSAID and '2 groups' in cs.wording_text(a) and cs.wording_figure(a) is not None
-    with pytest.raises(UserError, match='unknown grouping'): cs.wording_table(cells, 'colour')
+    with pytest.raises(UserError, match='unknown grouping'): cs.wording_table(cells, 'color')
 
 def test_every_published_fact_has_a_part_and_a_source():
     t = pd.concat([cs.published(), cs.published(kind='setting')])
