@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['UserError', 'one_of', 'write_atomic', 'write_json', 'read_json', 'digest', 'text_id', 'cached', 'project_root',
-           'shipped', 'patch_to']
+           'shipped', 'lazy', 'docments', 'patch_to']
 
 # %% ../nbs/00_core.ipynb #123b476c
 import hashlib
+import inspect
 import json
 import os
 import re
+import sys
 import tempfile
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #b3f2d6df
@@ -117,6 +120,29 @@ def shipped(
     for folder in (here/'shipped', here.parent/'data'):
         if (folder/name).exists(): return folder/name
     raise UserError(f'the shipped file {name} is missing: reinstall autogets, or use a clone of the project')
+
+# %% ../nbs/00_core.ipynb #a1c0ffee
+def lazy(
+    package:str, # `__name__` of the package
+    names:dict, # Public name -> module below the package that defines it
+)->tuple: # `__getattr__` and `__dir__` for the package
+    "Import the names of a package when they are first used"
+    def find(name):
+        if name not in names: raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        value = getattr(import_module(f'{package}.{names[name]}'), name)
+        setattr(sys.modules[package], name, value)
+        return value
+    def listed(): return sorted({*vars(sys.modules[package]), *names})
+    return find, listed
+
+# %% ../nbs/00_core.ipynb #c8b1f2a3
+def docments(
+    cls, # A dataclass
+)->dict: # Field -> the comment behind it
+    "What the comments of a class say about its fields"
+    lines = inspect.getsource(cls).splitlines()
+    found = (re.match(r'\s+(\w+)\s*:[^#]*#\s*(.+)$', line) for line in lines)
+    return {m[1]: m[2].strip() for m in found if m and m[1] in cls.__dataclass_fields__}
 
 # %% ../nbs/00_core.ipynb #8fe751b8
 def patch_to(
