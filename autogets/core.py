@@ -45,7 +45,10 @@ def write_atomic(
         fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
     except OSError as e: raise UserError(f'cannot write {path}: {e.strerror}; choose a folder you may write to')
     try:
-        with os.fdopen(fd, 'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())
+        with os.fdopen(fd, 'wb') as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
     except OSError as e:
@@ -67,14 +70,16 @@ def read_json(
     "What `path` holds; `UserError` when it is missing or is not JSON"
     try: return json.loads(Path(path).read_text())
     except FileNotFoundError: raise UserError(f'{path} does not exist')
-    except (ValueError, UnicodeDecodeError) as e: raise UserError(f'{path} is not valid JSON ({e}); delete it to start afresh')
+    except (ValueError, UnicodeDecodeError) as e:
+        raise UserError(f'{path} is not valid JSON ({e}); delete it to start afresh')
 
 # %% ../nbs/00_core.ipynb #22022c59
 def digest(
     *parts, # Anything JSON can say
 )->str: # 64 hex digits
     "sha256 over the canonical JSON of `parts`"
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(',', ':')).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False,
+        separators=(',', ':')).encode()).hexdigest()
 
 def text_id(
     text:str, # Any text

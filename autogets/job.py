@@ -123,15 +123,14 @@ def check_job(
 def _contradictions(j):
     "(whether it is so, what to do) of each pair of choices that exclude each other"
     ensemble, live = j.strategy == 'ensemble', j.generator.partition(':')[0] in ('openai', 'transformers', 'replies')
-    return [
-        (live, f'{j.generator} costs time or money: write its texts with autogets generate --out FOLDER first, '
-               'then give --generator pool:FOLDER'),
+    return [(live, f'{j.generator} costs time or money: write its texts with autogets generate --out FOLDER first, '
+        'then give --generator pool:FOLDER'),
         (j.plan and not ensemble, f'a plan is for the strategy ensemble, not for {j.strategy}'),
         (j.protocol != 'honest' and (j.strategy in JOINT or j.constraints),
-            f'the {j.protocol} protocol is for the strategies of the paper, without constraints: use the honest one'),
+        f'the {j.protocol} protocol is for the strategies of the paper, without constraints: use the honest one'),
         (ensemble and j.patience is not None, 'the ensemble ends its phases by itself: leave out the patience'),
-        (ensemble and j.screen, 'the ensemble trains the classifier itself in each phase: leave out the screen, or choose '
-                                'another strategy'),
+        (ensemble and j.screen, 'the ensemble trains the classifier itself in each phase: leave out the screen, or '
+        'choose ' 'another strategy'),
         (ensemble and j.seconds is not None, 'the ensemble shares out evaluations, not seconds: give --budget')]
 
 # %% ../nbs/06_job.ipynb #1bad802d
@@ -171,7 +170,8 @@ def resolve(
     constraints, folder = read_constraints(job.constraints, corpus.classes), Path(out) if out else None
     _trainable(job)
     plan = None
-    if job.strategy == 'ensemble': plan = read_plan(job.plan, corpus.classes) if job.plan else load_knowledge(job.knowledge)
+    if job.strategy == 'ensemble':
+        plan = read_plan(job.plan, corpus.classes) if job.plan else load_knowledge(job.knowledge)
     examples = corpus.train[corpus.train.label.isin(_labels(job, corpus, plan))].reset_index(drop=True)
     if folder: _writable(folder)
     return SimpleNamespace(job=job, corpus=corpus, folder=folder, examples=examples, constraints=constraints, plan=plan)
@@ -242,7 +242,8 @@ def _search(ev, r, xy, progress):
     trace = search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience, progress=progress,
                    everything=True)
     row, rescored = _choice(ev, r, trace, strategy)
-    return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy, rescored=rescored)
+    return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy,
+        rescored=rescored)
 
 # %% ../nbs/06_job.ipynb #1b395598
 def _choice(ev, r, trace, strategy):
@@ -311,8 +312,8 @@ def as_generator(
     if isinstance(texts, str) or hasattr(texts, 'generate'): return texts
     rows = getattr(texts, 'texts', texts)
     if isinstance(rows, pd.DataFrame): return GivenTexts(rows)
-    raise UserError(f'texts are {type(texts).__name__}: give a pool, a DataFrame, the folder of a pool, or a generator such as '
-                    'recorded:FILE')
+    raise UserError(f'texts are {type(texts).__name__}: give a pool, a DataFrame, the folder of a pool, or a generator '
+        'such as ' 'recorded:FILE')
 
 # %% ../nbs/06_job.ipynb #b2c677a9
 def improve(
@@ -329,7 +330,8 @@ def improve(
 )->Outcome: # Shows itself; has .texts, .gains(), .summary(), .report(path), .model and .trace
     "Find the synthetic texts, and their weight, that improve `classifier` most, and measure the gain on test once"
     generator = as_generator(texts)
-    if unknown := set(more)-set(Job.__dataclass_fields__): one_of(min(unknown), list(Job.__dataclass_fields__), 'option')
+    if unknown := set(more)-set(Job.__dataclass_fields__):
+        one_of(min(unknown), list(Job.__dataclass_fields__), 'option')
     job = Job(target if isinstance(target, str) else tuple(target), objective, strategy, classifier=classifier,
         evaluations=budget, generator=generator if isinstance(generator, str) else generator.name, **more)
     return run_job(corpus, job, out, None if isinstance(generator, str) else generator, progress)

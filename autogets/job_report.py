@@ -26,7 +26,8 @@ from .stats import significance
 def gains_table(
     o, # An `Outcome`
 )->pd.DataFrame: # added, texts, split, baseline, score, gain, low, high
-    "The objective before and after, for the chosen texts and for the full pool; 95 % CIs resample the texts of the split"
+    """The objective before and after, for the chosen texts and for the full pool; 95 % CIs resample the texts of the
+    split"""
     name, whole = o.job.objective, o.evaluator.final(as_candidate(o.evaluator.sources), o.job.objective)
     rows = [dict(added=what, texts=len(o.evaluator.rows(f.candidate)), split=s, baseline=f.baseline[s][name],
                  score=f.improved[s][name], gain=g['estimate'], low=g['low'], high=g['high'])
@@ -58,8 +59,8 @@ def verdict(
     g, n = o.final.gain['test'], len(o.evaluator.corpus.test)
     size = f'{g["estimate"]:+.4f} (95 % CI {g["low"]:+.4f} to {g["high"]:+.4f}, {n} test texts)'
     clear = significance(g['low'], g['high']) == 'significant'
-    kind = 'paper' if o.job.protocol == 'paper' else 'nothing' if not o.final.candidate else 'inconclusive' if not clear \
-        else 'better' if g['low'] > 0 else 'worse'
+    kind = ('paper' if o.job.protocol == 'paper' else 'nothing' if not o.final.candidate else 'inconclusive'
+        if not clear else 'better' if g['low'] > 0 else 'worse')
     return SAID[kind].format(name=o.job.objective, size=size)
 
 # %% ../nbs/05_job_report.ipynb #8e602001
@@ -104,7 +105,8 @@ def summary(
     f, j, ev = o.final, o.job, o.evaluator
     said = ('objective', 'protocol', 'strategy', 'generator', 'model', 'method', 'classifier', 'screen', 'seed')
     trained = o.halving.seconds if o.halving else float(o.trace.frame.seconds[1:].sum())
-    chosen = dict(chosen_ids=list(ids_of(f.candidate)), chosen_weights=weights_of(f.candidate), chosen_texts=len(o.texts))
+    chosen = dict(chosen_ids=list(ids_of(f.candidate)), chosen_weights=weights_of(f.candidate),
+        chosen_texts=len(o.texts))
     return dict(corpus=ev.corpus.name, corpus_fingerprint=ev.corpus.fingerprint,
         target=j.target if isinstance(j.target, str) else list(j.target), **{k: getattr(j, k) for k in said},
         settings=j.parameters, constraints=list(j.constraints), evaluations=len(o.searched)-1,
@@ -118,11 +120,13 @@ def target_name(target): return target if isinstance(target, str) else ', '.join
 def _how(o):
     "How the choice was made, and from what"
     c, ev = o.evaluator.corpus, o.evaluator
-    if o.job.protocol == 'paper': chosen = 'PAPER PROTOCOL: chosen on test, as published. Optimistic; for comparison only.'
+    if o.job.protocol == 'paper':
+        chosen = 'PAPER PROTOCOL: chosen on test, as published. Optimistic; for comparison only.'
     else: chosen = f'The texts were chosen on validation{_also(o)}; test was looked at once, after the choice.'
-    return (f'{chosen}\n\nThe 95 % CIs resample the texts of a split. Rows: {len(c.train)} training, {len(c.validation)} '
-            f'validation, {len(c.test)} test. {len(ev.pool)} synthetic texts of {len(ev.sources)} examples could be chosen; '
-            f'{len(o.texts)} texts of {len(ids_of(o.final.candidate))} examples were.{_weights(o)}')
+    return (f'{chosen}\n\nThe 95 % CIs resample the texts of a split. Rows: {len(c.train)} training, '
+        f'{len(c.validation)} ' f'validation, {len(c.test)} test. {len(ev.pool)} synthetic texts of {len(ev.sources)} '
+        'examples could be chosen; ' f'{len(o.texts)} texts of {len(ids_of(o.final.candidate))} examples '
+        f'were.{_weights(o)}')
 
 # %% ../nbs/05_job_report.ipynb #ee4b00a9
 def _also(o):
@@ -154,8 +158,9 @@ def _tried(o):
 
 # %% ../nbs/05_job_report.ipynb #4d28b9dc
 def _rungs_part(o):
-    note = (f'{o.job.screen} screened; its best different candidates were trained with {o.job.classifier}, which chose. '
-            f'Gains in {o.job.objective} on validation are over the baseline of the same rung; seconds are of training.')
+    note = (f'{o.job.screen} screened; its best different candidates were trained with {o.job.classifier}, which '
+        'chose. ' f'Gains in {o.job.objective} on validation are over the baseline of the same rung; seconds are of '
+        'training.')
     return report.section('Rungs', report.text(note), report.table(rungs_table(o.halving), 4))
 
 # %% ../nbs/05_job_report.ipynb #b29b8b80
@@ -163,15 +168,16 @@ def _phases_part(o):
     t = pd.DataFrame(o.run.history)
     t = t.assign(target=t.label.map(target_name), accepted=t.accepted.map({True: 'yes', False: 'no'}))
     columns = ['phase', 'target', 'strategy', 'objective', 'evaluations', 'gain', 'error', 'accepted']
-    note = (f'A phase is accepted if it raises the goal on validation (and out of fold) by more than {o.run.goal.errors:g} '
-            'standard errors, class weights by rules of their own; otherwise the next starts from where it did.')
+    note = ('A phase is accepted if it raises the goal on validation (and out of fold) by more than '
+        f'{o.run.goal.errors:g} ' 'standard errors, class weights by rules of their own; otherwise the next starts '
+        'from where it did.')
     why = [report.text(f'Phase {h["phase"]}: {h["why"]}.') for h in o.run.history if h['why']]
     return report.section('Phases', report.text(note), report.table(t[columns], 4), *why)
 
 # %% ../nbs/05_job_report.ipynb #358de197
 def _rescored_part(o):
-    note = ('The best on validation (first) were scored again with out-of-fold predictions on the training rows (second); '
-            'error is the standard error of the distance to the best.')
+    note = ('The best on validation (first) were scored again with out-of-fold predictions on the training rows '
+        '(second); ' 'error is the standard error of the distance to the best.')
     t = o.rescored.assign(chosen=['yes' if r == o.row else '' for r in o.rescored.row])
     return report.section('Out-of-fold rescoring', report.text(note), report.table(t, 4))
 
@@ -216,7 +222,8 @@ def _training_part(model):
     from autogets.classifiers.finetune import curves
     note = (f'{model.seen["texts"]} texts, {model.truncated} of them cut at {model.longest} tokens; '
             f'{len(model.history)} epochs, {model.history.seconds.sum():.0f} s.')
-    fig = report.figure(curves(model.history, model.p.stop), 'Loss, and validation where it was scored, after each epoch')
+    fig = report.figure(curves(model.history, model.p.stop),
+        'Loss, and validation where it was scored, after each epoch')
     return [report.section('Training of the saved model', report.text(note), fig)]
 
 # %% ../nbs/05_job_report.ipynb #c2d9a134
@@ -228,8 +235,8 @@ def report_page(
     j, corpus = o.job, o.evaluator.corpus
     title = f'{corpus.name}: {target_name(j.target) if j.target != "all" else "all classes"}'
     screened = f' screened by {j.screen}' if j.screen else ''
-    sub = (f'{j.strategy} over {j.generator} texts, {j.classifier} classifier{screened}, {len(o.searched)-1} evaluations, '
-           f'seed {j.seed}')
+    sub = (f'{j.strategy} over {j.generator} texts, {j.classifier} classifier{screened}, {len(o.searched)-1} '
+        'evaluations, ' f'seed {j.seed}')
     kind = 'good' if o.final.gain['test']['low'] > 0 and j.protocol == 'honest' else 'note'
     result = report.section('Result', report.text(verdict(o), kind), report.table(gains_table(o), 4),
         report.text(_how(o)), report.table(figures_table(o), 4))
@@ -243,8 +250,8 @@ def write_outcome(
 )->Path: # The folder
     "summary.json, synthetic.csv, model/ and report.html"
     folder, texts = Path(folder), o.texts
-    cols = ['id', 'text', 'label', *o.evaluator.corpus.features, 'source_ids', 'generator', 'model', 'prompt', 'parameters',
-            'sample']
+    cols = ['id', 'text', 'label', *o.evaluator.corpus.features, 'source_ids', 'generator', 'model', 'prompt',
+        'parameters', 'sample']
     flat = texts[cols].assign(source_ids=texts.source_ids.map(' '.join), parameters=texts.parameters.map(_json))
     write_atomic(folder/'synthetic.csv', flat.to_csv(index=False, lineterminator='\n'))
     o.model.save(folder/'model')
@@ -262,6 +269,6 @@ def _note_knowledge(o, folder):
     if o.run or o.halving or len(ev.labels) != 1 or j.protocol != 'honest' or ev.folds or len(o.trace) < 2: return
     predicted = np.array(ev.classes, dtype=object)[ev.predict(())['validation']]
     row = characteristics(ev.corpus, predicted, ev.pool, o.xy).set_index('class', drop=False).loc[ev.labels[0]]
-    found = records(o.trace, row.to_dict(), ev, strategy=j.strategy, objective=j.objective, generator=j.model or j.generator,
-                    seed=j.seed, honest=False)
+    found = records(o.trace, row.to_dict(), ev, strategy=j.strategy, objective=j.objective,
+        generator=j.model or j.generator, seed=j.seed, honest=False)
     write_record(folder, found)

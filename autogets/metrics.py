@@ -25,7 +25,8 @@ def confusion(
     return np.bincount(t*len(index)+p, minlength=len(index)**2).reshape(len(index), -1)
 
 # %% ../nbs/02_metrics.ipynb #b02cbc30
-OBJECTIVES = {'recall': 'CR', 'balanced-accuracy': 'CBA', 'overall-balanced-accuracy': 'OBA', 'f1': 'OF1', 'macro-f1': 'macro F1'}
+OBJECTIVES = {'recall': 'CR', 'balanced-accuracy': 'CBA', 'overall-balanced-accuracy': 'OBA', 'f1': 'OF1',
+    'macro-f1': 'macro F1'}
 
 def _ratio(a, b): return np.divide(a, b, out=np.zeros(np.shape(b)), where=np.asarray(b) > 0)
 
@@ -64,8 +65,8 @@ def class_report(
     "One-vs-rest figures of every class; `size` counts the true texts"
     tp, fp, fn, tn = _one_vs_rest(np.asarray(cm))
     recall, spec = class_recalls(cm), _ratio(tn, tn+fp)
-    return pd.DataFrame({'class': classes, 'size': (tp+fn).astype(int), 'precision': _ratio(tp, tp+fp), 'recall': recall,
-        'specificity': spec, 'f1': _ratio(2*tp, 2*tp+fp+fn), 'balanced_accuracy': (recall+spec)/2})
+    return pd.DataFrame({'class': classes, 'size': (tp+fn).astype(int), 'precision': _ratio(tp, tp+fp),
+        'recall': recall, 'specificity': spec, 'f1': _ratio(2*tp, 2*tp+fp+fn), 'balanced_accuracy': (recall+spec)/2})
 
 # %% ../nbs/02_metrics.ipynb #01b26a6c
 def _resampled(codes, rows, k, objective, target):

@@ -48,7 +48,8 @@ def _texts(rows, what, column):
     if gone: raise UserError(f'the {what} texts lack the column {gone[0]!r}: give a table with {column} and label')
     bad = [k for k, t in enumerate(rows[column]) if not isinstance(t, str)]
     if bad: raise UserError(f'row {bad[0]} of the {what} texts has no text in {column!r}: leave such rows out')
-    return pd.DataFrame({'text': list(rows[column]), 'label': [str(c) for c in rows.label], 'source': _sources(rows)}).drop_duplicates(['text', 'label'], ignore_index=True)
+    return pd.DataFrame({'text': list(rows[column]), 'label': [str(c) for c in rows.label],
+        'source': _sources(rows)}).drop_duplicates(['text', 'label'], ignore_index=True)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #c935dd98
 @dataclass(frozen=True)
@@ -73,8 +74,10 @@ def pair_up(
     classes = [c for c in every if all(s.get(c, 0) >= least for s in sizes)]
     if len(classes) < 2:
         told = '; '.join(f'{c}: {sizes[0].get(c, 0)} real, {sizes[1].get(c, 0)} synthetic' for c in every[:5])
-        raise UserError(f'artifacts need two classes with at least {least} real and {least} synthetic texts each, but found {len(classes)} ({told or "no texts"})')
-    return Pair(*(p[p.label.isin(classes)].reset_index(drop=True) for p in parts), classes, tuple(sorted(set(every)-set(classes))))
+        raise UserError(f'artifacts need two classes with at least {least} real and {least} synthetic texts each, but '
+            f'found {len(classes)} ({told or "no texts"})')
+    return Pair(*(p[p.label.isin(classes)].reset_index(drop=True) for p in parts), classes,
+        tuple(sorted(set(every)-set(classes))))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #d3385c11
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
@@ -113,10 +116,12 @@ def class_counts(
 )->tuple: # Shares (k x words), effective texts (k x words)
     "The share of the texts of each class that have each word, and how many independent texts that rests on"
     codes, X = np.asarray(codes), sparse.csr_matrix(X)
-    n, (cells, cell) = np.bincount(codes, minlength=k), np.unique(np.stack([codes, sources]), axis=1, return_inverse=True)
+    n, (cells, cell) = np.bincount(codes, minlength=k), np.unique(np.stack([codes, sources]), axis=1,
+        return_inverse=True)
     Y, m, of = _member(cell.ravel(), cells.shape[1]) @ X, np.bincount(cell.ravel()), _member(cells[0], k)
     p, groups = (_member(codes, k) @ X).toarray()/n[:, None], np.bincount(cells[0], minlength=k)
-    spread = (of @ Y.power(2)).toarray() - 2*p*(of @ Y.multiply(m[:, None]).tocsr()).toarray() + p**2*(of @ m**2)[:, None]
+    spread = (of @ Y.power(2)).toarray() - 2*p*(of @ Y.multiply(m[:, None]).tocsr()).toarray() + p**2*(of @ m**2)[:,
+        None]
     spread *= (np.divide(groups, np.maximum(groups-1, 1))*(n-1)/n)[:, None]
     plain = (n[:, None]*p*(1-p)).sum(0)
     design = np.maximum(1, np.divide(spread.sum(0), plain, out=np.ones_like(plain), where=plain > 1e-12))
@@ -153,27 +158,34 @@ def _counted(pair, min_texts):
     "The terms in `min_texts` or more texts, and for the real and the synthetic texts the shares and effective numbers"
     count = CountVectorizer(analyzer=terms, binary=True, min_df=min_texts)
     try: X = count.fit_transform([*pair.real.text, *pair.synthetic.text])
-    except ValueError: raise UserError(f'no word is in {min_texts} or more texts, so no word can be tested: give more texts, or a lower min_texts')
+    except ValueError:
+        raise UserError(f'no word is in {min_texts} or more texts, so no word can be tested: give more texts, or a '
+            'lower min_texts')
     cut, index = len(pair.real), pd.Index(pair.classes)
-    counts = [class_counts(x, index.get_indexer(d.label), len(index), d.source) for x, d in ((X[:cut], pair.real), (X[cut:], pair.synthetic))]
+    counts = [class_counts(x, index.get_indexer(d.label), len(index), d.source) for x,
+        d in ((X[:cut], pair.real), (X[cut:], pair.synthetic))]
     return count.get_feature_names_out(), counts
 
 # %% ../../nbs/curation/01_artifacts.ipynb #416a7c85
 def _one_set(p, n, share, prior):
-    "Of one set of texts: shares in class and rest, log-odds with the prior, log-odds without, gap of shares, each with its variance"
+    """Of one set of texts: shares in class and rest, log-odds with the prior, log-odds without, gap of shares, each
+    with its variance"""
     p0, n0 = _against_rest(p, n)
     prior = n.mean() if prior is None else prior
-    return p, p0, *log_odds(p*n, n, p0*n0, n0, np.minimum(share, 1-.5/prior), prior), *log_odds(p*n, n, p0*n0, n0, .5, 1), *_share_gap(p, n, p0, n0)
+    return p, p0, *log_odds(p*n, n, p0*n0, n0, np.minimum(share, 1-.5/prior), prior), *log_odds(p*n, n, p0*n0, n0, .5,
+        1), *_share_gap(p, n, p0, n0)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #12fdbb2c
 def _tested(counts, prior):
     "The numbers of each word and class"
     share = np.mean([p for p, _ in counts], axis=(0, 1))
-    (rp, rp0, rd, rv, ro, rov, rg, rgv), (sp, sp0, sd, sv, so, sov, sg, sgv) = (_one_set(p, n, share, prior) for p, n in counts)
+    (rp, rp0, rd, rv, ro, rov, rg, rgv), (sp, sp0, sd, sv, so, sov, sg, sgv) = (_one_set(p, n, share, prior) for p,
+        n in counts)
     z, more, by_share = sd/np.sqrt(sv), (so-ro)/np.sqrt(sov+rov), (sg-rg)/np.sqrt(sgv+rgv)
     ways = np.stack([np.where(np.sign(m) == np.sign(sd), _two_sided(m), 1.) for m in (more, by_share)])
-    return dict(share=sp, rest=sp0, real_share=rp, real_rest=rp0, log_odds=sd, z=z, real_log_odds=rd, real_z=rd/np.sqrt(rv), difference=so-ro,
-                difference_z=more, share_z=by_share, p=np.clip(np.maximum(_two_sided(z), 2*ways.min(0)), 0, 1))
+    return dict(share=sp, rest=sp0, real_share=rp, real_rest=rp0, log_odds=sd, z=z, real_log_odds=rd,
+        real_z=rd/np.sqrt(rv), difference=so-ro, difference_z=more, share_z=by_share,
+        p=np.clip(np.maximum(_two_sided(z), 2*ways.min(0)), 0, 1))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #6f58f9bd
 def giveaway_words(
@@ -186,31 +198,41 @@ def giveaway_words(
     "Which words separate the classes more in the synthetic than in the real texts"
     words, counts = _counted(pair, min_texts)
     found = _tested(counts, prior)
-    rows = [pd.DataFrame({'word': words, 'class': c} | {k: v[i] for k, v in found.items()}) for i, c in enumerate(pair.classes)]
-    if len(rows) == 2: rows = [pd.DataFrame(np.where((rows[0].log_odds >= 0).to_numpy()[:, None], *rows), columns=rows[0].columns).astype(rows[0].dtypes)]
+    rows = [pd.DataFrame({'word': words, 'class': c} | {k: v[i] for k, v in found.items()}) for i,
+        c in enumerate(pair.classes)]
+    if len(rows) == 2:
+        rows = [pd.DataFrame(np.where((rows[0].log_odds >= 0).to_numpy()[:, None], *rows),
+            columns=rows[0].columns).astype(rows[0].dtypes)]
     t = pd.concat(rows, ignore_index=True)
-    t = t.assign(q=corrected(t.p, correction), gain=(t.share-t.rest)-(t.real_share-t.real_rest), kind=[_kind(w) for w in t.word])
+    t = t.assign(q=corrected(t.p, correction), gain=(t.share-t.rest)-(t.real_share-t.real_rest),
+        kind=[_kind(w) for w in t.word])
     t['give_away'] = (t.q < alpha) & (t.log_odds > 0)
-    return t.sort_values(['give_away', 'gain', 'word', 'class'], ascending=[False, False, True, True], ignore_index=True)
+    return t.sort_values(['give_away', 'gain', 'word', 'class'], ascending=[False, False, True, True],
+        ignore_index=True)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #48bc7325
 def _kind(word): return 'opening' if word.startswith('^') else 'pair' if ' ' in word else 'word'
 
 # %% ../../nbs/curation/01_artifacts.ipynb #bfe47934
 _EMOJI = '[\U0001F000-\U0001FAFF\u2600-\u27bf]'
-MARKS = {'full stops': r'\.(?!\.)', 'commas': ',', 'question marks': r'\?', 'exclamation marks': '!', 'ellipses': r'\.\.+|…', 'colons': r'[:;]',
-         'quotes': r"""["“”«»„]|(?<!\w)['‘]""", 'apostrophes': r"(?<=\w)['’]", 'dashes': r'[–—]|(?<=\s)-+(?=\s)', 'hyphens': r'(?<=\w)-(?=\w)', 'brackets': r'[()\[\]{}]',
-         'digits': r'\d', 'words in capitals': r'\b[^\W\d_a-z]{2,}\b', 'hashtags': r'(?<!\w)#\w', 'mentions': r'(?<!\w)@\w', 'links': r'https?://|www\.', 'emoji': _EMOJI,
-         'new lines': r'\n'}
+MARKS = {'full stops': r'\.(?!\.)', 'commas': ',', 'question marks': r'\?', 'exclamation marks': '!',
+    'ellipses': r'\.\.+|…', 'colons': r'[:;]', 'quotes': r"""["“”«»„]|(?<!\w)['‘]""", 'apostrophes': r"(?<=\w)['’]",
+    'dashes': r'[–—]|(?<=\s)-+(?=\s)', 'hyphens': r'(?<=\w)-(?=\w)', 'brackets': r'[()\[\]{}]', 'digits': r'\d',
+    'words in capitals': r'\b[^\W\d_a-z]{2,}\b', 'hashtags': r'(?<!\w)#\w', 'mentions': r'(?<!\w)@\w',
+    'links': r'https?://|www\.', 'emoji': _EMOJI, 'new lines': r'\n'}
 _MARKS = {k: re.compile(v) for k, v in MARKS.items()}
 
 # %% ../../nbs/curation/01_artifacts.ipynb #fb790330
 def _form(text):
     words, letters = _WORD.findall(text), [c for c in text if c.isalpha()]
     sentences = max(1, len(re.findall(r'[.!?…]+["”\')\]]*(?=\s|$)', text)))
-    return {'words': len(words), 'characters': len(text), 'letters a word': len(letters)/max(1, len(words)), 'sentences': sentences, 'words a sentence': len(words)/sentences,
-            'repeated words': 1-len({w.lower() for w in words})/max(1, len(words)), 'upper case': sum(c.isupper() for c in letters)/max(1, len(letters)),
-            'begins with a capital': float(text.lstrip()[:1].isupper()), 'ends with a mark': float(bool(re.search(r'[.!?…]["”\')]*\s*$', text)))} | {k: len(p.findall(text)) for k, p in _MARKS.items()}
+    return {'words': len(words), 'characters': len(text), 'letters a word': len(letters)/max(1, len(words)),
+        'sentences': sentences, 'words a sentence': len(words)/sentences,
+        'repeated words': 1-len({w.lower() for w in words})/max(1, len(words)),
+        'upper case': sum(c.isupper() for c in letters)/max(1, len(letters)),
+        'begins with a capital': float(text.lstrip()[:1].isupper()),
+        'ends with a mark': float(bool(re.search(r'[.!?…]["”\')]*\s*$', text)))} | {k: len(p.findall(text)) for k,
+        p in _MARKS.items()}
 
 # %% ../../nbs/curation/01_artifacts.ipynb #b4fbfdbe
 def form_of(
@@ -234,7 +256,8 @@ def auc_against_rest(
     "AUC of class `c` against each other class, averaged"
     others, auc, errors = [k for k in np.unique(codes) if k != c], 0., np.zeros(values.shape)
     for k in others:
-        up, down = _placements(values[codes == c], values[codes == k]), 1-_placements(values[codes == k], values[codes == c])
+        up, down = _placements(values[codes == c], values[codes == k]), 1-_placements(values[codes == k],
+            values[codes == c])
         a, share = up.mean(0), 1/len(others)
         auc = auc + share*a
         errors[codes == c] += share*(up-a)/len(up)
@@ -243,7 +266,8 @@ def auc_against_rest(
 
 # %% ../../nbs/curation/01_artifacts.ipynb #11c4ed24
 def _variance(errors, codes, sources, c):
-    "The variance of AUCs from the contributions of texts, added by source; never quite zero, as a few texts prove nothing for certain"
+    """The variance of AUCs from the contributions of texts, added by source; never quite zero, as a few texts prove
+    nothing for certain"""
     total = np.zeros((sources.max()+1, errors.shape[1]))
     np.add.at(total, sources, errors)
     groups, mine, other = (len(np.unique(s)) for s in (sources, sources[codes == c], sources[codes != c]))
@@ -260,7 +284,8 @@ def form_artifacts(
     for d in (pair.real, pair.synthetic):
         form, codes = form_of(d.text), index.get_indexer(d.label)
         each = [auc_against_rest(form.to_numpy(), codes, c) for c in range(1 if len(index) == 2 else len(index))]
-        parts.append((np.concatenate([a for a, _ in each]), np.concatenate([_variance(e, codes, d.source.to_numpy(), c) for c, (_, e) in enumerate(each)])))
+        parts.append((np.concatenate([a for a, _ in each]),
+            np.concatenate([_variance(e, codes, d.source.to_numpy(), c) for c, (_, e) in enumerate(each)])))
     (real, rv), (new, sv) = parts
     names = [(f, c) for c in pair.classes[:len(real)//form.shape[1]] for f in form]
     if len(index) == 2:
@@ -268,8 +293,9 @@ def form_artifacts(
         real, new = np.where(new < .5, 1-real, real), np.where(new < .5, 1-new, new)
     wider = np.abs(new-.5) > np.abs(real-.5)
     p = np.where(wider, np.maximum(_two_sided((new-.5)/np.sqrt(sv)), _two_sided((new-real)/np.sqrt(sv+rv))), 1.)
-    t = pd.DataFrame(names, columns=['feature', 'class']).assign(auc=new, low=new-1.96*np.sqrt(sv), high=new+1.96*np.sqrt(sv), real_auc=real, real_low=real-1.96*np.sqrt(rv),
-        real_high=real+1.96*np.sqrt(rv), difference=new-real, p=p, q=corrected(p, correction))
+    t = pd.DataFrame(names, columns=['feature', 'class']).assign(auc=new, low=new-1.96*np.sqrt(sv),
+        high=new+1.96*np.sqrt(sv), real_auc=real, real_low=real-1.96*np.sqrt(rv), real_high=real+1.96*np.sqrt(rv),
+        difference=new-real, p=p, q=corrected(p, correction))
     t = t.assign(artifact=t.q < alpha, size=(t.auc-t.real_auc).abs())
     return t.sort_values(['artifact', 'size'], ascending=False, kind='stable', ignore_index=True).drop(columns='size')
 
@@ -290,7 +316,8 @@ def form_matrix(
 )->np.ndarray: # Texts x features
     "What is left of texts without what they are about"
     known = [*function_words, *('^'+w for w in function_words)]
-    words = CountVectorizer(analyzer=terms, binary=True, vocabulary=known).transform([t.replace('’', "'") for t in texts])
+    words = CountVectorizer(analyzer=terms, binary=True,
+        vocabulary=known).transform([t.replace('’', "'") for t in texts])
     return np.hstack([np.log1p(form_of(texts).to_numpy()), words.toarray()])
 
 # %% ../../nbs/curation/01_artifacts.ipynb #86d7802f
@@ -305,11 +332,14 @@ def _spread(rows, number, rng):
 def _scored(matrix, labels, sources, folds, rng):
     "Macro AUC of a cross-validated linear classifier, the mean of those of the folds, and its variance"
     codes, sources = pd.factorize(np.asarray(labels), sort=True)[0], np.asarray(sources)
-    model = LinearSVC(random_state=0) if sparse.issparse(matrix) else make_pipeline(StandardScaler(), RidgeClassifier(alpha=200))
-    cv = list(StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31))).split(matrix, codes, sources))
+    model = LinearSVC(random_state=0) if sparse.issparse(matrix) else make_pipeline(StandardScaler(),
+        RidgeClassifier(alpha=200))
+    cv = list(StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31))).split(matrix, codes,
+        sources))
     p = cross_val_predict(model, matrix, codes, cv=cv, method='decision_function')
     p = np.column_stack([-p, p]) if p.ndim == 1 else p
-    parts = [(test, auc_against_rest(p[test][:, [c]], codes[test], c)) for _, test in cv for c in np.unique(codes[test]) if len(np.unique(codes[test])) > 1]
+    parts = [(test, auc_against_rest(p[test][:, [c]], codes[test], c)) for _,
+        test in cv for c in np.unique(codes[test]) if len(np.unique(codes[test])) > 1]
     errors = np.zeros((len(codes), 1))
     for test, (_, e) in parts: errors[test] += e/len(parts)
     return float(np.mean([a for _, (a, _) in parts])), float(_variance(errors, codes, sources, 0)[0])
@@ -317,10 +347,12 @@ def _scored(matrix, labels, sources, folds, rng):
 # %% ../../nbs/curation/01_artifacts.ipynb #5ba8f562
 def _draw(pair, function_words, folds, most, rng):
     "AUCs and variances of one draw"
-    sizes = {c: min(most//len(pair.classes), *(int((d.label == c).sum()) for d in (pair.real, pair.synthetic))) for c in pair.classes}
+    sizes = {c: min(most//len(pair.classes), *(int((d.label == c).sum()) for d in (pair.real, pair.synthetic)))
+        for c in pair.classes}
     real, new = (_spread(d, sizes, rng) for d in (pair.real, pair.synthetic))
     X = [form_matrix(d.text, function_words) for d in (real, new)]
-    told = {name: _scored(x, d.label, d.source, folds, rng) for name, x, d in (('class, real', X[0], real), ('class, synthetic', X[1], new))}
+    told = {name: _scored(x, d.label, d.source, folds, rng) for name, x,
+        d in (('class, real', X[0], real), ('class, synthetic', X[1], new))}
     labels, sources = ['real']*len(real)+['synthetic']*len(new), [*real.source, *(new.source+real.source.max()+1)]
     told['synthetic or real'] = _scored(np.vstack(X), labels, sources, folds, rng)
     words = TfidfVectorizer(sublinear_tf=True).fit_transform([*real.text, *new.text])
@@ -335,13 +367,19 @@ def form_only(
     seed:int=0, # Of the draws
     function_words:tuple=FUNCTION_WORDS,
 )->pd.DataFrame: # told, auc, low, high
-    "How well the class is told from the form alone, in real and in synthetic texts, and how well the two are told apart"
+    """How well the class is told from the form alone, in real and in synthetic texts, and how well the two are told
+    apart"""
     fewest = min(d[d.label == c].source.nunique() for d in (pair.real, pair.synthetic) for c in pair.classes)
-    if fewest < folds: raise UserError(f'a class has texts from {fewest} sources only, too few for {folds} folds: give more texts, or folds={max(2, fewest)}, or 0 to go without')
+    if fewest < folds:
+        raise UserError(f'a class has texts from {fewest} sources only, too few for {folds} folds: give more texts, or '
+            f'folds={max(2, fewest)}, or 0 to go without')
     each = [_draw(pair, function_words, folds, most, np.random.default_rng([seed, d])) for d in range(draws)]
-    for e in each: e['class, difference'] = tuple(f(e['class, synthetic'][i], e['class, real'][i]) for i, f in enumerate((np.subtract, np.add)))
+    for e in each:
+        e['class, difference'] = tuple(f(e['class, synthetic'][i], e['class, real'][i]) for i,
+            f in enumerate((np.subtract, np.add)))
     rows = []
-    for k in ('class, real', 'class, synthetic', 'class, difference', 'synthetic or real', 'synthetic or real, all words'):
+    for k in ('class, real', 'class, synthetic', 'class, difference', 'synthetic or real',
+            'synthetic or real, all words'):
         a, v = np.transpose([e[k] for e in each])
         error = np.sqrt(v.mean() + (a.var(ddof=1)/draws if draws > 1 else 0.))
         rows.append(dict(told=k, auc=a.mean(), low=a.mean()-1.96*error, high=a.mean()+1.96*error))
@@ -351,14 +389,18 @@ def form_only(
 def _told_words(found):
     g, tests = found.give_aways, len(found.words)
     if g.empty: return f'words: none of {tests} gives a class away'
-    best = '; '.join(f'{r.word!r} for {r._2} ({r.share:.0%} against {r.rest:.0%}, in real texts {r.real_share:.0%} against {r.real_rest:.0%})' for r in g[['word', 'class', 'share', 'rest', 'real_share', 'real_rest']].head(3).itertuples())
-    return f'words: {len(g)} of {tests} {"give" if len(g) > 1 else "gives"} a class away, in {found.facts["carrying"]:.0%} of the texts: {best}'
+    best = '; '.join(f'{r.word!r} for {r._2} ({r.share:.0%} against {r.rest:.0%}, in real texts {r.real_share:.0%} '
+        f'against {r.real_rest:.0%})' for r in g[['word', 'class', 'share', 'rest', 'real_share', 'real_rest']].head(
+        3).itertuples())
+    return (f'words: {len(g)} of {tests} {"give" if len(g) > 1 else "gives"} a class away, in '
+        f'{found.facts["carrying"]:.0%} of the texts: {best}')
 
 # %% ../../nbs/curation/01_artifacts.ipynb #7615df90
 def _told_form(found):
     a = found.form[found.form.artifact]
     if a.empty: return f'length and marks: none of {len(found.form)} tests'
-    best = '; '.join(f'{r.feature} for {r._2} (AUC {r.auc:.2f}, real {r.real_auc:.2f})' for r in a[['feature', 'class', 'auc', 'real_auc']].head(3).itertuples())
+    best = '; '.join(f'{r.feature} for {r._2} (AUC {r.auc:.2f}, real {r.real_auc:.2f})'
+        for r in a[['feature', 'class', 'auc', 'real_auc']].head(3).itertuples())
     return f'length and marks: {len(a)} of {len(found.form)} tests ({best})'
 
 # %% ../../nbs/curation/01_artifacts.ipynb #e77384df
@@ -366,8 +408,11 @@ def _told_alone(found):
     if found.form_only.empty: return ''
     t = found.form_only.set_index('told')
     d = t.loc['class, difference']
-    what = 'they teach a short cut' if d.low > 0 else 'no short cut can be seen' if d.high > 0 else 'their form says less than that of real texts'
-    return f' From form alone the class is told with AUC {t.auc["class, synthetic"]:.2f} in them and {t.auc["class, real"]:.2f} in real texts (difference {d.auc:+.2f}, 95 % {d.low:+.2f} to {d.high:+.2f}): {what}.'
+    what = ('they teach a short cut' if d.low > 0 else 'no short cut can be seen' if d.high > 0
+        else 'their form says less than that of real texts')
+    return (f' From form alone the class is told with AUC {t.auc["class, synthetic"]:.2f} in them and '
+        f'{t.auc["class, real"]:.2f} in real texts (difference {d.auc:+.2f}, 95 % {d.low:+.2f} to {d.high:+.2f}): '
+        f'{what}.')
 
 # %% ../../nbs/curation/01_artifacts.ipynb #1d73fd9b
 @dataclass(frozen=True)
@@ -376,12 +421,14 @@ class Artifacts:
     words: pd.DataFrame # Of `giveaway_words`
     form: pd.DataFrame # Of `form_artifacts`
     form_only: pd.DataFrame # Of `form_only`; empty if it was left out
-    facts: dict # real, synthetic (numbers of texts), classes, left_out, alpha, correction, carrying (share of synthetic texts with a give-away of their class)
+    # real, synthetic (numbers of texts), classes, left_out, alpha, correction, carrying (share of synthetic texts with a give-away of their class)
+    facts: dict
     @property
     def give_aways(self): return self.words[self.words.give_away]
     @property
     def verdict(self):
-        return f'What gives classes away in the synthetic texts and not in the real ones: {_told_words(self)}; {_told_form(self)} ({self.facts["correction"]} at {self.facts["alpha"]:g}).{_told_alone(self)}'
+        return (f'What gives classes away in the synthetic texts and not in the real ones: {_told_words(self)}; '
+            f'{_told_form(self)} ({self.facts["correction"]} at {self.facts["alpha"]:g}).{_told_alone(self)}')
 
 # %% ../../nbs/curation/01_artifacts.ipynb #25728fdf
 def _carried(texts, labels, give_aways):
@@ -410,9 +457,11 @@ def artifacts(
     "What gives the classes of `synthetic` away and does not in `real`"
     pair = pair_up(real, synthetic, column, least)
     words, form = giveaway_words(pair, alpha, correction, prior, min_texts), form_artifacts(pair, alpha, correction)
-    alone = form_only(pair, folds, draws, seed=seed, function_words=function_words) if folds else pd.DataFrame(columns=['told', 'auc', 'low', 'high'])
+    alone = form_only(pair, folds, draws, seed=seed,
+        function_words=function_words) if folds else pd.DataFrame(columns=['told', 'auc', 'low', 'high'])
     carrying = _carried(pair.synthetic.text, pair.synthetic.label, words[words.give_away]).any(1).mean()
-    return Artifacts(words, form, alone, dict(real=len(pair.real), synthetic=len(pair.synthetic), classes=pair.classes, left_out=pair.left_out, alpha=alpha, correction=correction, carrying=float(carrying)))
+    return Artifacts(words, form, alone, dict(real=len(pair.real), synthetic=len(pair.synthetic), classes=pair.classes,
+        left_out=pair.left_out, alpha=alpha, correction=correction, carrying=float(carrying)))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #047884c8
 def _word_panel(ax, t, color):
@@ -421,7 +470,8 @@ def _word_panel(ax, t, color):
         ax.plot([r['real_share']-r['real_rest'], r['share']-r['rest']], [y, y], color=COLORS['pale'], lw=1.2, zorder=1)
     ax.plot(t.share-t.rest, range(len(t)), 'o', color=color, ms=5, label='synthetic')
     ax.plot(t.real_share-t.real_rest, range(len(t)), 'D', mfc='none', color=COLORS['ink'], ms=5, label='real')
-    ax.set_yticks(range(len(t)), [f'{w} ({shorten(c, 18)}){"" if g else " n.s."}' for w, c, g in zip(t.word, t['class'], t.give_away)], fontsize=7)
+    ax.set_yticks(range(len(t)), [f'{w} ({shorten(c, 18)}){"" if g else " n.s."}' for w, c,
+        g in zip(t.word, t['class'], t.give_away)], fontsize=7)
     ax.axvline(0, color=COLORS['M0'], lw=1)
     ax.set_title('words', fontsize=9)
     ax.set_xlabel('share of texts: class minus rest', fontsize=8)
@@ -429,7 +479,9 @@ def _word_panel(ax, t, color):
 # %% ../../nbs/curation/01_artifacts.ipynb #26fb4f57
 def _interval_panel(ax, t, names, color, title):
     t = t.iloc[::-1]
-    for k, (low, mid, high, c, m) in enumerate((('real_low', 'real_auc', 'real_high', COLORS['ink'], 'D'), ('low', 'auc', 'high', color, 'o'))):
+    for k, (low, mid, high, c,
+            m) in enumerate((('real_low', 'real_auc', 'real_high', COLORS['ink'], 'D'),
+            ('low', 'auc', 'high', color, 'o'))):
         y = np.arange(len(t))+.15-.3*k
         ax.hlines(y, t[low], t[high], color=c, lw=1.2)
         ax.plot(t[mid], y, m, color=c, mfc='none' if m == 'D' else c, ms=5)
@@ -448,10 +500,12 @@ def figure(
     form, color = self.form.head(rows), COLORS['ensemble']
     fig, axes = grid(2 if self.form_only.empty else 3, 3, (4, 1+.24*rows))
     _word_panel(axes[0], self.words.head(rows), color)
-    _interval_panel(axes[1], form, [f'{f} ({shorten(c, 18)}){"" if a else " n.s."}' for f, c, a in zip(form.feature, form['class'], form.artifact)], color, 'form')
+    _interval_panel(axes[1], form, [f'{f} ({shorten(c, 18)}){"" if a else " n.s."}' for f, c,
+        a in zip(form.feature, form['class'], form.artifact)], color, 'form')
     if not self.form_only.empty:
         t = self.form_only.set_index('told').rename(columns=str)
-        told = pd.concat([t.loc[['class, synthetic']].reset_index(drop=True), t.loc[['class, real']].add_prefix('real_').reset_index(drop=True)], axis=1)
+        told = pd.concat([t.loc[['class, synthetic']].reset_index(drop=True),
+            t.loc[['class, real']].add_prefix('real_').reset_index(drop=True)], axis=1)
         _interval_panel(axes[2], told, ['class from\nform alone'], color, 'form alone')
         axes[2].set(xlim=(.4, 1.02), ylim=(-1, 1))
     handles, labels = axes[0].get_legend_handles_labels()
@@ -510,7 +564,8 @@ def without_giveaways(
     texts, rng = getattr(texts, 'texts', texts), np.random.default_rng([seed, 5])
     one_of(how, ['drop', 'weight'], 'way of taking give-aways out')
     if not 0 <= keep <= 1: raise UserError(f'keep is {keep}, but it is a share of texts: give a number from 0 to 1')
-    C, stay, weight = _carried(texts[column], texts.label, found.give_aways), np.ones(len(texts), bool), np.ones(len(texts))
+    C, stay, weight = _carried(texts[column], texts.label, found.give_aways), np.ones(len(texts),
+        bool), np.ones(len(texts))
     target, labels = _targets(found.give_aways, texts), np.asarray(texts.label, str)
     for c in sorted(set(found.give_aways['class'])):
         mine, its = np.flatnonzero(labels == c), (found.give_aways['class'] == c).to_numpy()
@@ -531,7 +586,8 @@ def rephrased(
     texts = getattr(texts, 'texts', texts)
     carrying = _carried(texts.text, texts.label, found.give_aways).any(1)
     if not carrying.any(): return texts
-    old = pd.DataFrame({'id': [text_id(t) for t in texts.text[carrying]], 'text': list(texts.text[carrying]), 'label': list(texts.label[carrying])}).drop_duplicates('id')
+    old = pd.DataFrame({'id': [text_id(t) for t in texts.text[carrying]], 'text': list(texts.text[carrying]),
+        'label': list(texts.label[carrying])}).drop_duplicates('id')
     new = build_pool(generator, old, n=1, progress=False).texts
     said = dict(zip(new.source_ids.str[0], new.text))
     fresh = [said.get(text_id(t)) if has else t for t, has in zip(texts.text, carrying)]
@@ -553,7 +609,8 @@ def rephrased_by(
     with Replies(Path(live.folder)/'replies.jsonl') as replies:
         meter = Meter(find_price(chat), before=replies.usage)
         meter.limited(live.max_cost)
-        return rephrased(texts, found, Writer(chat, seed, 'rephrase', task=live.task, replies=replies, limits=Limits(in_flight=live.in_flight), meter=meter))
+        return rephrased(texts, found, Writer(chat, seed, 'rephrase', task=live.task, replies=replies,
+            limits=Limits(in_flight=live.in_flight), meter=meter))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #c10fcefb
 def load_biased(
@@ -564,11 +621,14 @@ def load_biased(
     "A set of recorded texts, without the classes that have texts from fewer than five sources"
     from autogets.replication.prompting.tasks import load_case
     case = load_case(name, real)
-    sources = case.texts.assign(lead=[l or f'own {k}' for k, l in enumerate(case.texts.lead)]).groupby(['way', 'label']).lead.nunique()
+    sources = case.texts.assign(lead=[l or f'own {k}' for k, l in enumerate(case.texts.lead)]).groupby(
+        ['way', 'label']).lead.nunique()
     fewest = sources.groupby('label').min()
     enough = fewest[fewest >= 5]
-    chosen = sorted(enough.index, key=lambda c: (-(case.real.label == c).sum()-(case.more.label == c).sum(), c))[:classes or None]
-    few = {k: (d := getattr(case, k))[d.label.isin(chosen)].reset_index(drop=True) for k in ('real', 'more', 'test', 'texts')}
+    chosen = sorted(enough.index, key=lambda c: (-(case.real.label == c).sum()-(case.more.label == c).sum(), c))[
+        :classes or None]
+    few = {k: (d := getattr(case, k))[d.label.isin(chosen)].reset_index(drop=True)
+        for k in ('real', 'more', 'test', 'texts')}
     return replace(case, **few)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #cac2167a
@@ -581,10 +641,13 @@ def bias_row(
     found = artifacts(pd.concat([case.real, case.more]), case.texts[case.texts.way == way], **how)
     told, g = found.form_only.set_index('told'), found.give_aways
     d = told.loc['class, difference']
-    return dict(corpus=case.name, way=way, real=found.facts['real'], texts=found.facts['synthetic'], classes=len(found.facts['classes']), words=len(g), tested=len(found.words), carrying=found.facts['carrying'],
-                strongest='; '.join(f'{w} ({c})' for w, c in zip(g.word[:3], g['class'][:3])), form=int(found.form.artifact.sum()),
-                features='; '.join(f'{f} ({c})' for f, c in found.form[found.form.artifact][['feature', 'class']].head(3).to_numpy()), auc=told.auc['class, synthetic'], real_auc=told.auc['class, real'],
-                difference=d.auc, low=d.low, high=d.high, synthetic_or_real=told.auc['synthetic or real'])
+    return dict(corpus=case.name, way=way, real=found.facts['real'], texts=found.facts['synthetic'],
+        classes=len(found.facts['classes']), words=len(g), tested=len(found.words), carrying=found.facts['carrying'],
+        strongest='; '.join(f'{w} ({c})' for w, c in zip(g.word[:3], g['class'][:3])),
+        form=int(found.form.artifact.sum()), features='; '.join(f'{f} ({c})' for f,
+        c in found.form[found.form.artifact][['feature', 'class']].head(3).to_numpy()),
+        auc=told.auc['class, synthetic'], real_auc=told.auc['class, real'], difference=d.auc, low=d.low, high=d.high,
+        synthetic_or_real=told.auc['synthetic or real'])
 
 # %% ../../nbs/curation/01_artifacts.ipynb #dd58e3ef
 def bias_table(
@@ -601,7 +664,8 @@ def bias_table(
     for case in (load_biased(n, real, classes) for n in names):
         for way in case.ways[:most_ways]:
             seen = digest(*([*d.text, *d.label] for d in (case.real, case.more, case.texts[case.texts.way == way])))
-            rows.append(cached(folder, (__version__, 'bias', FORMAT, seen, way, draws), lambda: bias_row(case, way, draws=draws)))
+            rows.append(cached(folder, (__version__, 'bias', FORMAT, seen, way, draws),
+                lambda: bias_row(case, way, draws=draws)))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #8262da46
@@ -610,7 +674,8 @@ def _named_texts(name):
     name, _, column = name.partition('/')
     if name in DATASETS: return load_corpus(name).train, column or 'text'
     path = data_folder() and data_folder()/name/'train.csv.gz'
-    if not path or not path.is_file(): raise DataMissing(f'the texts {name} are not here: set AUTOGETS_DATA to a folder with {name}/train.csv.gz')
+    if not path or not path.is_file():
+        raise DataMissing(f'the texts {name} are not here: set AUTOGETS_DATA to a folder with {name}/train.csv.gz')
     return read_table(path, features=(column,) if column else ()), column or 'text'
 
 # %% ../../nbs/curation/01_artifacts.ipynb #26479759
@@ -624,10 +689,12 @@ def human_reference(
         texts, column = _named_texts(name)
         d = pair_up(texts.head(most), texts.head(most), column)
         t = giveaway_words(d)
-        tests, t = len(t), t.assign(q=corrected(_two_sided(t.z))).query('q < .05 and log_odds > 0').sort_values('z', ascending=False)
+        tests, t = len(t), t.assign(q=corrected(_two_sided(t.z))).query('q < .05 and log_odds > 0').sort_values('z',
+            ascending=False)
         auc, v = _scored(form_matrix(d.real.text), d.real.label, d.real.source, 5, np.random.default_rng(0))
-        rows.append(dict(corpus=name, texts=len(d.real), classes=len(d.classes), words=t.word.nunique(), tested=tests, strongest='; '.join(f'{w} ({c})' for w, c in t[['word', 'class']].head(4).to_numpy()),
-                         auc=auc, low=auc-1.96*np.sqrt(v), high=auc+1.96*np.sqrt(v)))
+        rows.append(dict(corpus=name, texts=len(d.real), classes=len(d.classes), words=t.word.nunique(), tested=tests,
+            strongest='; '.join(f'{w} ({c})' for w, c in t[['word', 'class']].head(4).to_numpy()), auc=auc,
+            low=auc-1.96*np.sqrt(v), high=auc+1.96*np.sqrt(v)))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #c5f85250
@@ -651,12 +718,16 @@ def planted_trial(
     if how == 'shuffled': t['label'] = rng.permutation(t.label)
     real, posing = t[::2], t[1::2].copy()
     target = t.label.value_counts().index[0]
-    if how in ('word', 'length'): posing['text'] = [_plant(s, how, strength, rng, word) if c == target else s for s, c in zip(posing.text, posing.label)]
+    if how in ('word', 'length'):
+        posing['text'] = [_plant(s, how, strength, rng, word) if c == target else s for s,
+            c in zip(posing.text, posing.label)]
     found = artifacts(real, posing, folds=0)
     g, form = found.give_aways, found.form[found.form.artifact]
     two = len(found.facts['classes']) == 2
-    hit = {'word': ((g.word == word) & (g['class'] == target)).any(), 'length': ((form.feature == 'words') & ((form['class'] == target) ^ two)).any()}.get(how, False)
-    return dict(how=how, strength=strength, seed=seed, texts=len(posing), of_class=int((posing.label == target).sum()), found=int(hit), words=int((~g.word.str.contains(word)).sum()), form=len(form))
+    hit = {'word': ((g.word == word) & (g['class'] == target)).any(),
+        'length': ((form.feature == 'words') & ((form['class'] == target) ^ two)).any()}.get(how, False)
+    return dict(how=how, strength=strength, seed=seed, texts=len(posing), of_class=int((posing.label == target).sum()),
+        found=int(hit), words=int((~g.word.str.contains(word)).sum()), form=len(form))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #4afa5622
 def planted_cells(
@@ -673,10 +744,12 @@ def planted_cells(
     for name in names:
         texts, column = _named_texts(name)
         texts = texts.assign(text=texts[column])[['text', 'label']]
-        texts = texts[texts.label.isin(texts.label.value_counts().index[:classes])].sample(frac=1, random_state=0).head(most)
+        texts = texts[texts.label.isin(texts.label.value_counts().index[:classes])].sample(frac=1,
+            random_state=0).head(most)
         for how, s in [('halves', 0.), ('shuffled', 0.), *((h, s) for h in ('word', 'length') for s in strengths)]:
             parts = lambda k: (__version__, 'planted', FORMAT, list(texts.text), list(texts.label), how, s, k)
-            rows += [cached(folder, parts(k), lambda: planted_trial(texts, how, s, k)) | {'corpus': name} for k in range(trials)]
+            rows += [cached(folder, parts(k), lambda: planted_trial(texts, how, s, k)) | {'corpus': name}
+                for k in range(trials)]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #1bbd11a8
@@ -686,11 +759,13 @@ def planted_table(
     "Power, and how often the detector cries wolf"
     rows = []
     for (corpus, how, s), g in cells.groupby(['corpus', 'how', 'strength'], sort=False):
-        share = lambda hits: (lambda r: (hits.mean(), r.low, r.high))(stats.binomtest(int(hits.sum()), len(hits)).proportion_ci())
+        share = lambda hits: (lambda r: (hits.mean(), r.low, r.high))(
+            stats.binomtest(int(hits.sum()), len(hits)).proportion_ci())
         power = share(g.found) if how in ('word', 'length') else (np.nan,)*3
         wolf = (*share(g.words > 0), *share(g.form > 0)) if how in ('halves', 'shuffled') else (np.nan,)*6
-        rows.append(dict(zip(('corpus', 'how', 'strength', 'trials', 'of_class', 'power', 'low', 'high', 'false_words', 'false_words_low', 'false_words_high', 'false_form', 'false_form_low', 'false_form_high'),
-                             (corpus, how, s, len(g), g.of_class.mean(), *power, *wolf))))
+        rows.append(dict(zip(('corpus', 'how', 'strength', 'trials', 'of_class', 'power', 'low', 'high', 'false_words',
+            'false_words_low', 'false_words_high', 'false_form', 'false_form_low', 'false_form_high'),
+            (corpus, how, s, len(g), g.of_class.mean(), *power, *wolf))))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #d7ae76db
@@ -703,7 +778,8 @@ def _mended(found, texts, arm, seed, live, keep):
     if arm == 'all': return texts, None
     left = without_giveaways(texts, found, keep=keep, seed=seed)
     if arm == 'drop': return left, None
-    return _spread(texts.assign(source=np.arange(len(texts))), left.label.value_counts().to_dict(), np.random.default_rng([seed, 6])), None
+    return _spread(texts.assign(source=np.arange(len(texts))), left.label.value_counts().to_dict(),
+        np.random.default_rng([seed, 6])), None
 
 # %% ../../nbs/curation/01_artifacts.ipynb #492f1a25
 def repair_cell(
@@ -728,11 +804,14 @@ def repair_cell(
         t, weight = _mended(found, texts, arm, seed, live, keep)
         both = pd.concat([few[['text', 'label']], t[['text', 'label']]])
         w = None if weight is None else np.concatenate([np.ones(len(few)), weight])
-        said = list(make_classifier(classifier, seed).fit(list(both.text), list(both.label), sample_weight=w).predict(list(case.test.text)))
+        said = list(make_classifier(classifier, seed).fit(list(both.text), list(both.label),
+            sample_weight=w).predict(list(case.test.text)))
         first, truth = first or said, list(case.test.label)
         interval = gain_interval(truth, first, said, case.classes, objective, n=300)
-        rows.append(dict(corpus=case.name, way=way, seed=seed, classifier=classifier, arm=arm, real=len(few), texts=len(t), found=len(found.give_aways), carrying=found.facts['carrying'],
-                         score=scores(confusion(truth, said, case.classes))[objective], error=(interval['high']-interval['low'])/3.92))
+        rows.append(dict(corpus=case.name, way=way, seed=seed, classifier=classifier, arm=arm, real=len(few),
+            texts=len(t), found=len(found.give_aways), carrying=found.facts['carrying'],
+            score=scores(confusion(truth, said, case.classes))[objective],
+            error=(interval['high']-interval['low'])/3.92))
     return rows
 
 # %% ../../nbs/curation/01_artifacts.ipynb #cecdc94e
@@ -757,7 +836,8 @@ def repair_cells(
         way = way or case.ways[0]
         one_of(way, case.ways, f'way of {name}:')
         for s, c in ((s, c) for c in classifiers for s in seeds):
-            parts = (__version__, 'repair', FORMAT, digest(list(case.texts.text), list(case.test.text)), name, way, s, c, list(arms), real, number, objective, case.classes, live.model if live else None)
+            parts = (__version__, 'repair', FORMAT, digest(list(case.texts.text), list(case.test.text)), name, way, s,
+                c, list(arms), real, number, objective, case.classes, live.model if live else None)
             rows += cached(folder, parts, lambda: repair_cell(case, way, arms, real, number, s, c, objective, live))
     return pd.DataFrame(rows)
 
@@ -771,16 +851,19 @@ def repair_table(
         base = t[t.arm == t.arm.iloc[0]].set_index('seed').score
         for arm, g in t.groupby('arm', sort=False):
             gain = g.set_index('seed').score-base
-            error = np.sqrt((g.error**2).mean() + (gain.var()/len(gain) if len(gain) > 1 else 0.))*stats.t.ppf(.975, max(1, len(gain)-1))
-            rows.append(dict(corpus=corpus, way=way, classifier=c, arm=arm, real=g.real.mean(), texts=g.texts.mean(), found=g.found.mean(), carrying=g.carrying.mean(), score=g.score.mean(),
-                             gain=gain.mean(), low=gain.mean()-error, high=gain.mean()+error))
+            error = np.sqrt((g.error**2).mean() + (gain.var()/len(gain) if len(gain) > 1 else 0.))*stats.t.ppf(.975,
+                max(1, len(gain)-1))
+            rows.append(dict(corpus=corpus, way=way, classifier=c, arm=arm, real=g.real.mean(), texts=g.texts.mean(),
+                found=g.found.mean(), carrying=g.carrying.mean(), score=g.score.mean(), gain=gain.mean(),
+                low=gain.mean()-error, high=gain.mean()+error))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #ba73e428
 def _about(claims, table, up, down, what):
     "One verdict over rows: it holds where `up`, does not where `down`"
     n, yes, no = len(table), int(up.sum()), int(down.sum())
-    verdict = 'holds' if n and yes == n else 'does not' if n and no == n else f'holds for {yes} of {n}' if yes else 'cannot be said from this data'
+    verdict = ('holds' if n and yes == n else 'does not' if n and no == n else f'holds for {yes} of {n}' if yes
+        else 'cannot be said from this data')
     claims.append(dict(finding=what, ours=f'{yes} of {n} yes, {no} the contrary', verdict=verdict))
 
 # %% ../../nbs/curation/01_artifacts.ipynb #f87d22e0
@@ -791,18 +874,25 @@ def bias_verdicts(
 )->pd.DataFrame: # finding, ours, verdict
     "Finding by finding"
     unsaid, claims = 'cannot be said from this data', []
-    claims.append(dict(finding='Paper: generated yes/no questions are trivial, and some words give the answer away, toward no', ours='no generated questions are recorded', verdict=unsaid))
-    _about(claims, table, table.words > 0, table.words < 0, 'Texts of language models have words that give the class away more than in real texts')
-    _about(claims, table, table.low > 0, table.high < 0, 'Their form alone tells the class better than that of real texts')
+    claims.append(dict(finding='Paper: generated yes/no questions are trivial, and some words give the answer away, '
+        'toward no', ours='no generated questions are recorded', verdict=unsaid))
+    _about(claims, table, table.words > 0, table.words < 0, 'Texts of language models have words that give the class '
+        'away more than in real texts')
+    _about(claims, table, table.low > 0, table.high < 0, 'Their form alone tells the class better than that of real '
+        'texts')
     touched = repaired[(repaired.found > 0)]
-    claims.append(dict(finding='Paper: rephrasing the generated questions takes part of the bias away and improves the classifier', ours='no generated questions are recorded', verdict=unsaid))
+    claims.append(dict(finding='Paper: rephrasing the generated questions takes part of the bias away and improves the '
+        'classifier', ours='no generated questions are recorded', verdict=unsaid))
     for arm in (a for a in dict.fromkeys(touched.arm) if a not in (touched.arm.iloc[0], 'random')):
         t = touched[touched.arm == arm]
         _about(claims, t, t.low > 0, t.high < 0, f'Where give-aways were found, {arm} improves the classifier')
     wolf = planted[planted.how.isin(['halves', 'shuffled'])]
-    rates = [stats.binomtest(int(round((wolf[k]*wolf.trials).sum())), int(wolf.trials.sum())).proportion_ci() for k in ('false_words', 'false_form')]
-    claims.append(dict(finding='Detector: false alarms on real texts in at most 10 % of trials', ours='; '.join(f'{r.corpus}, {r.how}: words {r.false_words:.0%}, form {r.false_form:.0%} of {r.trials}' for r in wolf.itertuples()),
-                       verdict='does not' if any(r.low > .1 for r in rates) else 'holds' if all(r.high <= .1 for r in rates) else unsaid))
+    rates = [stats.binomtest(int(round((wolf[k]*wolf.trials).sum())), int(wolf.trials.sum())).proportion_ci()
+        for k in ('false_words', 'false_form')]
+    claims.append(dict(finding='Detector: false alarms on real texts in at most 10 % of trials',
+        ours='; '.join(f'{r.corpus}, {r.how}: words {r.false_words:.0%}, form {r.false_form:.0%} of {r.trials}'
+        for r in wolf.itertuples()), verdict='does not' if any(r.low > .1 for r in rates) else 'holds'
+        if all(r.high <= .1 for r in rates) else unsaid))
     return pd.DataFrame(claims)
 
 # %% ../../nbs/curation/01_artifacts.ipynb #b8828068
@@ -819,8 +909,11 @@ def bias_figure(
     "What the form tells more in synthetic texts; the power of the detector; what taking give-aways out gains"
     moved = repaired[repaired.arm != repaired.arm.iloc[0]]
     fig, axes = grid(3, 3, (4.8, max(2.8, 1.2+.17*max(len(table), len(moved)))))
-    sides = ((axes[0], table, table.difference, [f'{c}: {shorten(w, 24)} ({n})' for c, w, n in zip(table.corpus, table.way, table.words)], 'class from form alone, AUC: synthetic minus real\n(number of give-away words)'),
-             (axes[2], moved, moved.gain, [f'{c}, {a} ({k})' for c, a, k in zip(moved.corpus, moved.arm, moved.classifier)], 'gain over the texts as they are'))
+    sides = ((axes[0], table, table.difference,
+        [f'{c}: {shorten(w, 24)} ({n})' for c, w, n in zip(table.corpus, table.way, table.words)],
+        'class from form alone, AUC: synthetic minus real\n(number of give-away words)'),
+        (axes[2], moved, moved.gain, [f'{c}, {a} ({k})' for c, a, k in zip(moved.corpus, moved.arm, moved.classifier)],
+        'gain over the texts as they are'))
     for ax, t, middle, names, label in sides:
         y = np.arange(len(t))[::-1]
         ax.hlines(y, t.low, t.high, color=COLORS['ensemble'], lw=1.4)
@@ -829,8 +922,10 @@ def bias_figure(
         ax.set_yticks(y, names, fontsize=7)
         ax.set_ylim(-.7, len(t)-.3)
         ax.set_xlabel(label, fontsize=8)
-    for k, ((corpus, how), g) in enumerate(planted[planted.how.isin(['word', 'length'])].groupby(['corpus', 'how'], sort=False)):
-        axes[1].errorbar(g.strength, g.power, [g.power-g.low, g.high-g.power], marker='o', ms=4, lw=1.4, capsize=2, ls='-' if how == 'word' else '--', color=f'C{k//2}', label=f'{corpus}, {how} ({g.of_class.iloc[0]:.0f})')
+    for k, ((corpus, how),
+            g) in enumerate(planted[planted.how.isin(['word', 'length'])].groupby(['corpus', 'how'], sort=False)):
+        axes[1].errorbar(g.strength, g.power, [g.power-g.low, g.high-g.power], marker='o', ms=4, lw=1.4, capsize=2,
+            ls='-' if how == 'word' else '--', color=f'C{k//2}', label=f'{corpus}, {how} ({g.of_class.iloc[0]:.0f})')
     axes[1].set(ylim=(-.03, 1.03))
     axes[1].set_xlabel('strength of what was planted', fontsize=8)
     axes[1].set_ylabel('share of trials that find it', fontsize=8)
