@@ -17,20 +17,25 @@ from .core import UserError
 
 # %% ../nbs/07_cli.ipynb #6f686453
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help='Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on data the search never saw.')
+    help='Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on data '
+    'the search never saw.')
 data_app = typer.Typer(no_args_is_help=True, help='The data sets that autogets knows by name.')
 app.add_typer(data_app, name='data')
-knowledge_app = typer.Typer(no_args_is_help=True, help='What past searches say about which strategy pays for which kind of class.')
+knowledge_app = typer.Typer(no_args_is_help=True, help='What past searches say about which strategy pays for which '
+    'kind of class.')
 app.add_typer(knowledge_app, name='knowledge')
 
 # %% ../nbs/07_cli.ipynb #e486f359
 def _version(show:bool):
     if show:
         import autogets
-        typer.echo(f'autogets {autogets.__version__}'); raise typer.Exit()
+        typer.echo(f'autogets {autogets.__version__}')
+        raise typer.Exit()
 
 @app.callback()
-def _options(version:bool=typer.Option(False, '--version', callback=_version, is_eager=True, help='Print the version and leave.')): pass
+def _options(version:bool=typer.Option(False, '--version', callback=_version, is_eager=True,
+        help='Print the version and leave.')):
+    pass
 
 # %% ../nbs/07_cli.ipynb #5a4a2af7
 def _corpus(train, text, label, features, test, validation, split, seed):
@@ -41,11 +46,13 @@ def _corpus(train, text, label, features, test, validation, split, seed):
     if not 0 <= seed < 2**32: raise UserError(f'--split-seed is {seed}: give one from 0 to {2**32-1}')
     if train.startswith('datasets:'): return load_corpus(train, split, seed, text, label, tuple(features))
     if not Path(train).is_file() and not Path(train).suffix:
-        if test or validation: raise UserError(f'{train} is a named data set with splits of its own: leave out --test and --validation')
+        if test or validation:
+            raise UserError(f'{train} is a named data set with splits of its own: leave out --test and --validation')
         return load_corpus(train, split=split or 'stratified', seed=seed)
     def read(p, min_classes=1): return read_table(p, text, label, features, min_classes) if p else None
     how = split or ('given' if test else 'stratified')
-    return split_corpus(read(train, 2), Path(train).name.split('.')[0], how, seed, test=read(test), validation=read(validation), features=tuple(features))
+    return split_corpus(read(train, 2), Path(train).name.split('.')[0], how, seed, test=read(test),
+        validation=read(validation), features=tuple(features))
 
 # %% ../nbs/07_cli.ipynb #0a0967f5
 _T, _G, _B, _R = 'Data', 'What to improve', 'How long', 'Running'
@@ -86,25 +93,27 @@ def improve(
 ):
     "Find the synthetic texts that improve a classifier, and report the gain on test."
     from autogets.search.evaluator import Budget
-    from autogets.job import JOINT, Job, improve, verdict
+    from autogets.job import JOINT, Job, improve
+    from autogets.job_report import verdict
     limit = Budget((100 if strategy in JOINT else 500) if budget is None and seconds is None else budget, seconds)
-    job = Job(target[0] if len(target) == 1 else tuple(dict.fromkeys(target)), objective, strategy, generator, classifier, protocol, n, seed, workers, patience, model, method,
-              tuple(constraint), plan and str(plan), folds, finalists, knowledge and str(knowledge), screen, tuple(setting))
+    job = Job(target[0] if len(target) == 1 else tuple(dict.fromkeys(target)), objective, strategy, generator,
+        classifier, protocol, n, seed, workers, patience, model, method, tuple(constraint), plan and str(plan), folds,
+        finalists, knowledge and str(knowledge), screen, tuple(setting))
     result = improve(_corpus(train, text, label, feature, test, validation, split, split_seed), job, limit, out)
-    typer.echo(f'{verdict(result)}\n{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; report: {out/"report.html"}')
+    typer.echo(f'{verdict(result)}\n{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; report: '
+        f'{out/"report.html"}')
 
 # %% ../nbs/07_cli.ipynb #454d1d0a
 @app.command()
-def weak(
-    train:str=typer.Argument(..., help='Training texts: a file, the name of a data set, or datasets:ID, as for improve.'),
-    text:str=typer.Option('text', '--text', help='Column that holds the text.'),
-    label:str=typer.Option('label', '--label', help='Column that holds the class.'),
-    test:str=typer.Option(None, '--test', help='As for improve.'),
-    validation:str=typer.Option(None, '--validation', help='As for improve.'),
-    split:str=typer.Option(None, '--split', help='As for improve.'),
-    split_seed:int=typer.Option(42, '--split-seed', help='As for improve.'),
-    classifier:str=typer.Option('linear', '--classifier', help='As for improve.'),
-):
+def weak(train:str=typer.Argument(...,
+        help='Training texts: a file, the name of a data set, or datasets:ID, as for improve.'),
+        text:str=typer.Option('text', '--text', help='Column that holds the text.'),
+        label:str=typer.Option('label', '--label', help='Column that holds the class.'),
+        test:str=typer.Option(None, '--test', help='As for improve.'),
+        validation:str=typer.Option(None, '--validation', help='As for improve.'),
+        split:str=typer.Option(None, '--split', help='As for improve.'),
+        split_seed:int=typer.Option(42, '--split-seed', help='As for improve.'),
+        classifier:str=typer.Option('linear', '--classifier', help='As for improve.'),):
     "Which classes the baseline is weak on, weakest first (on validation)."
     from autogets.job import weak_classes
     corpus = _corpus(train, text, label, [], test, validation, split, split_seed)
@@ -117,7 +126,8 @@ def _pair(said):
     "The two numbers of `--price`"
     if said is None: return None
     try: return tuple(float(x) for x in said.split(','))
-    except ValueError: raise UserError(f'--price is {said!r}: give dollars per million tokens in and out, as in 0.15,0.60')
+    except ValueError:
+        raise UserError(f'--price is {said!r}: give dollars per million tokens in and out, as in 0.15,0.60')
 
 # %% ../nbs/07_cli.ipynb #f247ebcc
 @app.command()
@@ -162,39 +172,44 @@ def generate(
 ):
     "Write new texts from training examples with a language model."
     words = locals()
-    _run_generate(_corpus(train, text, label, [], test, validation, split, split_seed), _order(words), _sending(words), out, dry_run)
+    _run_generate(_corpus(train, text, label, [], test, validation, split, split_seed), _order(words), _sending(words),
+        out, dry_run)
 
 # %% ../nbs/07_cli.ipynb #152f2905
 def _order(w):
     from autogets.generators.run import Order
     wanted = w['target'][0] if len(w['target']) == 1 else tuple(dict.fromkeys(w['target']))
-    return Order(**{k: w[k] for k in ('model', 'prompt', 'n', 'exactly', 'most', 'temperature', 'demonstrations', 'task', 'max_tokens', 'seed', 'redact', 'screened',
-                                      'judge', 'judge_model')}, target=wanted)
+    return Order(**{k: w[k] for k in ('model', 'prompt', 'n', 'exactly', 'most', 'temperature', 'demonstrations',
+        'task', 'max_tokens', 'seed', 'redact', 'screened', 'judge', 'judge_model')}, target=wanted)
 
 def _sending(w):
     from autogets.llm.client import Limits
     from autogets.generators.run import Sending
     limits = Limits(w['in_flight'], w['rpm'], w['tpm'], w['timeout'], w['tries'])
     paths = {k: w[k] and str(w[k]) for k in ('prices', 'replies')}
-    return Sending(w['base_url'], w['key_env'], limits, w['max_cost'], _pair(w['price']), batch=w['batch'], retry=w['retry_failed'], **paths)
+    return Sending(w['base_url'], w['key_env'], limits, w['max_cost'], _pair(w['price']), batch=w['batch'],
+        retry=w['retry_failed'], **paths)
 
 # %% ../nbs/07_cli.ipynb #5fa7ea92
 def _run_generate(corpus, order, sending, out, dry_run):
     from autogets.generators.run import forecast, generate, say_forecast, say_made
-    if dry_run: typer.echo(say_forecast(forecast(corpus, order, sending))); return
+    if dry_run:
+        typer.echo(say_forecast(forecast(corpus, order, sending)))
+        return
     typer.echo(say_made(generate(corpus, order, out, sending)))
     typer.echo(f'pool: {out}; search among its texts with: autogets improve ... --generator pool:{out}')
 
 # %% ../nbs/07_cli.ipynb #86f3fc0a
 @app.command()
-def replicate(
-    profile:str=typer.Option('smoke', help='smoke (seconds, offline), quick (minutes: every table and figure) or full (the published budgets).'),
-    only:list[str]=typer.Option(None, '--only', help='Run just this experiment; may be repeated.'),
-    workers:int=typer.Option(1, help='Notebooks to run at once.'),
-    out:Path=typer.Option(None, help='Folder for results, figures and executed notebooks; runs/PROFILE unless given.'),
-    force:bool=typer.Option(False, '--force', help='Run again what has not changed.'),
-    publish:bool=typer.Option(False, '--publish', help='Copy the results into data/results and figures of the checkout.'),
-):
+def replicate(profile:str=typer.Option('smoke',
+        help='smoke (seconds, offline), quick (minutes: every table and figure) or full (the published budgets).'),
+        only:list[str]=typer.Option(None, '--only', help='Run just this experiment; may be repeated.'),
+        workers:int=typer.Option(1, help='Notebooks to run at once.'),
+        out:Path=typer.Option(None,
+        help='Folder for results, figures and executed notebooks; runs/PROFILE unless given.'),
+        force:bool=typer.Option(False, '--force', help='Run again what has not changed.'),
+        publish:bool=typer.Option(False, '--publish',
+        help='Copy the results into data/results and figures of the checkout.'),):
     "Re-run the papers' experiments and compare every number with the published one."
     from autogets.replication import results as replication
     report = replication.replicate(profile, only or None, workers, out, force)
@@ -218,7 +233,8 @@ def bench(
     if n < 1: raise UserError(f'--n is {n}: give the number of candidates, 1 or more')
     c = load_corpus(corpus, split='paper')
     target = target or c.train.label.mode()[0]
-    typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n, seed, catboost))
+    typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n, seed,
+        catboost))
 
 # %% ../nbs/07_cli.ipynb #a3494752
 @data_app.command('list')
@@ -241,25 +257,28 @@ def data_fetch(name:str=typer.Argument(..., help='A name from autogets data list
 
 # %% ../nbs/07_cli.ipynb #7175788a
 @knowledge_app.command('show')
-def knowledge_show(
-    map:Path=typer.Option(None, '--map', help='Folder of a knowledge map; the shipped one unless given.'),
-    objective:str=typer.Option('balanced-accuracy', '--objective', help='recall, balanced-accuracy, overall-balanced-accuracy, f1 or macro-f1.'),
-    budget:int=typer.Option(100, '--budget', help='Evaluations that a search may spend.'),
-    figure:Path=typer.Option(None, '--figure', help='Write the heat map (classes x objectives) to this .png or .pdf file.'),
-):
+def knowledge_show(map:Path=typer.Option(None, '--map',
+        help='Folder of a knowledge map; the shipped one unless given.'),
+        objective:str=typer.Option('balanced-accuracy', '--objective',
+        help='recall, balanced-accuracy, overall-balanced-accuracy, f1 or macro-f1.'),
+        budget:int=typer.Option(100, '--budget', help='Evaluations that a search may spend.'),
+        figure:Path=typer.Option(None, '--figure',
+        help='Write the heat map (classes x objectives) to this .png or .pdf file.'),):
     "The best strategy of every class, its margin, and how well the map advises on corpora it has not seen."
     from autogets.search import knowledge
     m = knowledge.load_knowledge(map)
     typer.echo(m.best(objective, budget).to_string(index=False, float_format='{:.4f}'.format))
     typer.echo(knowledge.regret_verdict(m, objective, budget))
-    if figure: knowledge.knowledge_figure(m, budget=budget).savefig(figure); typer.echo(f'heat map: {figure}')
+    if figure:
+        knowledge.knowledge_figure(m, budget=budget).savefig(figure)
+        typer.echo(f'heat map: {figure}')
 
 # %% ../nbs/07_cli.ipynb #9faa8fb4
 @knowledge_app.command('add')
-def knowledge_add(
-    runs:list[Path]=typer.Argument(..., help='Folders that autogets improve wrote for one class and one strategy.'),
-    map:Path=typer.Option(Path('knowledge'), '--map', help='Folder of the map to extend; begun from the shipped one if it is not there.'),
-):
+def knowledge_add(runs:list[Path]=typer.Argument(...,
+        help='Folders that autogets improve wrote for one class and one strategy.'),
+        map:Path=typer.Option(Path('knowledge'), '--map',
+        help='Folder of the map to extend; begun from the shipped one if it is not there.'),):
     "Add finished runs to a knowledge map."
     from autogets.search import knowledge
     m = knowledge.load_knowledge(map if map.exists() else None)
@@ -275,10 +294,13 @@ def main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: _say('note', message)
     try: app(prog_name='autogets')
-    except UserError as e: _say('error', e); sys.exit(e.exit_code)
+    except UserError as e:
+        _say('error', e)
+        sys.exit(e.exit_code)
     except SystemExit as e:
         if e.code == 130: _say('interrupted', 'what was done is kept; the same command goes on from there')
         raise
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS): raise
-        _say('error', f'{e.filename or "a file"}: {e.strerror}; free some space or choose another folder'); sys.exit(2)
+        _say('error', f'{e.filename or "a file"}: {e.strerror}; free some space or choose another folder')
+        sys.exit(2)

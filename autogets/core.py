@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['UserError', 'one_of', 'write_atomic', 'write_json', 'read_json', 'digest', 'text_id', 'cached', 'project_root',
-           'shipped', 'patch_to']
+           'shipped', 'lazy', 'docments', 'patch_to']
 
 # %% ../nbs/00_core.ipynb #123b476c
 import hashlib
+import inspect
 import json
 import os
 import re
+import sys
 import tempfile
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #b3f2d6df
@@ -42,7 +45,10 @@ def write_atomic(
         fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
     except OSError as e: raise UserError(f'cannot write {path}: {e.strerror}; choose a folder you may write to')
     try:
-        with os.fdopen(fd, 'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())
+        with os.fdopen(fd, 'wb') as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
     except OSError as e:
@@ -64,14 +70,16 @@ def read_json(
     "What `path` holds; `UserError` when it is missing or is not JSON"
     try: return json.loads(Path(path).read_text())
     except FileNotFoundError: raise UserError(f'{path} does not exist')
-    except (ValueError, UnicodeDecodeError) as e: raise UserError(f'{path} is not valid JSON ({e}); delete it to start afresh')
+    except (ValueError, UnicodeDecodeError) as e:
+        raise UserError(f'{path} is not valid JSON ({e}); delete it to start afresh')
 
 # %% ../nbs/00_core.ipynb #22022c59
 def digest(
     *parts, # Anything JSON can say
 )->str: # 64 hex digits
     "sha256 over the canonical JSON of `parts`"
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(',', ':')).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False,
+        separators=(',', ':')).encode()).hexdigest()
 
 def text_id(
     text:str, # Any text
@@ -117,6 +125,29 @@ def shipped(
     for folder in (here/'shipped', here.parent/'data'):
         if (folder/name).exists(): return folder/name
     raise UserError(f'the shipped file {name} is missing: reinstall autogets, or use a clone of the project')
+
+# %% ../nbs/00_core.ipynb #a1c0ffee
+def lazy(
+    package:str, # `__name__` of the package
+    names:dict, # Public name -> module below the package that defines it
+)->tuple: # `__getattr__` and `__dir__` for the package
+    "Import the names of a package when they are first used"
+    def find(name):
+        if name not in names: raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        value = getattr(import_module(f'{package}.{names[name]}'), name)
+        setattr(sys.modules[package], name, value)
+        return value
+    def listed(): return sorted({*vars(sys.modules[package]), *names})
+    return find, listed
+
+# %% ../nbs/00_core.ipynb #c8b1f2a3
+def docments(
+    cls, # A dataclass
+)->dict: # Field -> the comment behind it
+    "What the comments of a class say about its fields"
+    lines = inspect.getsource(cls).splitlines()
+    found = (re.match(r'\s+(\w+)\s*:[^#]*#\s*(.+)$', line) for line in lines)
+    return {m[1]: m[2].strip() for m in found if m and m[1] in cls.__dataclass_fields__}
 
 # %% ../nbs/00_core.ipynb #8fe751b8
 def patch_to(

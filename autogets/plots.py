@@ -12,14 +12,16 @@ import pandas as pd
 from .metrics import OBJECTIVES
 
 # %% ../nbs/03_plots.ipynb #987fb2ff
-COLORS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b', 'M0': '#c0392b',
-           'merge': '#7b4fa3', 'levels': '#c96a2b', 'ensemble': '#c2185b',
-           'plan A': '#c2185b', 'plan A*': '#7b3fb0', 'plan B1': '#2f6fb5', 'plan B2': '#d79b00', 'plan B3': '#2b8a4b', 'plan B': '#2f6fb5', 'plan C': '#8a8f98',
-           'on test': '#c0392b', 'on validation': '#1c6e8c', 'chosen': '#e8590c',
-           'ink': '#1c2430', 'plain': '#5b6570', 'pale': '#b9c3cf', 'faint': '#d5d9df', 'lines': '#e6eaef'}
-NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA', 'merge': 'merged and pruned', 'levels': 'levels',
-         'ensemble': 'ensemble', 'everything': 'everything', 'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts',
-         'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
+COLORS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b',
+    'M0': '#c0392b', 'merge': '#7b4fa3', 'levels': '#c96a2b', 'ensemble': '#c2185b', 'plan A': '#c2185b',
+    'plan A*': '#7b3fb0', 'plan B1': '#2f6fb5', 'plan B2': '#d79b00', 'plan B3': '#2b8a4b', 'plan B': '#2f6fb5',
+    'plan C': '#8a8f98', 'on test': '#c0392b', 'on validation': '#1c6e8c', 'chosen': '#e8590c', 'full-pool': '#5b6570',
+    'baseline': '#c0392b', 'real': '#1c6e8c', 'synthetic': '#e8590c', 'mixed': '#7b4fa3', 'extra-real': '#2b8a4b',
+    'ink': '#1c2430', 'plain': '#5b6570', 'pale': '#b9c3cf', 'faint': '#d5d9df', 'lines': '#e6eaef'}
+NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA',
+    'merge': 'merged and pruned', 'levels': 'levels', 'ensemble': 'ensemble', 'everything': 'everything',
+    'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts', 'honest': 'chosen on validation',
+    'paper': 'best on test', **OBJECTIVES}
 DASHES = {'llm': '-', 'eda': (0, (4, 2))}
 
 # %% ../nbs/03_plots.ipynb #e9915f18
@@ -27,8 +29,9 @@ def style():
     "seaborn with our theme set"
     import seaborn as sns
     sns.set_theme(style='whitegrid', context='notebook', font_scale=.85,
-        rc={'axes.spines.top': False, 'axes.spines.right': False, 'grid.color': COLORS['lines'], 'figure.dpi': 66, 'savefig.dpi': 120,
-            'axes.titlesize': 10, 'axes.titleweight': 'bold', 'legend.frameon': False, 'font.family': 'DejaVu Sans'})
+        rc={'axes.spines.top': False, 'axes.spines.right': False, 'grid.color': COLORS['lines'], 'figure.dpi': 66,
+        'savefig.dpi': 120, 'axes.titlesize': 10, 'axes.titleweight': 'bold', 'legend.frameon': False,
+        'font.family': 'DejaVu Sans'})
     return sns
 
 # %% ../nbs/03_plots.ipynb #4fa98a44
@@ -42,7 +45,8 @@ def grid(
     style()
     from matplotlib import pyplot as plt
     rows, columns = -(-n//columns), min(n, columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(size[0]*columns, size[1]*rows), squeeze=False, layout='constrained', **kwargs)
+    fig, axes = plt.subplots(rows, columns, figsize=(size[0]*columns, size[1]*rows), squeeze=False,
+        layout='constrained', **kwargs)
     axes = list(axes.flat)
     for ax in axes[n:]: ax.remove()
     plt.close(fig)
@@ -60,10 +64,12 @@ def running_best_figure(
     fig, axes = grid(len(classes), columns, size, sharex=True, sharey=True)
     for ax, c in zip(axes, classes):
         for (s, g), d in curves[curves['class'] == c].groupby(['strategy','generator'], sort=False):
-            ax.step(d.evaluation, d.gain, where='post', color=COLORS[s], ls=DASHES.get(g, '-'), lw=1.6, label=f'{NAMES[s]}, {NAMES.get(g, g)}')
+            ax.step(d.evaluation, d.gain, where='post', color=COLORS[s], ls=DASHES.get(g, '-'), lw=1.6,
+                label=f'{NAMES[s]}, {NAMES.get(g, g)}')
         ax.axhline(0, color=COLORS['M0'], lw=1)
         ax.set_title(shorten(c))
-    fig.supxlabel('evaluations', fontsize=9); fig.supylabel(ylabel, fontsize=9)
+    fig.supxlabel('evaluations', fontsize=9)
+    fig.supylabel(ylabel, fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc='outside upper center', ncols=4, fontsize=8)
     return fig
@@ -88,8 +94,11 @@ def gain_figure(
     panels = [(None, table)] if panel is None else list(table.groupby(panel, sort=False))
     fig, axes = grid(len(panels), min(3, len(panels)), size, sharey=True, sharex=True)
     classes = list(dict.fromkeys(table['class']))
-    for ax, (name, d) in zip(axes, panels): _dots(ax, d, classes, hue); ax.set_title('' if name is None else NAMES.get(name, name))
-    axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes]); axes[0].invert_yaxis()
+    for ax, (name, d) in zip(axes, panels):
+        _dots(ax, d, classes, hue)
+        ax.set_title('' if name is None else NAMES.get(name, name))
+    axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes])
+    axes[0].invert_yaxis()
     fig.supxlabel(xlabel, fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc='outside upper center', ncols=5, fontsize=8)
@@ -99,12 +108,15 @@ def gain_figure(
 def _dots(ax, d, classes, hue):
     names = list(dict.fromkeys(d[hue]))
     for k, h in enumerate(names):
-        part = d[d[hue] == h]; y = np.array([classes.index(c) for c in part['class']])+(k-(len(names)-1)/2)*.8/max(1, len(names))
+        part = d[d[hue] == h]
+        y = np.array([classes.index(c) for c in part['class']])+(k-(len(names)-1)/2)*.8/max(1, len(names))
         color = COLORS.get(h, f'C{k}')
         if 'low' in part: ax.hlines(y, part.low, part.high, color=color, lw=1.4, alpha=.6)
         ax.plot(part.gain, y, 'o', ms=4.5, color=color, label=NAMES.get(h, h))
-        if 'published' in part: ax.plot(part.published, y, 'D', ms=5, mfc='none', color=color, label='published' if k == 0 else None)
-    ax.axvline(0, color=COLORS['M0'], lw=1); ax.grid(axis='y', visible=False)
+        if 'published' in part:
+            ax.plot(part.published, y, 'D', ms=5, mfc='none', color=color, label='published' if k == 0 else None)
+    ax.axvline(0, color=COLORS['M0'], lw=1)
+    ax.grid(axis='y', visible=False)
 
 # %% ../nbs/03_plots.ipynb #c74720aa
 def change_figure(
@@ -115,7 +127,8 @@ def change_figure(
     fig, axes = grid(len(parts), 3, (3.6, 2.6))
     for ax, (o, d) in zip(axes, parts):
         sns.histplot(x=d.change, bins=40, color=COLORS['random'], ax=ax, edgecolor='white', linewidth=.3)
-        ax.axvline(0, color=COLORS['M0'], lw=1.2); ax.axvline(d.change.mean(), color=COLORS['ink'], lw=1.2, ls='--')
+        ax.axvline(0, color=COLORS['M0'], lw=1.2)
+        ax.axvline(d.change.mean(), color=COLORS['ink'], lw=1.2, ls='--')
         ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change against M0', ylabel='candidates')
     return fig
 
@@ -128,10 +141,14 @@ def map_figure(
 ):
     "Where the chosen examples lie"
     fig, (ax,) = grid(1, 1, (6, 4.4))
-    a, b = plane; mine = (xy.label == target) | (target == 'all'); picked = xy.id.isin(set(chosen)) & mine
-    for part, color, size, name in ((~mine, COLORS['faint'], 8, 'other classes'), (mine & ~picked, COLORS['sliding-window'], 16, 'not chosen'),
-                                     (picked, COLORS['chosen'], 22, 'chosen')):
-        if part.any(): ax.scatter(xy.loc[part, a], xy.loc[part, b], s=size, color=color, label=f'{name} ({part.sum()})', linewidths=0, alpha=.85)
+    a, b = plane
+    mine = (xy.label == target) | (target == 'all')
+    picked = xy.id.isin(set(chosen)) & mine
+    for part, color, size, name in ((~mine, COLORS['faint'], 8, 'other classes'),
+            (mine & ~picked, COLORS['sliding-window'], 16, 'not chosen'), (picked, COLORS['chosen'], 22, 'chosen')):
+        if part.any():
+            ax.scatter(xy.loc[part, a], xy.loc[part, b], s=size, color=color, label=f'{name} ({part.sum()})',
+                linewidths=0, alpha=.85)
     ax.set(xlabel=f'component {a[1:]}', ylabel=f'component {b[1:]}', title=f'Training examples: {shorten(target, 50)}')
     ax.legend(fontsize=8)
     return fig
@@ -141,7 +158,8 @@ def baseline_figure(
     table:pd.DataFrame, # class, metric, published, ours
 ):
     "Our figure against the published one, per class and metric"
-    table = table.assign(metric=table.metric.replace('overall-balanced-accuracy', 'balanced-accuracy')).dropna(subset=['ours'])
+    table = table.assign(metric=table.metric.replace('overall-balanced-accuracy', 'balanced-accuracy')).dropna(
+        subset=['ours'])
     classes, parts = list(dict.fromkeys(table['class'])), list(table.groupby('metric', sort=False))
     fig, axes = grid(len(parts), 3, (3.2, 1.2+.28*len(classes)), sharey=True)
     for ax, (m, d) in zip(axes, parts):
@@ -150,5 +168,7 @@ def baseline_figure(
         ax.plot(d.ours, y, 'o', color=COLORS['sliding-window'], label='ours')
         if d.published.notna().any(): ax.plot(d.published, y, 'D', mfc='none', color=COLORS['ink'], label='published')
         ax.set_title(m)
-    axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes]); axes[0].invert_yaxis(); axes[0].legend(fontsize=8)
+    axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes])
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize=8)
     return fig

@@ -53,7 +53,8 @@ def table(
     total, df = len(df), df.head(limit) if limit else df
     kinds = [' class="n"' if is_numeric(df[c]) else '' for c in df.columns]
     head = ''.join(f'<th{k}>{html.escape(str(c))}</th>' for c, k in zip(df.columns, kinds))
-    columns = [[f'<td{k}>{html.escape(s)}</td>' for s in cells(df[c], digits, c in signed)] for c, k in zip(df.columns, kinds)]
+    columns = [[f'<td{k}>{html.escape(s)}</td>' for s in cells(df[c], digits, c in signed)] for c,
+        k in zip(df.columns, kinds)]
     rows = [''.join(r) for r in zip(*columns)]
     title = f'<caption>{html.escape(caption)}</caption>' if caption else ''
     more = f'<p class="more">{len(df)} of {total} rows</p>' if len(df) < total else ''
@@ -126,6 +127,7 @@ def page(
     items = ''.join(f'<li><a href="#{i}">{t}</a></li>' for i, t in found)
     nav = f'<nav aria-label="Contents"><ul>{items}</ul></nav>' if len(found) > 2 else ''
     sub = f'<p class="sub">{html.escape(subtitle)}</p>' if subtitle else ''
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-            f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n'
-            f'<body><main><h1>{html.escape(title)}</h1>{sub}{nav}\n' + '\n'.join(sections) + '\n</main></body></html>\n')
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        'content="width=device-width,initial-scale=1">'
+        f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n'
+        f'<body><main><h1>{html.escape(title)}</h1>{sub}{nav}\n' + '\n'.join(sections) + '\n</main></body></html>\n')

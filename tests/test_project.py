@@ -53,7 +53,7 @@ def python(code, **env):
 
 def test_the_notebooks_are_there():
     stems = {p.stem for p in NOTEBOOKS}
-    assert {'index', '00_core', 'data/02_corpus', '01_metrics', 'classifiers/01_linear', 'generators/01_base', 'replication/01_results', '07_cli'} <= stems
+    assert {'index', '00_core', 'data/02_corpus', '02_metrics', 'classifiers/01_linear', 'generators/01_base', 'replication/01_results', '07_cli'} <= stems
     assert len(EXPERIMENTS) >= 3
     names = [re.sub(r'^\d+[a-z]?_', '', p.stem) for p in NOTEBOOKS]
     assert sorted(set(names)) == sorted(names), 'two notebooks would become the same page'

@@ -26,22 +26,29 @@ class CountedTexts:
         splits:dict, # Split name -> texts to predict
         params:dict, # Arguments of `TfidfVectorizer`
     ):
-        params = dict(params); self.sublinear = params.pop('sublinear_tf', False)
+        params = dict(params)
+        self.sublinear = params.pop('sublinear_tf', False)
         counter = CountVectorizer(**params)
         fit_words(counter, [*train, *pool])
-        def count(texts): return self._tf(counter.transform(texts)) if len(texts) else sp.csr_matrix((0, len(counter.vocabulary_)))
+        def count(texts):
+            return self._tf(counter.transform(texts)) if len(texts) else sp.csr_matrix((0, len(counter.vocabulary_)))
         self.train, self.pool, self.splits = count(train), count(pool), {k: count(v) for k, v in splits.items()}
         self.df = np.bincount(self.train.indices, minlength=self.train.shape[1])
-        if not self.df.any(): raise UserError('no training text has a word of two or more letters, so there is nothing to learn from: check the text column')
+        if not self.df.any():
+            raise UserError('no training text has a word of two or more letters, so there is nothing to learn from: '
+                'check the text column')
 
     def _tf(self, counts):
-        counts = counts.astype(float); counts.sort_indices()
+        counts = counts.astype(float)
+        counts.sort_indices()
         if self.sublinear: counts.data = np.log(counts.data)+1
         return counts
 
     def idf(self, added, train=None):
-        "Inverse document frequencies of `train` (all training texts unless given) and the `added` texts; 0 for words that none of them has"
-        df, n = (self.df, self.train.shape[0]) if train is None else (np.bincount(train.indices, minlength=len(self.df)), train.shape[0])
+        """Inverse document frequencies of `train` (all training texts unless given) and the `added` texts; 0 for words
+        that none of them has"""
+        df, n = (self.df, self.train.shape[0]) if train is None else (
+            np.bincount(train.indices, minlength=len(self.df)), train.shape[0])
         df = df+np.bincount(added.indices, minlength=len(self.df))
         return np.where(df > 0, np.log((1+n+added.shape[0])/(1+df))+1, 0.)
 
@@ -50,12 +57,14 @@ def _weighted(tf, idf):
     return normalize(sp.csr_matrix((tf.data*idf[tf.indices], tf.indices, tf.indptr), shape=tf.shape), copy=False)
 
 def _stack(a, b):
-    parts = [np.concatenate(p) for p in ((a.data, b.data), (a.indices, b.indices), (a.indptr, a.indptr[-1]+b.indptr[1:]))]
+    parts = [np.concatenate(p) for p in ((a.data, b.data), (a.indices, b.indices),
+        (a.indptr, a.indptr[-1]+b.indptr[1:]))]
     return sp.csr_matrix(tuple(parts), shape=(a.shape[0]+b.shape[0], a.shape[1]))
 
 # %% ../../nbs/classifiers/02_refit.ipynb #ec93e50a
 class Refit:
-    "What refits share; a subclass has `model(rows, weights, kept)`, a function from texts in its own form, and `known()`, the training rows and splits in that form"
+    """What refits share; a subclass has `model(rows, weights, kept)`, a function from texts in its own form, and
+    `known()`, the training rows and splits in that form"""
     def predict(self, rows, weights=None):
         "Class indices per split after training on the training rows and pool `rows`, which count `weights`"
         model = self.model(rows, weights)
@@ -67,7 +76,8 @@ class Refit:
         out = np.empty(train.shape[0], int)
         for kept, near in folds:
             use = near[rows]
-            out[~kept] = self.model(rows[use], None if weights is None else weights[use], np.flatnonzero(kept))(train[~kept])
+            out[~kept] = self.model(rows[use], None if weights is None else weights[use],
+                np.flatnonzero(kept))(train[~kept])
         return out
 
 # %% ../../nbs/classifiers/02_refit.ipynb #b703245d
@@ -82,7 +92,8 @@ class LinearRefit(Refit):
         **params, # Arguments of `LinearClassifier`
     ):
         model = LinearClassifier(seed=seed, **params)
-        self.counts = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()}, model.vectorizer_params)
+        self.counts = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()},
+            model.vectorizer_params)
         self.svc = model.svc_params
         self.y, self.y_pool = (pd.Index(classes).get_indexer(d.label) for d in (train, pool))
 
@@ -92,8 +103,10 @@ class LinearRefit(Refit):
         x, added = c.train if kept is None else c.train[kept], c.pool[rows]
         idf = c.idf(added, None if kept is None else x)
         sample = None if weights is None else np.concatenate([np.ones(len(y)), weights])
-        if len(only := np.unique(np.concatenate([y, self.y_pool[rows]]))) == 1: return lambda tf: np.full(tf.shape[0], only[0])
-        svc = LinearSVC(**self.svc).fit(_weighted(_stack(x, added), idf), np.concatenate([y, self.y_pool[rows]]), sample)
+        if len(only := np.unique(np.concatenate([y, self.y_pool[rows]]))) == 1:
+            return lambda tf: np.full(tf.shape[0], only[0])
+        svc = LinearSVC(**self.svc).fit(_weighted(_stack(x, added), idf), np.concatenate([y, self.y_pool[rows]]),
+            sample)
         w, b = np.asarray(svc.coef_).T, svc.intercept_
         if w.shape[1] == 1: w, b = np.hstack([-w, w]), np.concatenate([-b, b])
         return lambda tf: svc.classes_[(_weighted(tf, idf)@w+b).argmax(1)]
@@ -113,9 +126,11 @@ class RidgeScreen:
         tol:float=1e-2, # Stop when every class's residual is this small relative to its right-hand side
     ):
         model = LinearClassifier(seed=seed)
-        c = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()}, model.vectorizer_params)
+        c = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()},
+            model.vectorizer_params)
         idf = np.log((1+c.train.shape[0])/(1+c.df))+1
-        self.train, self.pool, self.splits = _weighted(c.train, idf), _weighted(c.pool, idf), {k: _weighted(v, idf) for k, v in c.splits.items()}
+        self.train, self.pool, self.splits = _weighted(c.train, idf), _weighted(c.pool,
+            idf), {k: _weighted(v, idf) for k, v in c.splits.items()}
         eye = 2*np.eye(len(classes))-1
         self.y, self.y_pool = (eye[pd.Index(classes).get_indexer(d.label)] for d in (train, pool))
         self.alpha, self.tol, self.warm = alpha, tol, None
@@ -123,22 +138,28 @@ class RidgeScreen:
 
     def _solve(self, x, b, tol=None):
         "Block conjugate gradients for (x x' + alpha) z = b"
-        z = np.zeros_like(b); tol = tol or self.tol
+        z = np.zeros_like(b)
+        tol = tol or self.tol
         if self.warm is not None: z[:len(self.warm)] = self.warm
-        r = b-x@(x.T@z)-self.alpha*z; p = r.copy(); rr, stop = (r*r).sum(0), tol**2*(b*b).sum(0)
+        r = b-x@(x.T@z)-self.alpha*z
+        p = r.copy()
+        rr, stop = (r*r).sum(0), tol**2*(b*b).sum(0)
         while (rr > stop).any():
             q = x@(x.T@p)+self.alpha*p
             step = np.divide(rr, (p*q).sum(0), out=np.zeros_like(rr), where=rr > 0)
-            z += step*p; r -= step*q
+            z += step*p
+            r -= step*q
             new = (r*r).sum(0)
-            p = r+np.divide(new, rr, out=np.zeros_like(rr), where=rr > 0)*p; rr = new
+            p = r+np.divide(new, rr, out=np.zeros_like(rr), where=rr > 0)*p
+            rr = new
         return z
 
     def predict(self, rows, weights=None):
         "Class indices per split after training on the training rows and pool `rows`"
         if weights is not None: raise UserError('the ridge screen knows no weights: use the classifier itself')
         x, y = _stack(self.train, self.pool[rows]), np.vstack([self.y, self.y_pool[rows]])
-        mean = y.mean(0); w = x.T@self._solve(x, y-mean)
+        mean = y.mean(0)
+        w = x.T@self._solve(x, y-mean)
         return {k: (v@w+mean).argmax(1) for k, v in self.splits.items()}
 
 # %% ../../nbs/classifiers/02_refit.ipynb #650d426a
@@ -182,7 +203,8 @@ def search_params(
     spec:str, # A classifier
     params:dict, # What was asked for
 )->dict:
-    "`params`, and for a fine-tuned classifier one thread unless they say otherwise: the same result with any number of workers"
+    """`params`, and for a fine-tuned classifier one thread unless they say otherwise: the same result with any number
+    of workers"""
     return {'threads': 1, **params} if spec.partition(':')[0] == 'transformer' else params
 
 # %% ../../nbs/classifiers/02_refit.ipynb #23f92400
@@ -210,13 +232,15 @@ class PlainRefit(Refit):
         texts, labels, features = self._xy(pd.concat([train, self.pool.iloc[rows]], ignore_index=True))
         fitted = make_classifier(self.make[0], **self.make[1])
         sample = None if weights is None else np.concatenate([np.ones(len(train)), weights])
-        fitted.fit(texts, labels, sample, features, None if self.stop is None else self._xy(self.stop), **origin(fitted, len(train), len(rows)))
+        fitted.fit(texts, labels, sample, features, None if self.stop is None else self._xy(self.stop),
+            **origin(fitted, len(train), len(rows)))
         return lambda d: pd.Index(self.classes).get_indexer(fitted.predict(list(d.text), self._xy(d)[2]))
 
     def known(self): return self.train, self.splits
 
 # %% ../../nbs/classifiers/02_refit.ipynb #17432503
-REFITS = {'linear': LinearRefit, 'ridge-screen': RidgeScreen, 'catboost': PlainRefit, 'frozen': FrozenRefit, 'transformer': PlainRefit}
+REFITS = {'linear': LinearRefit, 'ridge-screen': RidgeScreen, 'catboost': PlainRefit, 'frozen': FrozenRefit,
+    'transformer': PlainRefit}
 
 # %% ../../nbs/classifiers/02_refit.ipynb #45cc08a6
 def refit_class(
@@ -224,7 +248,8 @@ def refit_class(
 )->type:
     "The kind of refit for the classifier `spec`"
     name = spec.partition(':')[0]
-    return PlainRefit if name in CLASSIFIERS and name not in REFITS else REFITS[one_of(name, list(REFITS), 'classifier')]
+    return PlainRefit if name in CLASSIFIERS and name not in REFITS else REFITS[
+        one_of(name, list(REFITS), 'classifier')]
 
 # %% ../../nbs/classifiers/02_refit.ipynb #480813ed
 def make_refit(
@@ -238,6 +263,8 @@ def make_refit(
 ):
     "The refit for `classifier` on `corpus` and `pool`"
     cls = refit_class(classifier)
-    if cls is PlainRefit: params = search_params(classifier, params) | dict(classifier=classifier, features=corpus.features, stop=getattr(corpus, stop))
+    if cls is PlainRefit:
+        params = search_params(classifier, params) | dict(classifier=classifier, features=corpus.features,
+            stop=getattr(corpus, stop))
     elif ':' in classifier: params |= read_classifier(classifier)[1]
     return cls(corpus.train, pool, {s: getattr(corpus, s) for s in splits}, corpus.classes, seed=seed, **params)
