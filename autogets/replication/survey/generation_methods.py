@@ -16,7 +16,7 @@ from ... import __version__
 from ...llm.client import Limits
 from ...classifiers.linear import make_classifier
 from ...core import UserError, cached, text_id
-from ...data.corpus import load_corpus
+from ...data.datasets import load_corpus
 from ...generators.base import EDA, Recorded, build_pool
 from ...llm.chat import make_chat
 from ...metrics import confusion, gain_interval, scores
