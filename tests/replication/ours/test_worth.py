@@ -3,12 +3,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from autogets import worth
+from autogets.replication.ours import worth
 from autogets.core import UserError, text_id
-from autogets.worth import (BOTH, COMPARED, FURTHER, REAL, REPEATED, SYNTHETIC, WEIGHTED, Design, Supply, WorthCell, arm_rows, cells_of,
-                            curve_sizes, draw_real, exchange_rates, interval, load_supply, moved_apart, needed_real, over_draws,
-                            predict_cell, reading, resampled_means, with_control, worth_cells, worth_differences, worth_figure,
-                            worth_table, worth_verdict, written_from)
+from autogets.replication.ours.worth import BOTH, FURTHER, REAL, REPEATED, SYNTHETIC, WEIGHTED, Design, Supply, WorthCell, arm_rows, cells_of, curve_sizes, draw_real, load_supply, over_draws, predict_cell, resampled_means, with_control, worth_cells, written_from
+from autogets.replication.ours.worth_tables import worth_findings
+from autogets.replication.ours.worth_tables import ARM_PAIRS, exchange_rates, moved_apart, needed_real, worth_differences, worth_figure, worth_table
+from autogets.stats import interval
 
 CLASSES = list('abcd')
 
@@ -108,9 +108,9 @@ def test_intervals_cover_both_levels():
         tests, draws = rng.normal(0, 1, 50), rng.normal(0, 1, 12)
         weights = np.random.default_rng(0).multinomial(50, np.full(50, 1/50), 300)/50
         over_tests = np.r_[tests.mean(), weights @ tests]
-        found = interval(over_draws(draws[:, None]+over_tests[None]))
+        found = with_interval(over_draws(draws[:, None]+over_tests[None]))
         covered += found['low'] <= 0 <= found['high']
-        one = interval(draws.mean()+over_tests)
+        one = with_interval(draws.mean()+over_tests)
         alone += one['low'] <= 0 <= one['high']
     assert .88 <= covered/200 <= .99 and alone < .75*covered
 
@@ -214,7 +214,7 @@ def test_tables_have_every_arm_and_size(study):
     table, differences, rates = worth_table(*study), worth_differences(*study), exchange_rates(*study)
     assert len(table) == 2*(len(curve_sizes((3, 6)))+5*2) and table.draws.eq(2).all()
     assert ((table.low <= table['mean']) & (table['mean'] <= table.high)).all()
-    assert len(differences) == 2*len(COMPARED)*3 and len(rates[rates.n.isin([3, 6])]) == 2*2*2
+    assert len(differences) == 2*len(ARM_PAIRS)*3 and len(rates[rates.n.isin([3, 6])]) == 2*2*2
     one = differences[(differences.draw == 'even') & (differences.arm == SYNTHETIC) & (differences.minus == REAL)].set_index('n').estimate
     score = table[table.draw == 'even'].set_index(['arm', 'n'])['mean']
     assert one[3] == pytest.approx(score[SYNTHETIC, 3]-score[REAL, 3]) and one['all'] == pytest.approx((one[3]+one[6])/2)
@@ -242,15 +242,12 @@ def test_names_are_moved_as_little_as_needed():
     assert np.diff(sorted(moved_apart([.1, .1, .1, .11], .05))).min() > .049
 
 
-def test_words_say_what_the_tables_say(study):
+def test_findings_say_what_the_tables_say(study):
     differences, rates = worth_differences(*study), exchange_rates(*study)
-    said = worth_verdict(differences, rates, 'linear')
+    found = worth_findings(differences, rates, 'linear', 'planted')
     d = differences[(differences.draw == 'even') & (differences.n == 'all')].iloc[0]
-    assert f'{d.arm} - {d.minus} {d.estimate:+.3f} ({d.low:+.3f} to {d.high:+.3f}, {d.reading})' in said
-    assert 'resample draws and test texts' in said
-
-
-def test_readings(): assert [reading(0, .02), reading(-.02, -.001), reading(0, 0)] == ['inconclusive', 'significant', 'not significant']
+    assert found[0]['claim'] == f'Macro F1 {d.arm} is higher than {d.minus}'
+    assert (found[0]['estimate'], found[0]['low'], found[0]['high']) == (d.estimate, d.low, d.high)
 
 
 def test_needed_texts_on_a_curve_that_dips():
