@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HOLDS', 'FAILS', 'INCONCLUSIVE', 'NOT_RECORDED', 'CLAIM_RULES', 'nested_draw', 'training_rows', 'predicted_classes',
            'TrainingPlan', 'run_cells', 'without_resamples', 'contrast', 'tail_p', 'p_values', 'TaskClaim',
-           'claim_table', 'by_setting']
+           'claim_table', 'by_setting', 'count_verdicts']
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #d9626321
 from dataclasses import dataclass, replace
@@ -216,3 +216,11 @@ def by_setting(
     "The claims of each classifier, apart for the paper's methods and for stand-ins where the rows tell"
     by = [c for c in ('classifier', 'prompts') if c in frame]
     return {', '.join(name): claims(t.reset_index(drop=True), **how) for name, t in frame.groupby(by, sort=False)}
+
+# %% ../../../nbs/replication/prompting/02_training.ipynb #b56f664e
+def count_verdicts(
+    table:pd.DataFrame, # Of `claim_table`
+)->str: # One line
+    "How many claims hold, do not hold, are inconclusive or not recorded"
+    counts = table.verdict.where(table.ours != NOT_RECORDED, NOT_RECORDED).value_counts()
+    return ', '.join(f'{v}: {counts[v]}' for v in (HOLDS, FAILS, INCONCLUSIVE, NOT_RECORDED) if v in counts)
