@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HOLDS', 'FAILS', 'INCONCLUSIVE', 'NOT_RECORDED', 'CLAIM_RULES', 'nested_draw', 'training_rows', 'predicted_classes',
            'TrainingPlan', 'run_cells', 'without_resamples', 'contrast', 'tail_p', 'p_values', 'TaskClaim',
-           'claim_table', 'by_setting', 'count_verdicts']
+           'claim_table', 'by_setting', 'record_claims']
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #d9626321
 from dataclasses import dataclass, replace
@@ -200,7 +200,7 @@ def claim_table(
     rows = []
     for f in prompting_facts(part).fillna({'published': 'no number known'}).itertuples():
         for setting, found in claims.items():
-            c = found.get(f.finding, TaskClaim([], above=0, note='not measured'))
+            c = found.get(f.finding, TaskClaim([], above=0))
             ours = '; '.join(f"{r['task']} {r['estimate']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in c.tasks)
             rows.append(dict(finding=f.finding, statement=f.statement, published=f.published, setting=setting,
                 tasks=len(c.tasks), **{k: c.deciding.get(k) for k in ('task', 'estimate', 'low', 'high')},
@@ -217,10 +217,14 @@ def by_setting(
     by = [c for c in ('classifier', 'prompts') if c in frame]
     return {', '.join(name): claims(t.reset_index(drop=True), **how) for name, t in frame.groupby(by, sort=False)}
 
-# %% ../../../nbs/replication/prompting/02_training.ipynb #b56f664e
-def count_verdicts(
+# %% ../../../nbs/replication/prompting/02_training.ipynb #879198aa
+def record_claims(
+    exp, # An `Experiment`
     table:pd.DataFrame, # Of `claim_table`
-)->str: # One line
-    "How many claims hold, do not hold, are inconclusive or not recorded"
-    counts = table.verdict.where(table.ours != NOT_RECORDED, NOT_RECORDED).value_counts()
-    return ', '.join(f'{v}: {counts[v]}' for v in (HOLDS, FAILS, INCONCLUSIVE, NOT_RECORDED) if v in counts)
+    resampled:str, # What the 95 % CI resamples
+):
+    "One finding of the scoreboard for each claim and setting"
+    for r in table[table.ours != NOT_RECORDED].itertuples():
+        ci = {} if pd.isna(r.estimate) else dict(estimate=r.estimate, low=r.low, high=r.high)
+        exp.finding(r.statement, **ci, published=None if r.published == 'no number known' else r.published,
+            n=r.tasks or None, resampled=resampled, setting=r.setting, verdict=r.verdict)
