@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ...core import UserError, one_of, shipped, text_id
-from ...data.corpus import DataMissing, data_folder, load_corpus, read_table
+from ...data.datasets import DataMissing, data_folder, load_corpus
 from ...data.recordings import BANKS, load_bank
+from ...data.tables import read_table
 from ...generators.base import Recorded
+from ...llm.live import Live
 from ...stats import stratified
-from ..survey.generation_methods import Live, Task, by_prompt, small_task, texts_by
+from ..survey.generation_methods import Task, by_prompt, small_task, texts_by
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #375bd29a
 def prompting_facts(

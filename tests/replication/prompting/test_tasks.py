@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from autogets.core import UserError, text_id
-from autogets.data.corpus import DataMissing
+from autogets.data.datasets import DataMissing
 from autogets.replication.prompting.tasks import (
     PAPER_METHODS, load_prompt_task, prompting_facts, stands_for, task_table, texts_from)
 
