@@ -161,12 +161,14 @@ def diversity_claims(
 
 # %% ../../../nbs/replication/prompting/05_diversity.ipynb #74bea1e8
 def _name_points(ax, d, column):
-    "Write the prompt method beside each point, on the side where there is room"
+    "Write beside each point its prompt method, or its LLM where all share the prompt; above and below in turn"
+    names = [m.split(', ', 1) for m in d.prompt_method]
+    one_prompt = all(len(n) == 2 for n in names) and len({n[-1] for n in names}) == 1
     middle = (d[column].min()+d[column].max())/2
-    for r in d.itertuples():
-        x = getattr(r, column)
+    labelled = d.assign(name=[n[0] if one_prompt else ', '.join(n) for n in names]).sort_values(column)
+    for k, (x, y, name) in enumerate(zip(labelled[column], labelled.gain, labelled.name)):
         left = x > middle
-        ax.annotate(shorten(r.prompt_method, 24), (x, r.gain), fontsize=6.5, xytext=(-4 if left else 4, 3),
+        ax.annotate(shorten(name, 24), (x, y), fontsize=6.5, xytext=(-4 if left else 4, -9 if k % 2 else 3),
             textcoords='offset points', ha='right' if left else 'left')
 
 def gain_scatter_figure(
@@ -175,14 +177,14 @@ def gain_scatter_figure(
     label:str, # What it is, for the axis
     objective:str='macro-f1', # For the other axis
 ):
-    "One panel a task: the gain of each prompt method against a figure of its texts; names where eight or fewer"
+    "One panel a task: the gain of each prompt method against a figure of its texts; names where five or fewer"
     table = table[table.gain.notna() & (table.classifier == table.classifier.iloc[0])]
     parts = [d for _, d in table.groupby('task', sort=False)]
     fig, axes = grid(len(parts), 4 if len(parts) > 6 else 3, (3.4, 2.6))
     for ax, d in zip(axes, parts):
         ax.vlines(d[column], d.low, d.high, color=COLORS['pale'], lw=1.4)
         ax.plot(d[column], d.gain, 'o', color=COLORS['mixed'], ms=5)
-        if len(d) <= 8: _name_points(ax, d, column)
+        if len(d) <= 5: _name_points(ax, d, column)
         ax.axhline(0, color=COLORS['baseline'], lw=1)
         ax.margins(x=.25)
         ax.set_title(d.task.iloc[0], fontsize=9)

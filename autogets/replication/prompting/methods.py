@@ -148,6 +148,8 @@ def _method_panel(ax, d):
         ax.plot(p.score, y, 'o', ms=5, color=COLORS[color], mfc=face, label=s)
     ax.set_yticks(range(len(methods)), [m.replace(', ', '\n') for m in methods], fontsize=8)
     ax.set_ylim(-.55, len(methods)-.45)
+    low, high = ax.get_xlim()
+    ax.set_xlim(max(low, 0), min(high, 1)) # the t interval of two or three seeds can leave the scale
     ax.set_title(d.task.iloc[0], fontsize=9)
 
 # %% ../../../nbs/replication/prompting/03_methods.ipynb #1e7fd602
