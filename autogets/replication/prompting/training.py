@@ -8,7 +8,7 @@ __all__ = ['HOLDS', 'FAILS', 'INCONCLUSIVE', 'NOT_RECORDED', 'CLAIM_RULES', 'nes
            'claim_table', 'by_setting', 'record_claims']
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #d9626321
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
