@@ -93,7 +93,8 @@ def improve(
 ):
     "Find the synthetic texts that improve a classifier, and report the gain on test."
     from autogets.search.evaluator import Budget
-    from autogets.job import JOINT, Job, improve, verdict
+    from autogets.job import JOINT, Job, improve
+    from autogets.job_report import verdict
     limit = Budget((100 if strategy in JOINT else 500) if budget is None and seconds is None else budget, seconds)
     job = Job(target[0] if len(target) == 1 else tuple(dict.fromkeys(target)), objective, strategy, generator,
         classifier, protocol, n, seed, workers, patience, model, method, tuple(constraint), plan and str(plan), folds,

@@ -23,13 +23,17 @@ def random_candidates(
 )->list: # Tuples of ids
     "Random sets of random size"
     rng = np.random.default_rng(seed)
-    return [as_candidate(sources[i] for i in rng.choice(len(sources), rng.integers(1, len(sources)+1), replace=False)) for _ in range(n)]
+    return [as_candidate(sources[i] for i in rng.choice(len(sources), rng.integers(1, len(sources)+1),
+        replace=False)) for _ in range(n)]
 
 # %% ../../../nbs/replication/ours/05_cost.ipynb #a7ac91cb
 def _timed(f, things):
     "Results of `f` and the milliseconds of each call"
     out, ms = [], []
-    for x in things: t = time.perf_counter(); out.append(f(x)); ms.append(1e3*(time.perf_counter()-t))
+    for x in things:
+        t = time.perf_counter()
+        out.append(f(x))
+        ms.append(1e3*(time.perf_counter()-t))
     return out, ms
 
 # %% ../../../nbs/replication/ours/05_cost.ipynb #1917252a
@@ -37,7 +41,8 @@ def _plain(ev, classifier='linear', **params):
     c = ev.corpus
     def run(candidate):
         rows = pd.concat([c.train[['text','label']], ev.pool.iloc[ev.rows(candidate)][['text','label']]])
-        model = make_classifier(classifier, seed=ev.seed, **params).fit(list(rows.text), list(rows.label), validation=(list(c.validation.text), list(c.validation.label), None))
+        model = make_classifier(classifier, seed=ev.seed, **params).fit(list(rows.text), list(rows.label),
+            validation=(list(c.validation.text), list(c.validation.label), None))
         return pd.Index(ev.classes).get_indexer(model.predict(list(c.validation.text)))
     return run
 
@@ -51,7 +56,8 @@ def bench_costs(
     exact, screen = (make_refit(k, ev.corpus, ev.pool) for k in ('linear','ridge-screen'))
     def refit(r): return lambda c: ev.result(c, ev._tally(ev.rows(c), r.predict(ev.rows(c)), 0.))
     few = candidates[:max(3, len(candidates)//10)]
-    ways = {'exact refit': (refit(exact), candidates), 'ridge screen': (refit(screen), candidates), 'plain pipeline': (_plain(ev), few)}
+    ways = {'exact refit': (refit(exact), candidates), 'ridge screen': (refit(screen), candidates),
+        'plain pipeline': (_plain(ev), few)}
     if catboost: ways['CatBoost'] = (_plain(ev, 'catboost'), candidates[:1])
     ms = {k: _timed(f, cs)[1] for k, (f, cs) in ways.items()}
     rows = [(k, len(v), np.median(v), max(v), np.median(v)/np.median(ms['exact refit'])) for k, v in ms.items()]
@@ -84,7 +90,9 @@ def bench_workers(
     for w in (1, workers):
         e = Evaluator(ev.corpus, ev.pool, ev.target, ev.classifier, ev.protocol, ev.seed, w, **ev.params)
         e.evaluate(candidates[:w])
-        t = time.perf_counter(); results[w] = [r.scores for r in e.evaluate(candidates[w:])]; seconds[w] = (time.perf_counter()-t)/len(candidates[w:])
+        t = time.perf_counter()
+        results[w] = [r.scores for r in e.evaluate(candidates[w:])]
+        seconds[w] = (time.perf_counter()-t)/len(candidates[w:])
     same = results[1][workers-1:] == results[workers]
     return dict(one=seconds[1], several=seconds[workers], ratio=seconds[1]/seconds[workers], same=same)
 
@@ -97,9 +105,9 @@ def cost_verdict(
     "The figures in words"
     c = costs.set_index('way')
     dear = '; '.join(f'{w} {c.ratio[w]:,.1f} times as much' for w in ('plain pipeline','CatBoost') if w in c.index)
-    return (f'An exact evaluation takes {c.ms["exact refit"]:.1f} ms; {dear}; the screen {c.ms["ridge screen"]:.1f} ms, with rank agreement '
-            f'{agree.spearman.min():.2f} to {agree.spearman.max():.2f} by objective. Two workers are {workers["ratio"]:.2f} times as fast as one, '
-            f'with {"the same" if workers["same"] else "OTHER"} results.')
+    return (f'An exact evaluation takes {c.ms["exact refit"]:.1f} ms; {dear}; the screen {c.ms["ridge screen"]:.1f} '
+        f'ms, with rank agreement {agree.spearman.min():.2f} to {agree.spearman.max():.2f} by objective. Two workers '
+        f'are {workers["ratio"]:.2f} times as fast as one, with {"the same" if workers["same"] else "OTHER"} results.')
 
 # %% ../../../nbs/replication/ours/05_cost.ipynb #ed9fdce8
 def bench(
@@ -111,19 +119,26 @@ def bench(
     catboost:bool=True, # Train CatBoost on one of them
 )->str: # A few lines of text
     "Costs, ratios, rank agreement and workers, measured in one run"
-    t = time.perf_counter(); import_s = _import_seconds()
+    t = time.perf_counter()
+    import_s = _import_seconds()
     ev = Evaluator(corpus, pool.texts, target)
     candidates = random_candidates(ev.sources, n, seed)
-    costs, agree, both = bench_costs(ev, candidates, catboost), rank_agreement(ev, candidates), bench_workers(ev, candidates)
+    costs, agree, both = bench_costs(ev, candidates, catboost), rank_agreement(ev, candidates), bench_workers(ev,
+        candidates)
     words = ev.refit.counts.train.shape
-    return '\n'.join([f'{corpus.name}, class {target}: {words[0]} training rows, {words[1]} features, {len(ev.pool)} pool texts, {len(corpus.validation)} validation rows',
-        '', costs.round(2).to_string(index=False), '', 'ratio: times the exact refit. The plain pipeline makes the same predictions as the exact refit.',
-        '', 'Ridge screen against exact refit:', agree.round(3).to_string(index=False),
-        '', f'workers: {1e3*both["one"]:.1f} ms a candidate with one, {1e3*both["several"]:.1f} ms with two (ratio {both["ratio"]:.2f}), results {"equal" if both["same"] else "DIFFER"}',
+    return '\n'.join([f'{corpus.name}, class {target}: {words[0]} training rows, {words[1]} features, {len(ev.pool)} '
+        f'pool texts, {len(corpus.validation)} validation rows', '', costs.round(2).to_string(index=False), '',
+        'ratio: times the exact refit. The plain pipeline makes the same predictions as the exact refit.', '',
+        'Ridge screen against exact refit:', agree.round(3).to_string(index=False), '',
+        f'workers: {1e3*both["one"]:.1f} ms a candidate with one, {1e3*both["several"]:.1f} ms with two (ratio '
+        f'{both["ratio"]:.2f}), results {"equal" if both["same"] else "DIFFER"}',
         f'import autogets: {import_s:.2f} s; whole bench: {time.perf_counter()-t:.0f} s'])
 
 # %% ../../../nbs/replication/ours/05_cost.ipynb #b271d321
 def _import_seconds():
     import subprocess, sys
-    def once(code): t = time.perf_counter(); subprocess.run([sys.executable, '-c', code], check=True); return time.perf_counter()-t
+    def once(code):
+        t = time.perf_counter()
+        subprocess.run([sys.executable, '-c', code], check=True)
+        return time.perf_counter()-t
     return max(0., min(once('import autogets') for _ in range(3))-min(once('pass') for _ in range(3)))

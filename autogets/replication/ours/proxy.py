@@ -33,7 +33,8 @@ def read_end(
     "The classifier that `text` names"
     name, *given = text.split() or ['']
     pairs = [g.partition(':') for g in given]
-    if bad := [k for k, colon, v in pairs if not (k and colon and v)]: raise UserError(f'the classifier {text!r} is not NAME KEY:VALUE ...: {bad[0]!r} has no value')
+    if bad := [k for k, colon, v in pairs if not (k and colon and v)]:
+        raise UserError(f'the classifier {text!r} is not NAME KEY:VALUE ...: {bad[0]!r} has no value')
     def value(v):
         try: return json.loads(v)
         except ValueError: return v
@@ -62,7 +63,8 @@ def small_world(
     corpus, pool = bank_pool(bank, split, n)
     rng = np.random.default_rng([split, 7])
     train, rest = _cut(corpus.train, real, rng)
-    test, _ = _cut(pd.concat([corpus.test, rest], ignore_index=True) if len(corpus.test) < test_rows else corpus.test, test_rows, rng)
+    test, _ = _cut(pd.concat([corpus.test, rest], ignore_index=True) if len(corpus.test) < test_rows else corpus.test,
+        test_rows, rng)
     test = test[~test.id.isin({*train.id, *corpus.validation.id})].reset_index(drop=True)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # said when the whole was loaded
@@ -94,12 +96,21 @@ def spread(
     taken.append(amounts(evaluator, found[0].ids))
     while len(found) < number and kinds:
         c = next(kinds[0], None)
-        if c is None: kinds.pop(0); continue
+        if c is None:
+            kinds.pop(0)
+            continue
         own = amounts(evaluator, c.ids)
         fits = own.any() and all(likeness(own, t) <= .9 for t in taken)
-        if fits: found.append(c); taken.append(own); lost = 0; kinds.append(kinds.pop(0))
-        elif (lost := lost+1) > 200: kinds.pop(0); lost = 0
-    if len(found) < number: raise UserError(f'{evaluator.corpus.name} has only {len(found)} candidates that differ enough: ask for fewer')
+        if fits:
+            found.append(c)
+            taken.append(own)
+            lost = 0
+            kinds.append(kinds.pop(0))
+        elif (lost := lost+1) > 200:
+            kinds.pop(0)
+            lost = 0
+    if len(found) < number:
+        raise UserError(f'{evaluator.corpus.name} has only {len(found)} candidates that differ enough: ask for fewer')
     return found
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #7380edaa
@@ -113,12 +124,15 @@ def _class_sets(ev, rng):
     label = ev.corpus.train.drop_duplicates('id').set_index('id').label
     while True:
         some = set(rng.permutation(ev.classes)[:rng.integers(1, len(ev.classes))])
-        yield Candidate(as_candidate(i for i in ev.sources if label[i] in some), f'{len(some)} of {len(ev.classes)} classes')
+        yield Candidate(as_candidate(i for i in ev.sources if label[i] in some),
+            f'{len(some)} of {len(ev.classes)} classes')
 
 def _window_sets(ev, rng):
-    xy = search_map(ev.corpus); xy = xy[xy.id.isin(set(ev.sources))]
+    xy = search_map(ev.corpus)
+    xy = xy[xy.id.isin(set(ev.sources))]
     while True:
-        plane = list(planes(xy)[rng.integers(len(planes(xy)))]); points = xy[plane].to_numpy()
+        plane = list(planes(xy)[rng.integers(len(planes(xy)))])
+        points = xy[plane].to_numpy()
         places = windows(class_area(points), *LEVELS[rng.integers(2)])
         ids = xy.id[inside(points, places[rng.integers(len(places))])]
         yield Candidate(as_candidate(ids), 'window '+' '.join(plane))
@@ -135,14 +149,18 @@ def measure_end(
     "What the classifier `end` makes of every candidate"
     name, params = read_end(end)
     ev = Evaluator(world.corpus, world.pool, classifier=name, seed=seed, **params)
-    same = ('proxy', MEASURE, world.corpus.fingerprint, digest(sorted(world.corpus.test.id)), digest(sorted(ev.pool.id)), name, params, seed)
+    same = ('proxy', MEASURE, world.corpus.fingerprint, digest(sorted(world.corpus.test.id)),
+        digest(sorted(ev.pool.id)), name, params, seed)
     rows = [cached(folder, (*same, list(c.ids)), lambda: _measured(ev, c)) for c in world.candidates]
     head = dict(bank=world.bank, split=world.split, end=end, seed=seed)
     return [head | dict(candidate=i, note=c.note) | r for i, (c, r) in enumerate(zip(world.candidates, rows))]
 
 def _measured(ev, c):
-    t = time.process_time(); ev.both; setup = time.process_time()-t
-    t = time.process_time(); found = ev.score(c.ids)
+    t = time.process_time()
+    ev.both
+    setup = time.process_time()-t
+    t = time.process_time()
+    found = ev.score(c.ids)
     row = dict(texts=len(ev.rows(c.ids)), seconds=time.process_time()-t, setup=setup)
     return row | {f'{part} {o}': found[part][o] for part in ('validation', 'test') for o in OBJECTIVES}
 
@@ -161,8 +179,10 @@ def proxy_cells(
     workers:int=1, # Processes
 )->pd.DataFrame: # bank, split, end, seed, candidate, note, texts, seconds, setup, and each objective on validation and test
     "Every candidate by every classifier"
-    if both := set(cheap) & set(expensive): raise UserError(f'{sorted(both)[0]} is given as cheap and as expensive: give it once')
-    if not (cheap and expensive and seeds): raise UserError('give at least one cheap and one expensive classifier, and a seed')
+    if both := set(cheap) & set(expensive):
+        raise UserError(f'{sorted(both)[0]} is given as cheap and as expensive: give it once')
+    if not (cheap and expensive and seeds):
+        raise UserError('give at least one cheap and one expensive classifier, and a seed')
     for end in (*cheap, *expensive): read_end(end)
     ends = [*((e, s) for s in seeds for e in expensive), *((e, seeds[0]) for e in cheap)]
     todo = [(b, s, number, real, n, test_rows, end, seed, folder) for end, seed in ends for s in splits for b in banks]
@@ -180,7 +200,8 @@ def side_by_side(
     one_of(objective, list(OBJECTIVES), 'objective')
     out = {}
     for key, g in cells.groupby(['bank', 'split'], sort=False):
-        parts = {(e, s, part): d.set_index('candidate')[f'{part} {objective}'] for (e, s), d in g.groupby(['end', 'seed']) for part in ('validation', 'test')}
+        parts = {(e, s, part): d.set_index('candidate')[f'{part} {objective}']
+            for (e, s), d in g.groupby(['end', 'seed']) for part in ('validation', 'test')}
         wide = pd.DataFrame(parts)
         wide = (wide-wide.loc[0]).drop(index=0)
         wide[('texts', 0, '')] = g.drop_duplicates('candidate').set_index('candidate').texts
@@ -273,9 +294,12 @@ def agreement(
         found = predictors(E, ends, seeds, cells.seed.iloc[0])
         drawn = {name: _drawn(wide, pairs, k, draws) for name, (_, pairs) in found.items()}
         for name, (kind, _) in found.items():
-            (rho, hit), against = drawn[name], {'to_itself': drawn['itself'][0], 'to_texts': drawn['number of texts'][0]}
-            parts = {'correlation': pooled(rho), 'hit': pooled(hit), **{what: pooled({key: v-other[key] for key, v in rho.items()}) for what, other in against.items()}}
-            rows += [dict(expensive=E, predictor=name, kind=kind, bank=b, **_flat(parts, b), by_chance=chance, splits=sum(b in ('all', key[0]) for key in wide)) for b in parts['hit']]
+            (rho, hit), against = drawn[name], {'to_itself': drawn['itself'][0],
+                'to_texts': drawn['number of texts'][0]}
+            parts = {'correlation': pooled(rho), 'hit': pooled(hit),
+                **{what: pooled({key: v-other[key] for key, v in rho.items()}) for what, other in against.items()}}
+            rows += [dict(expensive=E, predictor=name, kind=kind, bank=b, **_flat(parts, b), by_chance=chance,
+                splits=sum(b in ('all', key[0]) for key in wide)) for b in parts['hit']]
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #752cbdfd
@@ -290,7 +314,8 @@ def _drawn(wide, pairs, k, draws):
     return rho, hit
 
 def _flat(parts, bank):
-    r, rest = parts['correlation'][bank], {f'{what}{end}': parts[what][bank][key] for what in ('to_itself', 'to_texts') for end, key in (('', 'mean'), ('_low', 'low'), ('_high', 'high'))}
+    r, rest = parts['correlation'][bank], {f'{what}{end}': parts[what][bank][key]
+        for what in ('to_itself', 'to_texts') for end, key in (('', 'mean'), ('_low', 'low'), ('_high', 'high'))}
     return dict(correlation=r['mean'], low=r['low'], high=r['high'], **rest, hit_rate=parts['hit'][bank]['mean'])
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #d9aba0fe
@@ -307,7 +332,8 @@ def ways_to_choose(w, cheap, E, seed, first, k, draws):
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #3df3a95b
 def costs(cells, cheap, E, k):
     "Way -> seconds, the mean over splits"
-    train = cells.groupby(['bank', 'split', 'end']).agg(seconds=('seconds', 'median'), setup=('setup', 'max')).groupby('end').mean()
+    train = cells.groupby(['bank', 'split', 'end']).agg(seconds=('seconds', 'median'),
+        setup=('setup', 'max')).groupby('end').mean()
     number, e = cells.candidate.max(), train.loc[E]
     out = {'everything': e.setup+e.seconds, 'E on all': e.setup+(number+1)*e.seconds, 'best on test': np.nan}
     for c in cheap:
@@ -323,9 +349,11 @@ def gain_and_cost(
     k:int=3, # Finalists
     draws:int=1000, # Bootstrap draws
 )->pd.DataFrame: # expensive, way, bank, gain, low, high, of_best, beside_E, beside_low, beside_high, seconds, cost
-    "What each way gains on test, as a part of the best gain and beside a search with the expensive classifier, and what it costs"
+    """What each way gains on test, as a part of the best gain and beside a search with the expensive classifier, and
+    what it costs"""
     wide, rows, first = side_by_side(cells, objective), [], cells.seed.iloc[0]
-    cheap, seeds = [e for e in cells.end.unique() if e not in expensive], sorted(cells.seed[cells.end.isin(expensive)].unique())
+    cheap, seeds = [e for e in cells.end.unique()
+        if e not in expensive], sorted(cells.seed[cells.end.isin(expensive)].unique())
     for E in expensive:
         found, cost = {}, costs(cells, cheap, E, k)
         for key, w in wide.items():
@@ -334,9 +362,10 @@ def gain_and_cost(
         best, direct = pooled(found['best on test']), found['E on all']
         for way, values in found.items():
             beside = pooled({key: v-direct[key] for key, v in values.items()})
-            rows += [dict(expensive=E, way=way, bank=b, gain=g['mean'], low=g['low'], high=g['high'], of_best=g['mean']/best[b]['mean'] if best[b]['mean'] else np.nan,
-                          beside_E=beside[b]['mean'], beside_low=beside[b]['low'], beside_high=beside[b]['high'], seconds=cost[way], cost=cost[way]/cost['E on all'])
-                     for b, g in pooled(values).items()]
+            rows += [dict(expensive=E, way=way, bank=b, gain=g['mean'], low=g['low'], high=g['high'],
+                of_best=g['mean']/best[b]['mean'] if best[b]['mean'] else np.nan, beside_E=beside[b]['mean'],
+                beside_low=beside[b]['low'], beside_high=beside[b]['high'], seconds=cost[way],
+                cost=cost[way]/cost['E on all']) for b, g in pooled(values).items()]
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #75571222
@@ -347,15 +376,19 @@ def _brief(end): return ' '.join(w for w in end.split() if not w.startswith('thr
 def agreement_figure(
     table:pd.DataFrame, # What `agreement` gave
 ):
-    "One panel an expensive classifier: each predictor's correlation, for every corpus (dots) and over all (with its interval)"
+    """One panel an expensive classifier: each predictor's correlation, for every corpus (dots) and over all (with its
+    interval)"""
     parts = list(table.groupby('expensive', sort=False))
     fig, axes = grid(len(parts), 2, (4.8, 1+.32*table.predictor.nunique()))
     for ax, (name, d) in zip(axes, parts):
         names = list(dict.fromkeys(d.predictor))[::-1]
         for y, p in enumerate(names): _predictor_line(ax, d[d.predictor == p], y)
         ceiling = d[(d.predictor == 'itself') & (d.bank == 'all')].correlation.iloc[0]
-        ax.axvline(ceiling, color=COLORS['sliding-window'], lw=1, ls='--'); ax.axvline(0, color=COLORS['M0'], lw=1)
-        ax.set_yticks(range(len(names)), map(_brief, names), fontsize=8); ax.set_title(_brief(name), fontsize=9); ax.set(xlim=(-1, 1), ylim=(-.6, len(names)-.4))
+        ax.axvline(ceiling, color=COLORS['sliding-window'], lw=1, ls='--')
+        ax.axvline(0, color=COLORS['baseline'], lw=1)
+        ax.set_yticks(range(len(names)), map(_brief, names), fontsize=8)
+        ax.set_title(_brief(name), fontsize=9)
+        ax.set(xlim=(-1, 1), ylim=(-.6, len(names)-.4))
     fig.supxlabel('rank correlation with the gains on test; dashed: the classifier itself, on validation', fontsize=9)
     return fig
 
@@ -366,7 +399,8 @@ def _predictor_line(ax, d, y):
     ax.plot(whole.correlation, y, 'o', color=color, ms=6)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #16f932c8
-def _way_color(way): return COLORS['ink' if way in ('E on all', 'everything') else 'ensemble' if ', then' in way else 'hierarchical']
+def _way_color(way):
+    return COLORS['ink' if way in ('E on all', 'everything') else 'ensemble' if ', then' in way else 'hierarchical']
 
 def cost_figure(
     table:pd.DataFrame, # What `gain_and_cost` gave
@@ -377,12 +411,16 @@ def cost_figure(
     parts = list(whole.groupby('expensive', sort=False))
     fig, axes = grid(len(parts), 2, (5.2, 3.6), sharey=True)
     for ax, (name, d) in zip(axes, parts):
-        ax.axhline(d.gain[d.way == 'best on test'].iloc[0], color=COLORS['plain'], lw=1, ls='--'); ax.axhline(0, color=COLORS['M0'], lw=1)
+        ax.axhline(d.gain[d.way == 'best on test'].iloc[0], color=COLORS['plain'], lw=1, ls='--')
+        ax.axhline(0, color=COLORS['baseline'], lw=1)
         for i, r in enumerate(d[d.way != 'best on test'].sort_values('cost').itertuples()):
             ax.plot([r.cost, r.cost], [r.low, r.high], color=_way_color(r.way), lw=1.4, alpha=.6)
             ax.plot(r.cost, r.gain, 'o', color=_way_color(r.way), ms=6, label=f'{i+1} {_brief(r.way)}')
             ax.annotate(str(i+1), (r.cost, r.gain), textcoords='offset points', xytext=(5, 3), fontsize=8)
-        ax.set_xscale('log'); ax.xaxis.set_major_formatter(lambda v, _: f'{v:.3g}'); ax.set_title(_brief(name), fontsize=9); ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
+        ax.set_xscale('log')
+        ax.xaxis.set_major_formatter(lambda v, _: f'{v:.3g}')
+        ax.set_title(_brief(name), fontsize=9)
+        ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
     fig.supxlabel('seconds of training, as a part of those of the expensive classifier on all candidates', fontsize=9)
     fig.supylabel(f'gain in {objective} on test', fontsize=9)
     return fig
@@ -393,17 +431,23 @@ def proxy_verdict(
     ways:pd.DataFrame, # What `gain_and_cost` gave
 )->str:
     "For each expensive classifier the best screen beside ceiling and control, and what screening keeps and saves"
-    return ' '.join(_said(E, d[d.bank == 'all'].set_index('predictor'), ways[(ways.expensive == E) & (ways.bank == 'all')].set_index('way'))
-                    for E, d in table.groupby('expensive', sort=False))
+    return ' '.join(_said(E, d[d.bank == 'all'].set_index('predictor'),
+        ways[(ways.expensive == E) & (ways.bank == 'all')].set_index('way'))
+        for E, d in table.groupby('expensive', sort=False))
 
 def _said(E, d, w):
     rivals = d[d.index.isin(w.index)]
     best, ceiling, control = rivals.loc[rivals.correlation.idxmax()], d.loc['itself'], d.loc['number of texts']
     climbs = w[w.index.str.startswith(f'{best.name}, then')].iloc[0]
-    return (f'{_brief(E)}: the best screen is {_brief(best.name)}, rank correlation {best.correlation:+.2f} ({best.low:+.2f} to {best.high:+.2f}, {_beside(best.low, best.high, "chance")}). '
-            f'The ceiling, the classifier itself on validation, is {ceiling.correlation:+.2f} (the screen is {_beside(best.to_itself_low, best.to_itself_high, "it")}); '
-            f'the number of texts alone has {control.correlation:+.2f} (the screen is {_beside(best.to_texts_low, best.to_texts_high, "it")}). '
-            f'{_brief(climbs.name)} gains {climbs.gain:+.3f} on test at {climbs.cost:.0%} of the cost of judging every candidate by the classifier, which gains {w.gain["E on all"]:+.3f} '
-            f'(difference {climbs.beside_E:+.3f}, {climbs.beside_low:+.3f} to {climbs.beside_high:+.3f}: {_beside(climbs.beside_low, climbs.beside_high, "it")}); everything gains {w.gain["everything"]:+.3f}.')
+    return (f'{_brief(E)}: the best screen is {_brief(best.name)}, rank correlation {best.correlation:+.2f} '
+        f'({best.low:+.2f} to {best.high:+.2f}, {_beside(best.low, best.high, "chance")}). The ceiling, the '
+        f'classifier itself on validation, is {ceiling.correlation:+.2f} (the screen is '
+        f'{_beside(best.to_itself_low, best.to_itself_high, "it")}); the number of texts alone has '
+        f'{control.correlation:+.2f} (the screen is {_beside(best.to_texts_low, best.to_texts_high, "it")}). '
+        f'{_brief(climbs.name)} gains {climbs.gain:+.3f} on test at {climbs.cost:.0%} of the cost of judging every '
+        f'candidate by the classifier, which gains {w.gain["E on all"]:+.3f} (difference {climbs.beside_E:+.3f}, '
+        f'{climbs.beside_low:+.3f} to {climbs.beside_high:+.3f}: '
+        f'{_beside(climbs.beside_low, climbs.beside_high, "it")}); everything gains {w.gain["everything"]:+.3f}.')
 
-def _beside(low, high, what): return f'better than {what}' if low > 0 else f'worse than {what}' if high < 0 else f'not told from {what}'
+def _beside(low, high, what):
+    return f'better than {what}' if low > 0 else f'worse than {what}' if high < 0 else f'not told from {what}'

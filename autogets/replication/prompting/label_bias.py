@@ -330,7 +330,7 @@ def bias_figure(
         y = np.arange(len(t))[::-1]
         ax.hlines(y, t.low, t.high, color=COLORS['ensemble'], lw=1.4)
         ax.plot(middle, y, 'o', color=COLORS['ensemble'], ms=4.5)
-        ax.axvline(0, color=COLORS['M0'], lw=1)
+        ax.axvline(0, color=COLORS['baseline'], lw=1)
         ax.set_yticks(y, names, fontsize=7)
         ax.set_ylim(-.7, len(t)-.3)
         ax.set_xlabel(label, fontsize=8)

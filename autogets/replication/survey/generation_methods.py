@@ -49,7 +49,8 @@ def small_task(
     else: real = rows.sample(frac=1, random_state=np.random.default_rng([seed, 1])).groupby('label').head(per_class)
     test = corpus.test[corpus.test.label.isin(set(real.label)) & ~corpus.test.id.isin(set(real.id))]
     if len(test) > test_rows: test = test.sample(test_rows, random_state=np.random.default_rng([seed, 2]))
-    return Task(name, real.sort_values('id').reset_index(drop=True)[['id', 'text', 'label']], test.reset_index(drop=True))
+    return Task(name, real.sort_values('id').reset_index(drop=True)[['id', 'text', 'label']],
+        test.reset_index(drop=True))
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #860b9924
 def read_way(
@@ -75,7 +76,8 @@ def by_eda(task, number, seed, live, choice, t):
 def by_bank(task, number, seed, live, choice, t):
     rows = Recorded(task.name, method=choice).stored
     alone = [all(i in set(task.real.id) for i in s) for s in rows.source_ids]
-    rows = rows[alone].assign(label=[l if s == '' else dict(zip(task.real.id, task.real.label)).get(s, l) for l, s in zip(rows.label[alone], rows.lead[alone])])
+    rows = rows[alone].assign(label=[l if s == '' else dict(zip(task.real.id, task.real.label)).get(s, l)
+        for l, s in zip(rows.label[alone], rows.lead[alone])])
     return rows[~rows.text.map(text_id).isin(set(task.test.id))]
 
 def by_causal(task, number, seed, live, choice, t):
@@ -101,7 +103,8 @@ def by_prompt(task, number, seed, live, method, choice, t):
     with Replies(Path(live.folder)/'replies.jsonl') as replies:
         meter = Meter(find_price(chat), before=replies.usage)
         meter.limited(live.max_cost)
-        writer = Writer(chat, seed, method, t, choice or 'random', live.task, replies=replies, limits=Limits(in_flight=live.in_flight), meter=meter)
+        writer = Writer(chat, seed, method, t, choice or 'random', live.task, replies=replies,
+            limits=Limits(in_flight=live.in_flight), meter=meter)
         return build_pool(writer, task.real, n=5, exactly=number, progress=False, held_out=task.test.text).texts
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #14588e37
@@ -116,7 +119,8 @@ def texts_by(
 )->pd.DataFrame: # text, label
     "The texts of a way, `number` of each class"
     kind, choice, t = read_way(way)
-    made = KINDS[kind](task, number, seed, live, choice, t) if kind in KINDS else by_prompt(task, number, seed, live, kind, choice, t)
+    made = KINDS[kind](task, number, seed, live, choice, t) if kind in KINDS else by_prompt(task, number, seed, live,
+        kind, choice, t)
     return even(made[made.label.isin(task.classes)], number, np.random.default_rng([seed, 3]))
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #540c7001
@@ -153,8 +157,10 @@ def test_error(task, before, after, objective):
 def _cell(task, way, number, seed, live):
     texts = texts_by(way, task, number, seed, live)
     base, alone, both = (predictions(task, rows) for rows in (task.real, texts, pd.concat([task.real, texts])))
-    row = dict(corpus=task.name, way=way, seed=seed, real=len(task.real), texts=len(texts), classes=len(task.classes), distinct_2=distinct_2(texts.text))
-    for name, predicted in (('real', base), ('new', alone), ('both', both)): row |= {f'{name} {k}': v for k, v in score(task, predicted).items()}
+    row = dict(corpus=task.name, way=way, seed=seed, real=len(task.real), texts=len(texts), classes=len(task.classes),
+        distinct_2=distinct_2(texts.text))
+    for name, predicted in (('real', base), ('new', alone), ('both', both)):
+        row |= {f'{name} {k}': v for k, v in score(task, predicted).items()}
     return row | {f'error {k}': test_error(task, base, both, k) for k in ('f1', 'macro-f1')}
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #e4b8fc88
@@ -172,11 +178,13 @@ def compare_writing(
 )->pd.DataFrame: # A row per corpus, way and seed
     "Every way on every task"
     cells, bank = [], any(w.startswith('bank/') for w in ways)
-    if len(numbers) != len(corpora): raise UserError(f'{len(numbers)} numbers of texts for {len(corpora)} corpora: give one for each')
+    if len(numbers) != len(corpora):
+        raise UserError(f'{len(numbers)} numbers of texts for {len(corpora)} corpora: give one for each')
     for name, number in zip(corpora, numbers):
         for seed in seeds:
             task = small_task(name, per_class, seed, bank)
-            parts = lambda way: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), way, number, seed, live.model if live else None, *_content(name, way))
+            parts = lambda way: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), way,
+                number, seed, live.model if live else None, *_content(name, way))
             cells += [cached(folder, parts(way), lambda: _cell(task, way, number, seed, live)) for way in ways]
     return pd.DataFrame(cells)
 
@@ -190,8 +198,10 @@ def writing_table(
     for (corpus, way), g in cells.groupby(['corpus', 'way'], sort=False):
         gain = g[f'both {objective}']-g[f'real {objective}']
         error = np.sqrt((g[f'error {objective}']**2).mean() + (gain.var()/len(g) if len(g) > 1 else 0.))
-        rows.append(dict(corpus=corpus, way=way, real=g.real.mean(), texts=g.texts.mean(), distinct_2=g.distinct_2.mean(), real_only=g[f'real {objective}'].mean(),
-                         new_only=g[f'new {objective}'].mean(), both=g[f'both {objective}'].mean(), gain=gain.mean(), low=gain.mean()-1.96*error, high=gain.mean()+1.96*error))
+        rows.append(dict(corpus=corpus, way=way, real=g.real.mean(), texts=g.texts.mean(),
+            distinct_2=g.distinct_2.mean(), real_only=g[f'real {objective}'].mean(),
+            new_only=g[f'new {objective}'].mean(), both=g[f'both {objective}'].mean(), gain=gain.mean(),
+            low=gain.mean()-1.96*error, high=gain.mean()+1.96*error))
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #2b4aeb0b
@@ -207,7 +217,7 @@ def writing_figure(
         for y, r in d.iterrows():
             ax.plot([r.low, r.high], [y, y], color=COLORS['ensemble'], lw=1.6)
             ax.plot(r.gain, y, 'o', color=COLORS['ensemble'], ms=5)
-        ax.axvline(0, color=COLORS['M0'], lw=1)
+        ax.axvline(0, color=COLORS['baseline'], lw=1)
         ax.set_yticks(range(len(d)), list(d.way), fontsize=8)
         ax.set_ylim(-.65, len(d)-.35)
         ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} new', fontsize=9)
@@ -224,6 +234,7 @@ def writing_verdict(
     for name, d in table.groupby('corpus', sort=False):
         best, varied = d.loc[d.gain.idxmax()], d.loc[d.distinct_2.idxmax()]
         agree = d.gain.corr(d.distinct_2, method='spearman') if len(d) > 2 else np.nan
-        said.append(f'{name}: {best.way} gains most ({best.gain:+.3f}, 95 % {best.low:+.3f} to {best.high:+.3f}); the most varied texts, {varied.way}, gain {varied.gain:+.3f}; '
-                    f'rank correlation of variety and gain over {len(d)} ways {agree:+.2f}')
+        said.append(f'{name}: {best.way} gains most ({best.gain:+.3f}, 95 % {best.low:+.3f} to {best.high:+.3f}); the '
+            f'most varied texts, {varied.way}, gain {varied.gain:+.3f}; rank correlation of variety and gain over '
+            f'{len(d)} ways {agree:+.2f}')
     return f'Gain in {objective} over the real texts alone. ' + '. '.join(said) + '.'
