@@ -16,8 +16,9 @@ from ... import __version__
 from ...core import UserError, cached, one_of, text_id
 from ...stats import bootstrap
 from ...plots import COLORS, grid
+from ...llm.live import Live
 from ...generators.base import build_pool
-from ..survey.generation_methods import Live, Task, by_prompt, distinct_2, read_way
+from ..survey.generation_methods import Task, by_prompt, distinct_2, read_way
 from .curves import (STEP, MixPlan, all_hold, auc_at, balanced_order, draw_setting,
     gain_verdict, mean_gain, mixing_curve, over_seeds)
 from .ratio import CURVE_KEY, estimate_columns
