@@ -18,11 +18,12 @@ from autogets.llm import local
 from autogets.llm.client import ask
 from autogets.generators.causal_lm import CausalLM
 from autogets.core import UserError, digest, text_id
-from autogets.data.corpus import load_corpus
+from autogets.data.datasets import load_corpus
 from autogets.generators.run import Order, generate
 from autogets.generators.base import build_pool, load_pool, make_generator
 from autogets.llm.chat import Failure, Reply, Request, make_chat
-from autogets.llm.local import Draw, TransformersChat, identity, in_batches, new_model, prompt_ids, train_tokenizer, write
+from autogets.llm.local import Draw, TransformersChat, prompt_ids, write
+from autogets.llm.models import identity, in_batches, new_model, train_tokenizer
 from autogets.llm.cache import Replies
 from autogets.generators.backtranslation import BackTranslation
 
