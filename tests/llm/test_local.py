@@ -22,7 +22,8 @@ from autogets.data.datasets import load_corpus
 from autogets.generators.run import Order, generate
 from autogets.generators.base import build_pool, load_pool, make_generator
 from autogets.llm.chat import Failure, Reply, Request, make_chat
-from autogets.llm.local import Draw, TransformersChat, identity, in_batches, new_model, prompt_ids, train_tokenizer, write
+from autogets.llm.local import Draw, TransformersChat, prompt_ids, write
+from autogets.llm.models import identity, in_batches, new_model, train_tokenizer
 from autogets.llm.cache import Replies
 from autogets.generators.backtranslation import BackTranslation
 

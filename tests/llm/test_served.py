@@ -17,7 +17,8 @@ torch.set_num_threads(1)
 
 from llm.test_local import WORDS, asked, tiny_chat
 
-from autogets.llm.client import Limits, ask
+from autogets.llm.client import ask
+from autogets.llm.pace import Limits
 from autogets.core import UserError
 from autogets.llm.chat import Reply, Request, make_chat
 from autogets.llm.local import TransformersChat
