@@ -5,8 +5,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from autogets.curation.artifacts import (Pair, artifacts, auc_against_rest, bias_verdicts, class_counts, corrected, form_artifacts, form_matrix, form_of, form_only, giveaway_words, log_odds, pair_up, planted_trial, rephrased,
-                                planted_table, repair_table, terms, without_giveaways)
+from autogets.curation.artifacts import artifacts, rephrased, without_giveaways
+from autogets.curation.giveaway_words import Pair, class_counts, corrected, giveaway_words, log_odds, pair_up, terms
+from autogets.curation.text_form import auc_against_rest, form_artifacts, form_matrix, form_of, form_only
+from autogets.replication.prompting.label_bias import bias_verdicts, planted_trial, planted_table, repair_table
 from autogets.core import UserError
 from autogets.generators.base import Generator
 

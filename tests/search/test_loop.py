@@ -18,7 +18,8 @@ from autogets.search.evaluator import Budget, Evaluator, as_candidate
 from autogets.search.map import search_map
 from autogets.generators.base import Generator
 from autogets.search.genetic import Genetic
-from autogets.job import Job, improve, verdict
+from autogets.job import Job, improve
+from autogets.job_report import verdict
 from autogets.search.registry import PAPER_STRATEGIES, make_strategy
 from autogets.metrics import OBJECTIVES
 from autogets.classifiers.refit import make_refit

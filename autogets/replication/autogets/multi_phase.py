@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ...data.recordings import bank_pool
 from ...search.selection import read_constraints
 from ...core import UserError, digest, one_of, patch_to, read_json, shipped, write_json
-from ...data.corpus import DataMissing
+from ...data.datasets import DataMissing
 from ...search.phases import Ensemble, Goal, Phase, fixed
 from ...search.evaluator import Budget, Evaluator, as_candidate
 from ...search.map import search_map
@@ -50,25 +50,27 @@ class Ground:
 def evaluator(self, protocol):
     "The evaluator over all classes under `protocol`, made once"
     if protocol not in self._made:
-        self._made[protocol] = Evaluator(self.corpus, self.pool, protocol=protocol, workers=self.workers), search_map(self.corpus, protocol)
+        self._made[protocol] = Evaluator(self.corpus, self.pool, protocol=protocol,
+            workers=self.workers), search_map(self.corpus, protocol)
     return self._made[protocol][0]
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #bddb15c7
 @patch_to(Ground)
-def xy(self, protocol): self.evaluator(protocol); return self._made[protocol][1]
+def xy(self, protocol):
+    self.evaluator(protocol)
+    return self._made[protocol][1]
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #db7a5818
-_CBA, _OBA, _SW, _HSW, _GA = 'balanced-accuracy', 'overall-balanced-accuracy', 'sliding-window', 'hierarchical', 'genetic'
+_CBA, _OBA, _SW, _HSW, _GA = ('balanced-accuracy', 'overall-balanced-accuracy', 'sliding-window', 'hierarchical',
+    'genetic')
 
 MULTIPHASE = {
     'A': (('T13', _GA, _CBA), ('T12', _GA, _CBA), ('T10', _SW, None), ('T11', _GA, _CBA), ('T5', _SW, None)),
     'B1': (('T13', _SW, None),)*5, 'B2': (('T13', _HSW, _CBA),)*5, 'B3': (('T13', _GA, _CBA),)*5,
     'C': (('T5', _SW, _OBA), ('T14', _GA, 'recall'), ('T4', _HSW, _OBA), ('T7', _GA, _CBA), ('T1', _SW, _CBA)),
 }
-MULTIOBJECTIVE = {
-    'A': (('T12', _HSW, _CBA), ('T12', _GA, 'recall'), ('T12', _SW, None), ('T7', _SW, None), ('T7', _HSW, _CBA), ('T7', _GA, 'recall'))*2,
-    'B': (('T12', _HSW, 'recall'),)*3+(('T7', _SW, None),)*3,
-}
+MULTIOBJECTIVE = {'A': (('T12', _HSW, _CBA), ('T12', _GA, 'recall'), ('T12', _SW, None), ('T7', _SW, None),
+    ('T7', _HSW, _CBA), ('T7', _GA, 'recall'))*2, 'B': (('T12', _HSW, 'recall'),)*3+(('T7', _SW, None),)*3,}
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #b751c708
 def phases_of(
@@ -86,7 +88,9 @@ def figures_on_test(
     candidates:list, # Whole candidates
 )->list: # Of dicts: f1, overall-balanced-accuracy, and recall:CLASS, balanced-accuracy:CLASS of every class
     "Test figures; under the paper's protocol they are those of the trainings that the search made"
-    if ev.protocol == 'paper': ev.evaluate(candidates); found = [ev.tallies[ev.key(c)].test for c in candidates]
+    if ev.protocol == 'paper':
+        ev.evaluate(candidates)
+        found = [ev.tallies[ev.key(c)].test for c in candidates]
     else: found = [ev.counts('test', ev.predict(c)['test']) for c in candidates]
     return [_figures(cm, ev.classes) for cm in found]
 
@@ -124,7 +128,8 @@ def multiobjective_rules(
     "The rules of the multi-objective notebooks"
     def mean(f, o): return float(np.mean([f[f'{o}:{c}'] for c in labels]))
     def allowed(f, m0): return all(f[k] >= m0[k] for k in (*(f'recall:{c}' for c in labels), 'f1'))
-    def value(f, phase): return mean(f, 'recall'), *([f[f'recall:{phase.target}']] if own else []), mean(f, _CBA), f[_OBA]
+    def value(f, phase):
+        return mean(f, 'recall'), *([f[f'recall:{phase.target}']] if own else []), mean(f, _CBA), f[_OBA]
     def keep(f, base):
         change = mean(f, 'recall')-mean(base, 'recall')
         return change > 0 or (change == 0 and (mean(f, _CBA) > mean(base, _CBA) or f['f1'] > base['f1']))
@@ -158,7 +163,8 @@ def _take(ev, view, trace, phase, base, m0, rules):
 def _statistics(rows):
     "Best, mean and worst of a phase's candidates on validation"
     found = {o: [r[o] for r in rows[1:]] or [np.nan] for o in ('recall', _CBA, 'f1')}
-    return {f'{o} {n}': float(f(v)) for o, v in found.items() for n, f in (('best', np.max), ('mean', np.mean), ('worst', np.min))}
+    return {f'{o} {n}': float(f(v)) for o, v in found.items()
+        for n, f in (('best', np.max), ('mean', np.mean), ('worst', np.min))}
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #53b690f3
 def _published(ground, phases, goal, rules, folder, seed):
@@ -191,11 +197,14 @@ def run_plan(
 )->dict: # rows (one a phase), front (points on validation, of an honest chain with constraints)
     "Run a chain of phases, or read what an earlier run kept of it"
     steps = [[p.target, p.strategy, p.objective, p.evaluations] for p in phases]
-    key = digest(ground.mark, steps, protocol, goal.objective, goal.target, list(map(str, goal.constraints)), rules.name, seed)[:16]
+    key = digest(ground.mark, steps, protocol, goal.objective, goal.target, list(map(str, goal.constraints)),
+        rules.name, seed)[:16]
     here = Path(folder)/key if folder else None
     if here and (here/'chain.json').exists(): return read_json(here/'chain.json')
-    done, front = {'honest': _honest, 'paper': _published}[one_of(protocol, ['honest','paper'], 'protocol')](ground, phases, goal, rules, here, seed)
-    out = dict(rows=_rows(ground, ground.evaluator(protocol), phases, done, seed, protocol), front=None if front is None else front.to_dict('list'))
+    done, front = {'honest': _honest, 'paper': _published}[one_of(protocol, ['honest','paper'], 'protocol')](ground,
+        phases, goal, rules, here, seed)
+    out = dict(rows=_rows(ground, ground.evaluator(protocol), phases, done, seed, protocol),
+        front=None if front is None else front.to_dict('list'))
     if here: write_json(here/'chain.json', out)
     return out
 
@@ -205,10 +214,12 @@ def _rows(ground, ev, phases, steps, seed, protocol):
     judge = ev.evaluate([()])[0].scores
     at0 = {f'f1 {n}': judge['f1'] for n in ('best','mean','worst')}
     first = dict(phase=0, topic='', strategy='M0', objective='', evaluations=0, accepted=True, **at0)
-    rows = [first]+[dict(phase=i, topic=ground.topic(p.target), strategy=p.strategy, objective=p.objective or '', evaluations=n, accepted=ok, **seen)
-                    for i, (p, (n, ok, _, seen)) in enumerate(zip(phases, steps), 1)]
+    rows = [first]+[dict(phase=i, topic=ground.topic(p.target), strategy=p.strategy, objective=p.objective or '',
+        evaluations=n, accepted=ok, **seen) for i, (p, (n, ok, _, seen)) in enumerate(zip(phases, steps), 1)]
     found = figures_on_test(ev, [(), *(base for _, _, base, _ in steps)])
-    def named(f): return {f'{o}:{ground.topic(c)}' if c else o: v for (o, _, c), v in ((k.partition(':'), v) for k, v in f.items())}
+    def named(f):
+        return {f'{o}:{ground.topic(c)}' if c else o: v
+            for (o, _, c), v in ((k.partition(':'), v) for k, v in f.items())}
     return [dict(seed=seed, protocol=protocol) | r | named(f) for r, f in zip(rows, found)]
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #ec737424
@@ -235,7 +246,8 @@ def cross_effects(
 def _gains(trace):
     from autogets.search.strategy import result_of
     results = [result_of(r, trace.sources) for r in trace.rows]
-    return {n: max(v)-v[0] for n, v in (('gain', [r.goal[_CBA] for r in results]), ('own', [r.scores[_CBA] for r in results]))}
+    return {n: max(v)-v[0] for n, v in (('gain', [r.goal[_CBA] for r in results]),
+        ('own', [r.scores[_CBA] for r in results]))}
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #8590b0b8
 def guided_steps(
@@ -263,25 +275,28 @@ def multiphase_study(
     for s in tqdm(seeds, disable=None, desc='multi-phase', unit='split'):
         ground = Ground(bank, s, workers=workers)
         label = ground.codes[one_of(topic, list(ground.codes), 'topic')]
-        if 'A*' in plans: effects.append(cross_effects(ground, label, map_evaluations, folder=folder and Path(folder)/'map', seed=s))
+        if 'A*' in plans:
+            effects.append(cross_effects(ground, label, map_evaluations, folder=folder and Path(folder)/'map', seed=s))
         for p in plans:
             steps = guided_steps(effects[-1], len(MULTIPHASE['A'])) if p == 'A*' else MULTIPHASE[p]
             phases, rules = phases_of(steps, ground.codes, evaluations), multiphase_rules(label, own=p == 'C')
             for protocol in ('paper','honest'):
                 found = run_plan(ground, phases, Goal(_CBA, label), rules, protocol, folder, s)
                 runs += [dict(plan=p) | r for r in found['rows']]
-    return _framed(runs, [f'{_CBA}:{topic}', f'recall:{topic}']), pd.concat(effects, ignore_index=True) if effects else pd.DataFrame()
+    return _framed(runs, [f'{_CBA}:{topic}', f'recall:{topic}']), pd.concat(effects,
+        ignore_index=True) if effects else pd.DataFrame()
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #0e8525b6
 def _framed(runs, watched):
     "The rows of chains with the figures that matter, and the gain of the first of them over M0"
     seen = [f'{o} {n}' for o in ('recall', _CBA, 'f1') for n in ('best','mean','worst')]
-    t = pd.DataFrame(runs)[['plan','protocol','seed','phase','topic','strategy','objective','evaluations','accepted',*watched,'f1',_OBA,*seen]]
+    t = pd.DataFrame(runs)[['plan','protocol','seed','phase','topic','strategy','objective','evaluations','accepted',
+        *watched,'f1',_OBA,*seen]]
     return t.assign(gain=t[watched[0]]-t.groupby(['plan','protocol','seed'])[watched[0]].transform('first'))
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #2c43aad7
 def _interval(x, n=4000, seed=0):
-    "95 % interval of a mean over splits; none for fewer than three"
+    "95 % CI of a mean over splits; none for fewer than three"
     x = np.asarray(x, float)
     if len(x) < 3: return np.nan, np.nan
     return tuple(np.quantile(x[np.random.default_rng(seed).integers(0, len(x), (n, len(x)))].mean(1), [.025, .975]))
@@ -295,8 +310,9 @@ def phases_table(
     out = []
     for (plan, protocol, phase), d in runs.groupby(['plan','protocol','phase'], sort=False):
         low, high = _interval(d.gain)
-        out.append({'plan': plan, 'protocol': protocol, 'phase': phase, figure: d[figure].mean(), 'gain': d.gain.mean(), 'low': low, 'high': high,
-                    'accepted': d.accepted.mean(), 'evaluations': d.evaluations.mean(), 'splits': len(d)})
+        out.append({'plan': plan, 'protocol': protocol, 'phase': phase, figure: d[figure].mean(), 'gain': d.gain.mean(),
+            'low': low, 'high': high, 'accepted': d.accepted.mean(), 'evaluations': d.evaluations.mean(),
+            'splits': len(d)})
     return pd.DataFrame(out)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #44bc4469
@@ -310,8 +326,10 @@ def plan_differences(
     for protocol in dict.fromkeys(runs.protocol):
         t = last.loc[protocol]
         for other in [p for p in dict.fromkeys(runs.plan) if p != plan]:
-            d = t[plan]-t[other]; low, high = _interval(d)
-            out.append(dict(protocol=protocol, plan=plan, other=other, difference=d.mean(), low=low, high=high, better=int((d > 0).sum()), worse=int((d < 0).sum())))
+            d = t[plan]-t[other]
+            low, high = _interval(d)
+            out.append(dict(protocol=protocol, plan=plan, other=other, difference=d.mean(), low=low, high=high,
+                better=int((d > 0).sum()), worse=int((d < 0).sum())))
     return pd.DataFrame(out)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #c428ab4b
@@ -322,10 +340,11 @@ def multiphase_beside(
     "The known facts of the published runs beside the honest runs' first phases"
     t = runs[(runs.protocol == 'honest') & (runs.phase <= 1)]
     m0 = t[t.phase == 0].drop_duplicates('seed')
-    out = [('M0', 'validation', 'f1', 'value', m0['f1 best'].mean())]+[
-        ('M0', 'test', o, 'value', m0[c].mean()) for o, c in (('f1', 'f1'), (_CBA, f'{_CBA}:{topic}'), ('recall', f'recall:{topic}'))]
+    out = [('M0', 'validation', 'f1', 'value', m0['f1 best'].mean())]+[('M0', 'test', o, 'value', m0[c].mean())
+        for o, c in (('f1', 'f1'), (_CBA, f'{_CBA}:{topic}'), ('recall', f'recall:{topic}'))]
     for p, d in t[(t.phase == 1) & t.plan.isin(['B2','B3'])].groupby('plan'):
-        out += [(p, 'validation', o, n, d[f'{o} {n}'].mean()) for o in (_CBA, 'recall', 'f1') for n in ('best','mean','worst')]
+        out += [(p, 'validation', o, n, d[f'{o} {n}'].mean()) for o in (_CBA, 'recall', 'f1')
+            for n in ('best','mean','worst')]
     ours = pd.DataFrame(out, columns=['plan','split','figure','statistic','ours'])
     return compare(ours, 'multiphase', ['plan','split','figure','statistic'], how='inner')
 
@@ -334,9 +353,10 @@ def _told(d): return f'{d["gain"]:+.4f}' + ('' if pd.isna(d['low']) else f' ({d[
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #0ed533c5
 def _apart(d, plan):
-    if d.low.isna().all(): return f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others (too few splits for an interval)'
-    return (f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others, of {(d.low > 0).sum()} by more than the 95 % interval of the difference'
-            f'; below {(d.difference < 0).sum()}, of {(d.high < 0).sum()} by more')
+    if d.low.isna().all():
+        return f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others (too few splits for an interval)'
+    return (f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others, of {(d.low > 0).sum()} by more than the '
+        f'95 % CI of the difference; below {(d.difference < 0).sum()}, of {(d.high < 0).sum()} by more')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #99088a9a
 def plans_verdict(
@@ -349,18 +369,20 @@ def plans_verdict(
     last, said = table.sort_values('phase').groupby(['protocol','plan'], sort=False).last(), []
     for protocol, how in (('paper', 'When chosen on test'), ('honest', 'When chosen on validation')):
         ends = '; '.join(f'{p} {_told(last.loc[(protocol, p)])}' for p in dict.fromkeys(table.plan))
-        ahead = [_apart(d[d.protocol == protocol], p) for p in plans if p in set(runs.plan) and len(d := plan_differences(runs, p))]
+        ahead = [_apart(d[d.protocol == protocol], p)
+            for p in plans if p in set(runs.plan) and len(d := plan_differences(runs, p))]
         said.append(f'{how}, final gain on test in {name}: {ends}. ' + '; '.join(ahead) + ('.' if ahead else ''))
     return ' '.join([f'{runs.seed.nunique()} split{"s" if runs.seed.nunique() > 1 else ""}.', *said, _left(last)])
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #d0c1764e
 def _left(last):
     p, h = (last.loc[k].gain.mean() for k in ('paper','honest'))
-    return f'Mean over the plans: {p:+.4f} chosen on test, {h:+.4f} chosen on validation' + (f', {h/p:.0%} of it.' if p > 0 else '.')
+    return f'Mean over the plans: {p:+.4f} chosen on test, {h:+.4f} chosen on validation' + (f', {h/p:.0%} of it.'
+        if p > 0 else '.')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #9770479e
-PLAN_NAMES = {'A': 'A: guided, published order', 'A*': 'A*: guided by our map', 'B1': 'B1: SW only', 'B2': 'B2: HSW only', 'B3': 'B3: GA only',
-              'B': 'B: one strategy a class', 'C': 'C: without a reason'}
+PLAN_NAMES = {'A': 'A: guided, published order', 'A*': 'A*: guided by our map', 'B1': 'B1: SW only',
+    'B2': 'B2: HSW only', 'B3': 'B3: GA only', 'B': 'B: one strategy a class', 'C': 'C: without a reason'}
 PROTOCOL_NAMES = {'paper': 'every choice made on test (as published)', 'honest': 'every choice made on validation'}
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #0483a7a2
@@ -368,17 +390,24 @@ def phases_figure(
     table:pd.DataFrame, # What `phases_table` gave
     ylabel:str, # What the gain is of
 ):
-    "Mean gain after each phase, one panel a protocol, with 95 % intervals at the end"
+    "Mean gain after each phase, one panel a protocol, with 95 % CI at the end"
     from autogets.plots import COLORS, grid
     fig, axes = grid(2, 2, (4.6, 3.6), sharey=True)
     for ax, (protocol, title) in zip(axes, PROTOCOL_NAMES.items()):
         plans = list(dict.fromkeys(table.plan))
         for i, p in enumerate(plans):
-            d = table[(table.plan == p) & (table.protocol == protocol)]; aside = .07*(i-(len(plans)-1)/2); end = d.iloc[-1]; x = end.phase+aside
-            ax.plot(d.phase+aside, d.gain, color=COLORS[f'plan {p}'], lw=2.4 if p in ('A','A*') else 1.5, marker='o', ms=3.5, label=PLAN_NAMES[p])
+            d = table[(table.plan == p) & (table.protocol == protocol)]
+            aside = .07*(i-(len(plans)-1)/2)
+            end = d.iloc[-1]
+            x = end.phase+aside
+            ax.plot(d.phase+aside, d.gain, color=COLORS[f'plan {p}'], lw=2.4 if p in ('A','A*') else 1.5, marker='o',
+                ms=3.5, label=PLAN_NAMES[p])
             ax.plot([x, x], [end.low, end.high], color=COLORS[f'plan {p}'], lw=3, alpha=.35)
-        ax.axhline(0, color=COLORS['M0'], lw=1); ax.set_title(title); ax.set_xticks(range(int(table.phase.max())+1))
-    fig.supxlabel('phases done; bars: 95 % interval of the last over splits', fontsize=9); fig.supylabel(ylabel, fontsize=9)
+        ax.axhline(0, color=COLORS['baseline'], lw=1)
+        ax.set_title(title)
+        ax.set_xticks(range(int(table.phase.max())+1))
+    fig.supxlabel('phases done; bars: 95 % CI of the last over splits', fontsize=9)
+    fig.supylabel(ylabel, fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize=8)
     return fig
 
@@ -395,15 +424,19 @@ def multiobjective_study(
     "Every plan on every split under both protocols"
     runs, points, total = [], [], evaluations*len(MULTIOBJECTIVE['A'])
     for s in tqdm(seeds, disable=None, desc='multi-objective', unit='split'):
-        ground = Ground(bank, s, workers=workers); labels = tuple(ground.codes[t] for t in topics)
+        ground = Ground(bank, s, workers=workers)
+        labels = tuple(ground.codes[t] for t in topics)
         bounds = read_constraints([*(f'recall:{c}>=baseline' for c in labels), 'f1>=baseline'], ground.corpus.classes)
         for p in plans:
             steps = MULTIOBJECTIVE[one_of(p, list(MULTIOBJECTIVE), 'plan')]
             phases, goal = phases_of(steps, ground.codes, total//len(steps)), Goal('recall', labels, tuple(bounds))
             for protocol in ('paper','honest'):
                 found = run_plan(ground, phases, goal, multiobjective_rules(labels, own=p == 'A'), protocol, folder, s)
-                runs += [dict(plan=p) | r | {'mean recall': np.mean([r[f'recall:{t}'] for t in topics])} for r in found['rows']]
-                if found['front']: points.append(pd.DataFrame(found['front']).rename(columns={f'recall:{c}': f'recall:{t}' for c, t in zip(labels, topics)}).assign(plan=p, seed=s))
+                runs += [dict(plan=p) | r | {'mean recall': np.mean([r[f'recall:{t}'] for t in topics])}
+                    for r in found['rows']]
+                if found['front']:
+                    points.append(pd.DataFrame(found['front']).rename(
+                        columns={f'recall:{c}': f'recall:{t}' for c, t in zip(labels, topics)}).assign(plan=p, seed=s))
     watched = ['mean recall', *(f'{o}:{t}' for o in ('recall', _CBA) for t in topics)]
     return _framed(runs, watched), pd.concat(points, ignore_index=True)
 
@@ -414,8 +447,9 @@ def multiobjective_table(
 )->pd.DataFrame: # run, protocol, phase, step, the figures, gain (in mean recall), low, high, accepted (share of splits), splits
     "The recalls after each phase: published, and our means over splits"
     figures = [*(f'recall:{t}' for t in topics), 'f1', _OBA]
-    ours = runs.groupby(['plan','protocol','phase'], sort=False).agg(
-        step=('topic', lambda t: ''), **{f: (f, 'mean') for f in figures}, gain=('gain', 'mean'), accepted=('accepted', 'mean'), splits=('seed', 'size')).reset_index()
+    ours = runs.groupby(['plan','protocol','phase'], sort=False).agg(step=('topic', lambda t: ''),
+        **{f: (f, 'mean') for f in figures}, gain=('gain', 'mean'), accepted=('accepted', 'mean'),
+        splits=('seed', 'size')).reset_index()
     names = runs.drop_duplicates(['plan','phase']).set_index(['plan','phase'])
     ours['step'] = [f'{names.strategy[k]} {names.topic[k]}'.strip() for k in zip(ours.plan, ours.phase)]
     ours[['low','high']] = [_interval(d.gain) for _, d in runs.groupby(['plan','protocol','phase'], sort=False)]
@@ -433,10 +467,12 @@ def published_chain(
     t = pd.read_csv(shipped('papers/multiobjective.csv'))
     wide = t.pivot(index=['class','step'], columns='metric', values='published')
     named = t.drop_duplicates('step').set_index('step')
-    d = pd.DataFrame({f'recall:{c}': wide.loc[c].recall.reindex(_CHAIN) for c in topics} | {o: wide.loc['all'][o].reindex(_CHAIN) for o in ('f1', _OBA)})
+    d = pd.DataFrame({f'recall:{c}': wide.loc[c].recall.reindex(_CHAIN) for c in topics}
+        | {o: wide.loc['all'][o].reindex(_CHAIN) for o in ('f1', _OBA)})
     mean = d[[f'recall:{c}' for c in topics]].mean(axis=1)
     step = ['M0', *(f'{named.strategy[s]} {named.target[s]}' for s in _CHAIN[1:])]
-    return d.assign(run='published A', protocol='paper', phase=range(len(d)), step=step, gain=mean-mean.iloc[0], splits=1).reset_index(drop=True)
+    return d.assign(run='published A', protocol='paper', phase=range(len(d)), step=step, gain=mean-mean.iloc[0],
+        splits=1).reset_index(drop=True)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #533d8a52
 def multiobjective_verdict(
@@ -448,14 +484,17 @@ def multiobjective_verdict(
     ends = runs.sort_values('phase').groupby(['plan','protocol','seed'], sort=False)
     bounds = [*(f'recall:{t}' for t in topics), 'f1']
     held = (ends[bounds].last() >= ends[bounds].first()-1e-12).all(axis=1)
-    kept = '; '.join(f'{p}, {PROTOCOL_NAMES[k]}: {int(v.sum())} of {len(v)}' for (p, k), v in held.groupby(level=[0, 1], sort=False))
+    kept = '; '.join(f'{p}, {PROTOCOL_NAMES[k]}: {int(v.sum())} of {len(v)}'
+        for (p, k), v in held.groupby(level=[0, 1], sort=False))
     top = published_chain(topics).gain
-    return f'{said} All three bounds hold on test at the end of ({kept}). The published run recorded {top.max():+.4f} at best and {top.iloc[-1]:+.4f} at its last recorded step.'
+    return (f'{said} All three bounds hold on test at the end of ({kept}). The published run recorded {top.max():+.4f} '
+        f'at best and {top.iloc[-1]:+.4f} at its last recorded step.')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #36b1086c
 def _path(ax, d, topics, name, color):
     x, y = (d[f'recall:{t}']-d[f'recall:{t}'].iloc[0] for t in topics)
-    ax.plot(x, y, color=color, lw=1.8, marker='o', ms=4, label=name); ax.plot(x.iloc[-1], y.iloc[-1], 's', ms=9, color=color, mfc='none', mew=1.8)
+    ax.plot(x, y, color=color, lw=1.8, marker='o', ms=4, label=name)
+    ax.plot(x.iloc[-1], y.iloc[-1], 's', ms=9, color=color, mfc='none', mew=1.8)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #ea3fc253
 def _cloud(ax, d, topics):
@@ -464,8 +503,10 @@ def _cloud(ax, d, topics):
     ax.plot(d[x], d[y], 'o', ms=3, color=COLORS['pale'], alpha=.7, label='evaluated')
     front = d[d.front & d.keeps].drop_duplicates([x, y]).sort_values([x, y])
     ax.plot(front[x], front[y], 'D', ms=6, mfc='none', color=COLORS['ink'], label='Pareto front, bounds kept')
-    for p, e in d[d.chosen].groupby('plan'): ax.plot(e[x], e[y], 's', ms=10, mfc='none', mew=2, color=COLORS[f'plan {p}'], label=f'end of {p}')
-    start = d[d.evaluation == 0].iloc[0]; ax.plot(start[x], start[y], '*', ms=12, color=COLORS['M0'], label='M0')
+    for p, e in d[d.chosen].groupby('plan'):
+        ax.plot(e[x], e[y], 's', ms=10, mfc='none', mew=2, color=COLORS[f'plan {p}'], label=f'end of {p}')
+    start = d[d.evaluation == 0].iloc[0]
+    ax.plot(start[x], start[y], '*', ms=12, color=COLORS['baseline'], label='M0')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #864d1387
 def tradeoff_figure(
@@ -476,14 +517,22 @@ def tradeoff_figure(
     "Published path, our mean paths under both protocols, and the candidates of one honest run"
     from autogets.plots import COLORS, grid
     fig, axes = grid(4, 2, (4.2, 3.2))
-    _path(axes[0], table[table.run == 'published A'], topics, 'A', COLORS['ink']); axes[0].set_title('published (one run, test)')
+    _path(axes[0], table[table.run == 'published A'], topics, 'A', COLORS['ink'])
+    axes[0].set_title('published (one run, test)')
     for ax, (protocol, title) in zip(axes[1:3], PROTOCOL_NAMES.items()):
-        for p, d in table[(table.run != 'published A') & (table.protocol == protocol)].groupby('run'): _path(ax, d, topics, p, COLORS[f'plan {p}'])
-        ax.set_title(f'ours, test: {title}', fontsize=8.5); ax.legend(fontsize=8)
-    for ax in axes[:3]: ax.axhline(0, color=COLORS['M0'], lw=.8); ax.axvline(0, color=COLORS['M0'], lw=.8); ax.set(xlabel=f'change in recall of {topics[0]}', ylabel=f'change in recall of {topics[1]}')
+        for p, d in table[(table.run != 'published A') & (table.protocol == protocol)].groupby('run'):
+            _path(ax, d, topics, p, COLORS[f'plan {p}'])
+        ax.set_title(f'ours, test: {title}', fontsize=8.5)
+        ax.legend(fontsize=8)
+    for ax in axes[:3]:
+        ax.axhline(0, color=COLORS['baseline'], lw=.8)
+        ax.axvline(0, color=COLORS['baseline'], lw=.8)
+        ax.set(xlabel=f'change in recall of {topics[0]}', ylabel=f'change in recall of {topics[1]}')
     seed = points.seed.iloc[0]
-    _cloud(axes[3], points[points.seed == seed], topics); axes[3].legend(fontsize=6.5)
-    axes[3].set(xlabel=f'recall of {topics[0]}', ylabel=f'recall of {topics[1]}'); axes[3].set_title(f'validation, split {seed}: all candidates', fontsize=8.5)
+    _cloud(axes[3], points[points.seed == seed], topics)
+    axes[3].legend(fontsize=6.5)
+    axes[3].set(xlabel=f'recall of {topics[0]}', ylabel=f'recall of {topics[1]}')
+    axes[3].set_title(f'validation, split {seed}: all candidates', fontsize=8.5)
     return fig
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #16ea813f
@@ -503,9 +552,12 @@ def knowledge_study(
     for bank in banks:
         for s in tqdm(seeds, disable=None, desc=bank, unit='split'):
             try: ground = Ground(bank, s, n, workers)
-            except DataMissing as e: missing[bank] = str(e); break
+            except DataMissing as e:
+                missing[bank] = str(e)
+                break
             wanted = [ground.codes.get(t, t) for t in (topics or {}).get(bank, ())] or None
-            parts.append(survey(ground.corpus, ground.pool, Budget(evaluations=evaluations), tuple(objectives), wanted, tuple(strategies), ground.model or '', s, folder))
+            parts.append(survey(ground.corpus, ground.pool, Budget(evaluations=evaluations), tuple(objectives), wanted,
+                tuple(strategies), ground.model or '', s, folder))
     if not parts: raise UserError(f'none of {", ".join(banks)} is here: {next(iter(missing.values()))}')
     return KnowledgeMap(pd.concat(parts, ignore_index=True)), missing
 
@@ -530,7 +582,8 @@ def regrets(
     budget:int, # Evaluations
 )->pd.DataFrame: # left_out (corpus or class), objective, choice, regret, more, low, high
     "Regret of the advice and of constant choices, with what it is for left out of the map"
-    if m.corpora > 1 and m.table.corpus.nunique() > 1: return regret_table(m, budget=budget).assign(left_out='corpus')[['left_out', *_REGRET]]
+    if m.corpora > 1 and m.table.corpus.nunique() > 1:
+        return regret_table(m, budget=budget).assign(left_out='corpus')[['left_out', *_REGRET]]
     alone = KnowledgeMap(m.table.assign(corpus=m.table['class'], fingerprint=m.table['class']))
     return regret_table(alone, budget=budget).assign(left_out='class')[['left_out', *_REGRET]]
 
@@ -543,20 +596,26 @@ def knowledge_verdict(
     lost:pd.DataFrame, # What `regrets` gave
 )->str:
     "Agreement with the published map beside that of chance, and regret of the advice beside constants"
-    beside = table[table.published.notna()]; shuffled = (beside.best.value_counts()*beside.published.value_counts()).sum()/max(len(beside), 1)
+    beside = table[table.published.notna()]
+    shuffled = (beside.best.value_counts()*beside.published.value_counts()).sum()/max(len(beside), 1)
     firm = (table.margin > table.error).sum()
-    said = [f'Our best strategy is the published one for {int(beside.agrees.sum())} of {len(beside)} topics; two maps without any relation would agree on {shuffled:.1f}.'] if len(beside) else []
-    said += [f'In {int(firm)} of {len(table)} cells the best strategy leads by more than the noise between splits.' if table.error.notna().any() else
-             f'With one split the noise of the leads is not known; {int((table.margin <= 0).sum())} of {len(table)} cells are ties.']
+    said = [f'Our best strategy is the published one for {int(beside.agrees.sum())} of {len(beside)} topics; two maps '
+        f'without any relation would agree on {shuffled:.1f}.'] if len(beside) else []
+    said += [f'In {int(firm)} of {len(table)} cells the best strategy leads by more than the noise between splits.'
+        if table.error.notna().any() else 'With one split the noise of the leads is not known; '
+        f'{int((table.margin <= 0).sum())} of {len(table)} cells are ties.']
     for o, d in lost.groupby('objective', sort=False): said.append(_advice_told(o, d.set_index('choice')))
     return ' '.join(said)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #90aa07f5
 def _advice_told(objective, d):
-    best = d.drop(['recommended','any']).regret.idxmin(); b = d.loc[best]
+    best = d.drop(['recommended','any']).regret.idxmin()
+    b = d.loc[best]
     how = 'better than it' if b.low > 0 else 'worse than it' if b.high < 0 else 'not told apart from it'
-    return (f'{objective}, each {d.left_out.iloc[0]} left out in turn: regret of the advice {d.regret["recommended"]:.4f}, of always {best} (the best constant, known only afterward) '
-            f'{b.regret:.4f}, of a strategy at random {d.regret["any"]:.4f}; the advice is {how} ({b.more:+.4f}, 95 % interval {b.low:+.4f} to {b.high:+.4f}).')
+    return (f'{objective}, each {d.left_out.iloc[0]} left out in turn: regret of the advice '
+        f'{d.regret["recommended"]:.4f}, of always {best} (the best constant, known only afterward) {b.regret:.4f}, '
+        f'of a strategy at random {d.regret["any"]:.4f}; the advice is {how} ({b.more:+.4f}, 95 % CI '
+        f'{b.low:+.4f} to {b.high:+.4f}).')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #dbd3d99a
 def reviews_verdict(
@@ -568,4 +627,5 @@ def reviews_verdict(
     over = m0[m0['class'] == 'all'].set_index('metric').honest
     order = gains[gains.protocol == 'honest'].groupby('strategy').gain.mean().sort_values(ascending=False)
     ranks = ', '.join(f'{s} {g:+.4f}' for s, g in order.items())
-    return f'Nothing is published for reviews. M0: accuracy {over["f1"]:.4f} on test. {search_verdict(gains)} Mean honest gain by strategy: {ranks}.'
+    return (f'Nothing is published for reviews. M0: accuracy {over["f1"]:.4f} on test. {search_verdict(gains)} Mean '
+        f'honest gain by strategy: {ranks}.')

@@ -35,18 +35,23 @@ def baseline_study(
     t = time.perf_counter()
     fitted = make_classifier(classifier, seed=seed, **params).fit_stops(
         texts, labels, {'paper': xy(corpus.test), 'honest': xy(corpus.validation)}, features=features)
-    info = dict(seconds=round(time.perf_counter()-t, 1), rounds={p: getattr(m, 'rounds', None) for p, m in fitted.items()})
-    rows = [(c, m, p, v) for p, model in fitted.items() for c, m, v in _baseline_rows(corpus, model.predict(list(corpus.test.text), xy(corpus.test)[2]))]
+    info = dict(seconds=round(time.perf_counter()-t, 1),
+        rounds={p: getattr(m, 'rounds', None) for p, m in fitted.items()})
+    rows = [(c, m, p, v) for p, model in fitted.items()
+        for c, m, v in _baseline_rows(corpus, model.predict(list(corpus.test.text), xy(corpus.test)[2]))]
     return pd.DataFrame(rows, columns=['class','metric','protocol','ours']), info
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #baf719bc
 def _baseline_rows(corpus, predicted):
     "(class, metric, value) of the table, classes by falling size"
     cm = confusion(corpus.test.label, predicted, corpus.classes)
-    report = class_report(cm, corpus.classes).rename(columns={'balanced_accuracy': 'balanced-accuracy'}).set_index('class')
+    report = class_report(cm, corpus.classes).rename(columns={'balanced_accuracy': 'balanced-accuracy'}).set_index(
+        'class')
     overall = scores(cm)
-    return [(c, m, float(report.loc[c, m])) for c in class_sizes(corpus).index[1:] for m in ('balanced-accuracy','recall','f1')] + [
-        ('all', 'overall-balanced-accuracy', overall['overall-balanced-accuracy']), ('all', 'recall', overall['f1']), ('all', 'f1', overall['f1'])]
+    return [(c, m, float(report.loc[c, m])) for c in class_sizes(corpus).index[1:]
+        for m in ('balanced-accuracy','recall','f1')] + [
+        ('all', 'overall-balanced-accuracy', overall['overall-balanced-accuracy']), ('all', 'recall', overall['f1']),
+        ('all', 'f1', overall['f1'])]
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #46544a5c
 def class_sizes(
@@ -70,7 +75,8 @@ def baseline_studies(
         table, info = _baseline_study(folder, corpus, classifier, seed, params)
         over = table[table['class'] == 'all'].set_index(['protocol','metric']).ours
         parts.append(table.assign(seed=seed, size=table['class'].map(class_sizes(corpus))))
-        runs += [dict(seed=seed, protocol=p, rounds=r, seconds=info['seconds'], **over[p]) for p, r in info['rounds'].items()]
+        runs += [dict(seed=seed, protocol=p, rounds=r, seconds=info['seconds'], **over[p])
+            for p, r in info['rounds'].items()]
     return pd.concat(parts, ignore_index=True), pd.DataFrame(runs)
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #04ed1887
@@ -88,7 +94,8 @@ def baseline_table(
     published:str=None, # A table of data/papers, None when the paper has none for this corpus
 )->pd.DataFrame: # class, size, metric, published, ours, difference, honest
     "Means over seeds: the paper's protocol beside the published figures, then the honest one"
-    t = figures.groupby(['class','size','metric','protocol'], sort=False).ours.mean().unstack().reset_index().rename(columns={'paper': 'ours'})
+    t = figures.groupby(['class','size','metric','protocol'],
+        sort=False).ours.mean().unstack().reset_index().rename(columns={'paper': 'ours'})
     if published: t = compare(t, published, ['class','metric'], how='left')
     else: t = t.assign(published=float('nan'), difference=float('nan'))
     return t[['class','size','metric','published','ours','difference','honest']].rename_axis(columns=None)
@@ -102,11 +109,14 @@ def baseline_verdict(
     over = table[table['class'] == 'all'].set_index('metric')
     n, said = figures.seed.nunique(), []
     for m in ('overall-balanced-accuracy','f1'):
-        r = over.loc[m]; spread = figures[(figures['class'] == 'all') & (figures.metric == m) & (figures.protocol == 'paper')].ours
+        r = over.loc[m]
+        spread = figures[(figures['class'] == 'all') & (figures.metric == m) & (figures.protocol == 'paper')].ours
         beside = f', published {r.published:.3f} (difference {r.difference:+.4f})' if pd.notna(r.published) else ''
-        said.append(f'{m} {r.ours:.4f}{beside}' + (f', over {n} seeds {spread.min():.4f} to {spread.max():.4f}' if n > 1 else ''))
+        said.append(f'{m} {r.ours:.4f}{beside}' + (f', over {n} seeds {spread.min():.4f} to {spread.max():.4f}'
+            if n > 1 else ''))
     if over.ours.equals(over.honest): return f'{"; ".join(said)}. Nothing is stopped early, so both protocols are one.'
-    return f'Stopped on test as in the paper: {"; ".join(said)}. Stopped on validation: f1 {over.honest["f1"]:.4f} ({over.honest["f1"]-over.ours["f1"]:+.4f}).'
+    return (f'Stopped on test as in the paper: {"; ".join(said)}. Stopped on validation: f1 {over.honest["f1"]:.4f} '
+        f'({over.honest["f1"]-over.ours["f1"]:+.4f}).')
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #8f01c799
 def search_study(
@@ -152,7 +162,8 @@ def _cell(ev, generator, strategies, objectives, budget, seed, xy, folder):
             gains.append(tag | gain_row(ev, t, o))
             curves.append(running_best(t, o, split).assign(**tag))
             if s == 'random': changes.append(_changes(t, o, split).assign(**tag))
-    return dict(gains=pd.DataFrame(gains), curves=pd.concat(curves), changes=pd.concat(changes) if changes else pd.DataFrame(columns=['change']))
+    return dict(gains=pd.DataFrame(gains), curves=pd.concat(curves),
+        changes=pd.concat(changes) if changes else pd.DataFrame(columns=['change']))
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #61b058f8
 def _one(ev, strategy, objective, budget, seed, xy, folder, key):
@@ -172,9 +183,10 @@ def gain_row(
     "The gain on test of what the protocol would choose"
     row = choose(trace, objective, 'validation' if ev.protocol == 'honest' else 'test')
     f = ev.final(trace.ids(row), objective, n=1000)
-    return dict(gain=f.gain['test']['estimate'], low=f.gain['test']['low'], high=f.gain['test']['high'], validation_gain=f.gain['validation']['estimate'],
-                baseline=f.baseline['test'][objective], evaluations=len(trace)-1, seconds=float(trace.frame.seconds[1:].sum()),
-                chosen=len(ids_of(f.candidate)), texts=trace.rows[row]['texts'])
+    return dict(gain=f.gain['test']['estimate'], low=f.gain['test']['low'], high=f.gain['test']['high'],
+        validation_gain=f.gain['validation']['estimate'], baseline=f.baseline['test'][objective],
+        evaluations=len(trace)-1, seconds=float(trace.frame.seconds[1:].sum()), chosen=len(ids_of(f.candidate)),
+        texts=trace.rows[row]['texts'])
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #4b78583c
 def class_means(
@@ -183,13 +195,15 @@ def class_means(
 )->pd.DataFrame: # objective, generator, strategy, [published,] ours (paper's protocol), [difference,] honest, survives (honest/ours)
     "Mean gain over classes: the paper's protocol beside the published means, then the honest one"
     keys = ['objective','generator','strategy']
-    t = gains.groupby([*keys, 'protocol'], sort=False).gain.mean().unstack().reset_index().rename(columns={'paper': 'ours'})
+    t = gains.groupby([*keys, 'protocol'], sort=False).gain.mean().unstack().reset_index().rename(
+        columns={'paper': 'ours'})
     if published:
         theirs = pd.concat([pd.read_csv(shipped(f'papers/{p}.csv')) for p in published])
         t = t.merge(theirs.groupby(keys, as_index=False).published.mean(), on=keys, how='left')
         t['difference'] = t.ours-t.published
     if {'ours','honest'} <= set(t.columns): t['survives'] = t.honest/t.ours.where(t.ours > 0)
-    return t[[*keys, *(c for c in ('published','ours','difference','honest','survives') if c in t)]].rename_axis(columns=None)
+    return t[[*keys, *(c for c in ('published','ours','difference','honest','survives') if c in t)]].rename_axis(
+        columns=None)
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #62dd95f2
 def ordering(
@@ -245,7 +259,8 @@ def tickets_table(
     ours = beside(gains, 'overall-balanced-accuracy')
     ours.insert(0, 'topic', ours['class'].map({v: k for k, v in codes.items()}))
     t = ours.merge(theirs, on=['topic','strategy','generator'], how='left')
-    return t.assign(difference=t.ours-t.published)[['topic','class','strategy','generator','published','ours','difference','honest','low','high']]
+    return t.assign(difference=t.ours-t.published)[
+        ['topic','class','strategy','generator','published','ours','difference','honest','low','high']]
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #b4a17a8c
 def change_table(
@@ -253,7 +268,8 @@ def change_table(
 )->pd.DataFrame: # objective, statistic, published, ours, difference
     "Mean and range of random candidates' changes on test, beside figure 16"
     by = changes[changes.protocol == 'paper'].groupby('objective', sort=False).change
-    t = pd.DataFrame({'mean': by.mean(), 'low': by.min(), 'high': by.max(), 'share that helps': by.apply(lambda c: (c > 0).mean())})
+    t = pd.DataFrame({'mean': by.mean(), 'low': by.min(), 'high': by.max(),
+        'share that helps': by.apply(lambda c: (c > 0).mean())})
     t = t.rename_axis(columns='statistic').stack().rename('ours').reset_index()
     return compare(t, 'figure16', ['objective','statistic'], how='left')
 
@@ -263,9 +279,12 @@ def search_verdict(
 )->str: # A few sentences
     "How large the gains are under each protocol, and which of the paper's orders hold"
     p, h = (gains[gains.protocol == k] for k in ('paper','honest'))
-    mean = '; '.join(f'{o} {p[p.objective == o].gain.mean():+.4f} and {h[h.objective == o].gain.mean():+.4f}' for o in dict.fromkeys(gains.objective))
+    mean = '; '.join(f'{o} {p[p.objective == o].gain.mean():+.4f} and {h[h.objective == o].gain.mean():+.4f}'
+        for o in dict.fromkeys(gains.objective))
     said = (f'Mean gain on test when chosen on test (as in the paper) and when chosen on validation: {mean}. '
-            f'Of {len(h)} honest 95 % intervals, {(h.low > 0).sum()} lie above 0 and {(h.high < 0).sum()} below.')
-    pairs = [('strategy', s, 'random') for s in ('sliding-window','hierarchical','genetic')]+[('generator', 'llm', 'eda')]
-    order = [f'{a} over {b} in {ordering(p, c, a, b)} cells (honest {ordering(h, c, a, b)})' for c, a, b in pairs if {a, b} <= set(gains[c])]
+            f'Of {len(h)} honest 95 % CI, {(h.low > 0).sum()} lie above 0 and {(h.high < 0).sum()} below.')
+    pairs = [('strategy', s, 'random') for s in ('sliding-window','hierarchical','genetic')]+[
+        ('generator', 'llm', 'eda')]
+    order = [f'{a} over {b} in {ordering(p, c, a, b)} cells (honest {ordering(h, c, a, b)})'
+        for c, a, b in pairs if {a, b} <= set(gains[c])]
     return f'{said} Of the orders that the paper reports we see {"; ".join(order)}.' if order else said

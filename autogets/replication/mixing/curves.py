@@ -31,7 +31,8 @@ from ...llm.client import Limits, converse
 from ...data.recordings import load_bank
 from ...classifiers.linear import make_classifier
 from ...core import UserError, cached, one_of, shipped, text_id
-from ...data.corpus import data_folder, read_table
+from ...data.datasets import data_folder
+from ...data.tables import read_table
 from ...classifiers.encoders import OFFLINE, Embedder
 from ...classifiers.finetune import Stage
 from ...generators.base import build_pool
@@ -575,7 +576,7 @@ def _lines(ax, d, tones, shade):
         color = tones.get(name, COLORS['plain'])
         ax.fill_between(100*g.share, g.low, g.high, color=color, alpha=shade, lw=0)
         ax.plot(100*g.share, g.auc, 'o--' if '/' in name else 'o-', ms=3, lw=1.4, color=color, label=name)
-    ax.axhline(d.auc[d.added == 0].iloc[0], color=COLORS['M0'], lw=1, ls='--', label='human texts alone')
+    ax.axhline(d.auc[d.added == 0].iloc[0], color=COLORS['baseline'], lw=1, ls='--', label='human texts alone')
     ax.axvline(80, color=COLORS['faint'], lw=1, zorder=0)
     ax.set_xticks([0, 20, 40, 60, 80], ['0', '20', '40', '60', '80 %'], fontsize=8)
 
@@ -763,7 +764,7 @@ def temperature_figure(
         d, (left, right) = d.iloc[::-1].reset_index(drop=True), axes[2*k:2*k+2]
         left.hlines(d.index, d.gain_low, d.gain_high, color=COLORS['ensemble'], lw=1.6)
         left.plot(d.gain, d.index, 'o', ms=5, color=COLORS['ensemble'])
-        left.axvline(0, color=COLORS['M0'], lw=1)
+        left.axvline(0, color=COLORS['baseline'], lw=1)
         right.barh(d.index, d.wiggle, color=COLORS['pale'], height=.6)
         right.plot(d.spread, d.index, 'D', ms=5, color=COLORS['ink'])
         for ax in (left, right): ax.set_yticks(d.index, d.texts, fontsize=8); ax.set_ylim(-.6, len(d)-.4)
@@ -938,7 +939,7 @@ def filter_figure(
         ax.axvspan(-MARGIN, MARGIN, color=COLORS['lines'], zorder=0)
         ax.hlines(d.index, d.low, d.high, color=COLORS['ensemble'], lw=1.6)
         ax.plot(d.difference, d.index, 'o', ms=5, color=COLORS['ensemble'])
-        ax.axvline(0, color=COLORS['M0'], lw=1)
+        ax.axvline(0, color=COLORS['baseline'], lw=1)
         ax.set_yticks(d.index, [f'{c.removeprefix("parrot_")}, {t}, kappa {k:.2f}' for c, t, k in zip(d.corpus, d.texts, d.kappa)], fontsize=8)
         ax.set_ylim(-.6, len(d)-.4)
         ax.set_title(', '.join(key), fontsize=9)

@@ -28,7 +28,8 @@ from ...data.recordings import BANKS, load_bank
 from ...classifiers.linear import make_classifier, read_classifier
 from ..ours.comparison import over_cells
 from ...core import UserError, digest, cached, one_of, shipped, text_id
-from ...data.corpus import DataMissing, data_folder, load_corpus, read_table
+from ...data.datasets import DataMissing, data_folder, load_corpus
+from ...data.tables import read_table
 from ...generators.base import Recorded
 from ...llm.chat import Failure, Request, make_chat
 from ...metrics import OBJECTIVES, confusion, scores
@@ -494,7 +495,7 @@ def methods_figure(
             ax.hlines(y, p.low, p.high, color=COLORS[color], lw=1.6)
             ax.plot(p.score, y, 'o', ms=4.5, color=COLORS[color], label=kind)
         for kind, dash in (('real few', '--'), ('real rich', ':')):
-            for r in d[d.setting == kind].itertuples(): ax.axvline(r.score, color=COLORS['M0'], ls=dash, lw=1.1, label=f'{kind}')
+            for r in d[d.setting == kind].itertuples(): ax.axvline(r.score, color=COLORS['baseline'], ls=dash, lw=1.1, label=f'{kind}')
         ax.set_yticks(range(len(ways)), ways, fontsize=8); ax.set_title(name, fontsize=9)
     fig.supxlabel(f'{objective}, 95 % interval', fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=5, fontsize=8)
@@ -572,7 +573,7 @@ def volume_figure(
         for k, (c, d) in enumerate(table[table.task == name].groupby('classifier', sort=False)):
             ax.fill_between(d.texts, d.low, d.high, alpha=.18, color=f'C{k}', lw=0)
             ax.plot(d.texts, d.gain, 'o-', ms=4, color=f'C{k}', label=c)
-        ax.axhline(0, color=COLORS['M0'], lw=1); ax.set_xscale('log')
+        ax.axhline(0, color=COLORS['baseline'], lw=1); ax.set_xscale('log')
         at = sorted(set(table.texts[table.task == name]))
         ax.set_xticks(at, [str(v) for v in at], fontsize=8); ax.minorticks_off()
         ax.set_title(f'{name}: {table.way[table.task == name].iloc[0]}', fontsize=8)
@@ -726,7 +727,7 @@ def against_figure(
         for r in d.itertuples() if len(d) <= 8 else ():
             right = getattr(r, column) > middle
             ax.annotate(shorten(r.way, 24), (getattr(r, column), r.gain), fontsize=6.5, xytext=(-4 if right else 4, 3), textcoords='offset points', ha='right' if right else 'left')
-        ax.axhline(0, color=COLORS['M0'], lw=1); ax.margins(x=.25); ax.set_title(name, fontsize=9)
+        ax.axhline(0, color=COLORS['baseline'], lw=1); ax.margins(x=.25); ax.set_title(name, fontsize=9)
     fig.supxlabel(label, fontsize=9); fig.supylabel(f'gain in {objective}', fontsize=9)
     return fig
 
@@ -897,7 +898,7 @@ def judge_prompts(
 
 def wording_text(table):
     "In how many groups the wording is beyond the draws, after Holm's correction"
-    from autogets.replication.ours.comparison import holm
+    from autogets.stats import holm
     if table.empty: return 'No group has two wordings.'
     sure = np.array(holm(list(table.p))) < .05
     return (f'Wording differs beyond draws (Holm-corrected p below .05) in {sure.sum()} of {len(table)} groups; median standard deviation of a gain between wordings '
