@@ -1,10 +1,9 @@
-"A made-up recorded dataset in a folder, and entered in the registry: for the tests of recordings in data and generators"
+"A made-up recorded dataset in a folder, and entered in the registry: for the tests of data and generators"
 import gzip
 import hashlib
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from autogets.data.recordings import PARTS, RECORDINGS
 
@@ -23,12 +22,8 @@ def make(folder, seeds=None, test=None, llm=None, gz=True):
         (folder/f'{part}.csv{".gz" if gz else ""}').write_bytes(gzip.compress(data) if gz else data)
     return folder
 
-@pytest.fixture
-def zoo(tmp_path): return make(tmp_path/'zoo')
-
-@pytest.fixture
-def registered(tmp_path, monkeypatch):
-    "A made-up recorded dataset entered in the registry, its folder below AUTOGETS_DATA"
+def register(tmp_path, monkeypatch):
+    "Enter a made-up recorded dataset in the registry, its folder below AUTOGETS_DATA; the folder"
     folder = make(tmp_path/'llm_generated'/'zoo')
     files = {p: {'rows': 0, 'sha256': hashlib.sha256(gzip.decompress((folder/f'{p}.csv.gz').read_bytes())).hexdigest()} for p in PARTS}
     models = [{'model': 'm1', 'method': 'echo', 'texts': 68, 'sources': 34}, {'model': 'm2', 'method': 'echo', 'texts': 34, 'sources': 34}]

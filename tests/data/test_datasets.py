@@ -79,7 +79,9 @@ def server(monkeypatch):
             if self.path not in here.files: return self.send_error(404)
             body = here.files[self.path]
             body, length = body if isinstance(body, tuple) else (body, len(body))
-            self.send_response(200); self.send_header('Content-Length', str(length)); self.end_headers()
+            self.send_response(200)
+            self.send_header('Content-Length', str(length))
+            self.end_headers()
             self.wfile.write(body)
         def log_message(self, *args): pass
     here = types.SimpleNamespace(files={}, asked=[])
@@ -87,7 +89,8 @@ def server(monkeypatch):
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     monkeypatch.setenv('AUTOGETS_MIRROR', f'http://127.0.0.1:{httpd.server_port}/')
     yield here
-    httpd.shutdown(); httpd.server_close()
+    httpd.shutdown()
+    httpd.server_close()
 
 def serve(server, toy): server.files.update({'/toy/train.label': toy.label.encode('latin-1'), '/toy/test.csv': toy.csv.encode()})
 

@@ -1,19 +1,25 @@
 "Recorded datasets without their generators: files, corpora, further rows"
 import gzip
-import os
+import subprocess
+import sys
 
 import pytest
 from data.common import refusal
-from data.recorded import make, registered, zoo # noqa: F401
+from data.recorded import make, register
 
 from autogets.data.datasets import DataMissing
 from autogets.data.recordings import (RECORDINGS, chosen_texts, further_rows, list_recordings, recording_corpus, recording_source,
                                       third_party_folder)
 
 
+@pytest.fixture
+def zoo(tmp_path): return make(tmp_path/'zoo')
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch): return register(tmp_path, monkeypatch)
+
 def test_data_needs_no_generator():
     "A user of corpora alone loads nothing that writes texts"
-    import subprocess, sys
     code = 'import sys, autogets.data.recordings; print([m for m in sys.modules if m.startswith("autogets.generators")])'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
 

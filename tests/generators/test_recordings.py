@@ -6,7 +6,7 @@ import warnings
 
 import pandas as pd
 import pytest
-from data.recorded import make, registered, words, zoo # noqa: F401
+from data.recorded import make, register, words
 
 from autogets.core import UserError, shipped, text_id
 from autogets.data.datasets import DATASETS, DataMissing
@@ -18,6 +18,12 @@ from autogets.generators.recordings import load_recording, recorded_rows, record
 FOLDERS = [n for n in RECORDINGS if n not in DATASETS]
 with_data = pytest.mark.skipif(not os.environ.get('AUTOGETS_DATA'), reason='AUTOGETS_DATA is not set')
 
+
+@pytest.fixture
+def zoo(tmp_path): return make(tmp_path/'zoo')
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch): return register(tmp_path, monkeypatch)
 
 def pooled(corpus, generator, n=5):
     return build_pool(generator, corpus.examples('all'), n=n, held_out=[*corpus.validation.text, *corpus.test.text], progress=False)
@@ -144,7 +150,10 @@ def test_a_pool_is_that_of_the_recording_and_its_split(zoo):
 
 def test_a_pool_is_quiet_about_repeats_but_not_about_other_things(monkeypatch):
     bare = load_recording('tickets')
-    def noisy(*args): warnings.warn('4 rows of test repeat a text of train'); warnings.warn('something else'); return bare
+    def noisy(*args, **options):
+        warnings.warn('4 rows of test repeat a text of train')
+        warnings.warn('something else')
+        return bare
     monkeypatch.setattr(recordings, 'load_recording', noisy)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')

@@ -14,7 +14,7 @@ from llm.common import ask_all, one
 from autogets.core import UserError
 from autogets.llm import client
 from autogets.llm.cache import Meter, Price, RecordedChat, Replies, dollars, find_price
-from autogets.llm.chat import Chat, OpenAIChat, Reply, Request, make_chat
+from autogets.llm.chat import OpenAIChat, Reply, Request, make_chat
 
 OLD = Path(__file__).resolve().parents[1]/'fixtures/v0.4.0/replies.jsonl'
 
