@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ..core import UserError, one_of, read_json, shipped, text_id
-from .corpus import DATASETS, DataMissing, data_folder, from_csv, list_datasets, load_corpus, read_bytes, split_corpus
+from .corpus import split_corpus
+from .datasets import DATASETS, DataMissing, data_folder, list_datasets, load_corpus
+from .tables import from_csv, read_bytes
 from ..generators.base import Recorded, build_pool, make_generator
 
 # %% ../../nbs/data/04_recordings.ipynb #026dbc01

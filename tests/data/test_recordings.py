@@ -11,7 +11,7 @@ import pytest
 from autogets.data import recordings as B
 from autogets.data.recordings import BANKS, bank_models, bank_pool, list_banks, load_bank
 from autogets.core import UserError, shipped, text_id
-from autogets.data.corpus import DATASETS, DataMissing
+from autogets.data.datasets import DATASETS, DataMissing
 from autogets.generators.base import Recorded, build_pool
 
 FOLDERS = [n for n in BANKS if n not in DATASETS]
