@@ -20,7 +20,7 @@ import pytest
 
 from autogets.classifiers.linear import load_classifier
 from autogets.core import shipped, text_id
-from autogets.data.corpus import load_corpus
+from autogets.data.datasets import load_corpus
 from autogets.generators.base import load_pool
 from autogets.metrics import OBJECTIVES
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['END', 'CONTENT', 'NEAR', 'libraries', 'train_tokenizer', 'new_model', 'load_part', 'identity', 'place', 'load_model',
-           'Draw', 'Written', 'write', 'bucketed', 'threads', 'is_memory', 'free_memory', 'in_batches', 'prompt_ids',
-           'TransformersChat']
+           'Draw', 'Written', 'write', 'model_room', 'bucketed', 'threads', 'is_memory', 'free_memory', 'in_batches',
+           'prompt_ids', 'LocalModel', 'TransformersChat']
 
 # %% ../../nbs/llm/05_local.ipynb #bc8b1ff2
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import UserError, digest, patch_to
+from ..core import UserError, digest
 from .chat import Chat, Failure, Reply, Request
 
 # %% ../../nbs/llm/05_local.ipynb #bfaa8ba2
@@ -264,14 +264,18 @@ def write(
     **more, # For the model's `generate`, such as `forced_bos_token_id`
 )->list: # One `Written` for each
     "The texts that `model` writes after `prompts`, as far as possible at once"
-    room = 10**9 if model.config.is_encoder_decoder else _room(model.config)
+    room = 10**9 if model.config.is_encoder_decoder else model_room(model.config)
     out = [None]*len(prompts)
     for group in _together(prompts, draws, room):
         for k, w in zip(group, _write(model, tokenizer, [prompts[k] for k in group], [draws[k] for k in group], **more)): out[k] = w
     return out
 
 # %% ../../nbs/llm/05_local.ipynb #a7413590
-def _room(config): return getattr(config.get_text_config(), 'max_position_embeddings', None) or 10**9
+def model_room(
+    config, # Of a model
+)->int: # Tokens; a very large number when the model sets no limit
+    "How many tokens a model reads at most"
+    return getattr(config.get_text_config(), 'max_position_embeddings', None) or 10**9
 
 # %% ../../nbs/llm/05_local.ipynb #c654af90
 NEAR = 8
@@ -355,9 +359,21 @@ def prompt_ids(
     except TemplateError: text = fill(_folded(messages))
     return tokenizer(text, add_special_tokens=False).input_ids
 
+# %% ../../nbs/llm/05_local.ipynb #23b04ae3
+def _setting(model, request, name):
+    "What `request` says of `name`, else what the settings of `model` say, else 1"
+    said = request.parameters.get(name)
+    said = getattr(model.generation_config, name, None) if said is None else said
+    return 1. if said is None else float(said)
+
+# %% ../../nbs/llm/05_local.ipynb #8a5adcdc
+def _stops(request):
+    said = request.parameters.get('stop') or ()
+    return (said,) if isinstance(said, str) else tuple(said)
+
 # %% ../../nbs/llm/05_local.ipynb #504d03d9
-class TransformersChat(Chat):
-    "The chat model in the folder `path`, or of that name on the Hugging Face hub, run here by transformers"
+class LocalModel(Chat):
+    "The chat model in the folder `path`, or of that name on the Hugging Face hub, loaded when it is first needed"
     kind = 'transformers'
     def __init__(
         self,
@@ -374,54 +390,43 @@ class TransformersChat(Chat):
         self.device, self.dtype = place(path, device, dtype)
         self.model = Path(path).resolve().name if folder else str(path)
         self.endpoint = f'transformers ({identity(path)}, {self.dtype})'
-        self.context = context or _room(load_part(libraries()[1].AutoConfig, path))
+        self.context = context or model_room(load_part(libraries()[1].AutoConfig, path))
 
     @cached_property
     def loaded(self):
         "Model and tokenizer"
-        return load_model('AutoModelForCausalLM', self.path, self.device, self.dtype)
+        return load_model('AutoModelForCausalLM', self.path, device=self.device, dtype=self.dtype)
 
-# %% ../../nbs/llm/05_local.ipynb #23b04ae3
-def _setting(model, request, name):
-    "What `request` says of `name`, else what the settings of `model` say, else 1"
-    said = request.parameters.get(name)
-    said = getattr(model.generation_config, name, None) if said is None else said
-    return 1. if said is None else float(said)
+# %% ../../nbs/llm/05_local.ipynb #7e2e48e2
+class TransformersChat(LocalModel):
+    "The chat model in the folder `path`, or of that name on the Hugging Face hub, run here by transformers"
+    def draw_for(self, request):
+        "The prompt's tokens and the `Draw` for `request`, or the `Failure` that it is too long"
+        model, tokenizer = self.loaded
+        ids = prompt_ids(tokenizer, request.messages)
+        if len(ids) >= self.context:
+            return Failure('prompt too long', f'{len(ids)} tokens, and the model reads {self.context}')
+        limit = min(request.parameters.get('max_tokens') or self.max_new_tokens, self.context-len(ids))
+        seed = digest(request.messages, request.parameters, request.sample)
+        t, top_p = (_setting(model, request, name) for name in ('temperature', 'top_p'))
+        return ids, Draw(limit, seed, t, top_p=top_p, stop=_stops(request))
 
-# %% ../../nbs/llm/05_local.ipynb #8a5adcdc
-def _stops(request):
-    said = request.parameters.get('stop') or ()
-    return (said,) if isinstance(said, str) else tuple(said)
+    def answer(self, plans):
+        "The `Reply` to each of `plans`, written at once"
+        start = time.perf_counter()
+        made = write(*self.loaded, *map(list, zip(*plans)))
+        seconds = time.perf_counter()-start
+        return [Reply(w.text, w.finish, len(ids), completion_tokens=w.tokens, seconds=seconds)
+                for w, (ids, _) in zip(made, plans)]
 
-# %% ../../nbs/llm/05_local.ipynb #bf3a4f8e
-@patch_to(TransformersChat)
-def plan(self, request):
-    "The prompt's tokens and the `Draw` for `request`, or the `Failure` that it is too long"
-    model, tokenizer = self.loaded
-    ids = prompt_ids(tokenizer, request.messages)
-    if len(ids) >= self.context: return Failure('prompt too long', f'{len(ids)} tokens, and the model reads {self.context}')
-    limit = min(request.parameters.get('max_tokens') or self.max_new_tokens, self.context-len(ids))
-    seed = digest(request.messages, request.parameters, request.sample)
-    return ids, Draw(limit, seed, _setting(model, request, 'temperature'), _setting(model, request, 'top_p'), stop=_stops(request))
-
-# %% ../../nbs/llm/05_local.ipynb #5a6d97ec
-@patch_to(TransformersChat)
-def answer(self, plans):
-    "The `Reply` to each of `plans`, written at once"
-    start = time.perf_counter()
-    made = write(*self.loaded, *map(list, zip(*plans)))
-    seconds = time.perf_counter()-start
-    return [Reply(w.text, w.finish, len(ids), w.tokens, seconds) for w, (ids, _) in zip(made, plans)]
-
-# %% ../../nbs/llm/05_local.ipynb #d28bd207
-@patch_to(TransformersChat)
-def complete_many(
-    self,
-    requests, # `Request`s
-)->list: # A `Reply` for each, or a `Failure` for a prompt that is too long
-    "Answer `requests`; each reply depends on its own request alone"
-    out = [self.plan(r) for r in requests]
-    todo = sorted((k for k, p in enumerate(out) if not isinstance(p, Failure)), key=lambda k: len(out[k][0]))
-    made, self.batch = in_batches(self.answer, [out[k] for k in todo], self.batch)
-    for k, reply in zip(todo, made): out[k] = reply
-    return out
+    def complete_many(
+        self,
+        requests, # `Request`s
+    )->list: # A `Reply` for each, or a `Failure` for a prompt that is too long
+        "Answer `requests`; each reply depends on its own request alone"
+        out = [self.draw_for(r) for r in requests]
+        todo = [k for k, p in enumerate(out) if not isinstance(p, Failure)]
+        todo = sorted(todo, key=lambda k: len(out[k][0]))
+        made, self.batch = in_batches(self.answer, [out[k] for k in todo], self.batch)
+        for k, reply in zip(todo, made): out[k] = reply
+        return out

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ...data.recordings import bank_pool
 from ...search.selection import read_constraints
 from ...core import UserError, digest, one_of, patch_to, read_json, shipped, write_json
-from ...data.corpus import DataMissing
+from ...data.datasets import DataMissing
 from ...search.phases import Ensemble, Goal, Phase, fixed
 from ...search.evaluator import Budget, Evaluator, as_candidate
 from ...search.map import search_map
@@ -296,7 +296,7 @@ def _framed(runs, watched):
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #2c43aad7
 def _interval(x, n=4000, seed=0):
-    "95 % interval of a mean over splits; none for fewer than three"
+    "95 % CI of a mean over splits; none for fewer than three"
     x = np.asarray(x, float)
     if len(x) < 3: return np.nan, np.nan
     return tuple(np.quantile(x[np.random.default_rng(seed).integers(0, len(x), (n, len(x)))].mean(1), [.025, .975]))
@@ -356,7 +356,7 @@ def _apart(d, plan):
     if d.low.isna().all():
         return f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others (too few splits for an interval)'
     return (f'{plan} ends above {(d.difference > 0).sum()} of {len(d)} others, of {(d.low > 0).sum()} by more than the '
-        f'95 % interval of the difference; below {(d.difference < 0).sum()}, of {(d.high < 0).sum()} by more')
+        f'95 % CI of the difference; below {(d.difference < 0).sum()}, of {(d.high < 0).sum()} by more')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #99088a9a
 def plans_verdict(
@@ -390,7 +390,7 @@ def phases_figure(
     table:pd.DataFrame, # What `phases_table` gave
     ylabel:str, # What the gain is of
 ):
-    "Mean gain after each phase, one panel a protocol, with 95 % intervals at the end"
+    "Mean gain after each phase, one panel a protocol, with 95 % CI at the end"
     from autogets.plots import COLORS, grid
     fig, axes = grid(2, 2, (4.6, 3.6), sharey=True)
     for ax, (protocol, title) in zip(axes, PROTOCOL_NAMES.items()):
@@ -406,7 +406,7 @@ def phases_figure(
         ax.axhline(0, color=COLORS['baseline'], lw=1)
         ax.set_title(title)
         ax.set_xticks(range(int(table.phase.max())+1))
-    fig.supxlabel('phases done; bars: 95 % interval of the last over splits', fontsize=9)
+    fig.supxlabel('phases done; bars: 95 % CI of the last over splits', fontsize=9)
     fig.supylabel(ylabel, fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize=8)
     return fig
@@ -614,7 +614,7 @@ def _advice_told(objective, d):
     how = 'better than it' if b.low > 0 else 'worse than it' if b.high < 0 else 'not told apart from it'
     return (f'{objective}, each {d.left_out.iloc[0]} left out in turn: regret of the advice '
         f'{d.regret["recommended"]:.4f}, of always {best} (the best constant, known only afterward) {b.regret:.4f}, '
-        f'of a strategy at random {d.regret["any"]:.4f}; the advice is {how} ({b.more:+.4f}, 95 % interval '
+        f'of a strategy at random {d.regret["any"]:.4f}; the advice is {how} ({b.more:+.4f}, 95 % CI '
         f'{b.low:+.4f} to {b.high:+.4f}).')
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #dbd3d99a

@@ -282,7 +282,7 @@ def search_verdict(
     mean = '; '.join(f'{o} {p[p.objective == o].gain.mean():+.4f} and {h[h.objective == o].gain.mean():+.4f}'
         for o in dict.fromkeys(gains.objective))
     said = (f'Mean gain on test when chosen on test (as in the paper) and when chosen on validation: {mean}. '
-            f'Of {len(h)} honest 95 % intervals, {(h.low > 0).sum()} lie above 0 and {(h.high < 0).sum()} below.')
+            f'Of {len(h)} honest 95 % CI, {(h.low > 0).sum()} lie above 0 and {(h.high < 0).sum()} below.')
     pairs = [('strategy', s, 'random') for s in ('sliding-window','hierarchical','genetic')]+[
         ('generator', 'llm', 'eda')]
     order = [f'{a} over {b} in {ordering(p, c, a, b)} cells (honest {ordering(h, c, a, b)})'

@@ -22,6 +22,7 @@ from ...search.evaluator import Evaluator, as_candidate
 from ...search.map import planes, search_map
 from ...search.halving import amounts, likeness
 from ...metrics import OBJECTIVES
+from ...stats import interval
 from ...plots import COLORS, grid
 from ...search.strategy import Candidate
 from ...search.windows import LEVELS, class_area, inside, windows
@@ -44,23 +45,23 @@ def read_end(
 @dataclass(frozen=True)
 class World:
     "A corpus, its synthetic texts and the candidates that all classifiers judge"
-    bank:str
+    name:str # Of the recorded dataset
     split:int # Its seed
     corpus:object # A `Corpus`
     pool:pd.DataFrame
-    candidates:list # Of `Candidate`; M0 first, everything second
+    candidates:list # Of `Candidate`; the baseline first, everything second
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #556ebef6
 def small_world(
-    bank:str, # A name of `BANKS`, or a folder
+    name:str, # A name of `BANKS`, or a folder
     split:int=0, # Seed of split and candidates
-    number:int=24, # Candidates besides M0
+    number:int=24, # Candidates besides the baseline
     real:int=200, # Training rows
     n:int=1, # Synthetic texts per example, at most
     test_rows:int=600, # At most so many test rows
 )->World:
-    "A small training split of the bank, with a list of candidates"
-    corpus, pool = bank_pool(bank, split, n)
+    "A small training split of the corpus, with a list of candidates"
+    corpus, pool = bank_pool(name, split, n)
     rng = np.random.default_rng([split, 7])
     train, rest = _cut(corpus.train, real, rng)
     test, _ = _cut(pd.concat([corpus.test, rest], ignore_index=True) if len(corpus.test) < test_rows else corpus.test,
@@ -70,7 +71,8 @@ def small_world(
         warnings.simplefilter('ignore') # said when the whole was loaded
         corpus = replace(corpus, train=train, test=test)
     evaluator = Evaluator(corpus, pool)
-    return World(str(bank), split, corpus, evaluator.pool, [Candidate((), 'M0'), *spread(evaluator, number, split)])
+    candidates = [Candidate((), 'baseline'), *spread(evaluator, number, split)]
+    return World(str(name), split, corpus, evaluator.pool, candidates)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #a1b7da55
 def _cut(rows, number, rng):
@@ -152,7 +154,7 @@ def measure_end(
     same = ('proxy', MEASURE, world.corpus.fingerprint, digest(sorted(world.corpus.test.id)),
         digest(sorted(ev.pool.id)), name, params, seed)
     rows = [cached(folder, (*same, list(c.ids)), lambda: _measured(ev, c)) for c in world.candidates]
-    head = dict(bank=world.bank, split=world.split, end=end, seed=seed)
+    head = dict(corpus=world.name, split=world.split, end=end, seed=seed)
     return [head | dict(candidate=i, note=c.note) | r for i, (c, r) in enumerate(zip(world.candidates, rows))]
 
 def _measured(ev, c):
@@ -166,7 +168,7 @@ def _measured(ev, c):
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #50ecf366
 def proxy_cells(
-    banks:list, # Names of `BANKS`
+    corpora:list, # Names of `BANKS`
     splits:list, # Seeds of splits
     cheap:list, # Classifiers that may screen
     expensive:list, # Classifiers that are meant
@@ -177,7 +179,7 @@ def proxy_cells(
     test_rows:int=600, # At most
     folder=None, # Where finished evaluations are kept
     workers:int=1, # Processes
-)->pd.DataFrame: # bank, split, end, seed, candidate, note, texts, seconds, setup, and each objective on validation and test
+)->pd.DataFrame: # corpus, split, end, seed, candidate, note, texts, seconds, setup, and each objective on validation and test
     "Every candidate by every classifier"
     if both := set(cheap) & set(expensive):
         raise UserError(f'{sorted(both)[0]} is given as cheap and as expensive: give it once')
@@ -185,21 +187,21 @@ def proxy_cells(
         raise UserError('give at least one cheap and one expensive classifier, and a seed')
     for end in (*cheap, *expensive): read_end(end)
     ends = [*((e, s) for s in seeds for e in expensive), *((e, seeds[0]) for e in cheap)]
-    todo = [(b, s, number, real, n, test_rows, end, seed, folder) for end, seed in ends for s in splits for b in banks]
+    todo = [(b, s, number, real, n, test_rows, end, seed, folder) for end, seed in ends for s in splits for b in corpora]
     return pd.DataFrame(over_cells(_cell, todo, workers))
 
-def _cell(bank, split, number, real, n, test_rows, end, seed, folder):
-    return measure_end(small_world(bank, split, number, real, n, test_rows), end, seed, folder)
+def _cell(corpus, split, number, real, n, test_rows, end, seed, folder):
+    return measure_end(small_world(corpus, split, number, real, n, test_rows), end, seed, folder)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #7a010fc1
 def side_by_side(
     cells:pd.DataFrame, # What `proxy_cells` gave
     objective:str='macro-f1', # One of `OBJECTIVES`
-)->dict: # (bank, split) -> frame: a row a candidate without M0; columns (end, seed, part) hold gains, ('texts', 0, '') the number of texts
+)->dict: # (corpus, split) -> frame: a row a candidate without the baseline; columns (end, seed, part) hold gains, ('texts', 0, '') the number of texts
     "The gains of every classifier"
     one_of(objective, list(OBJECTIVES), 'objective')
     out = {}
-    for key, g in cells.groupby(['bank', 'split'], sort=False):
+    for key, g in cells.groupby(['corpus', 'split'], sort=False):
         parts = {(e, s, part): d.set_index('candidate')[f'{part} {objective}']
             for (e, s), d in g.groupby(['end', 'seed']) for part in ('validation', 'test')}
         wide = pd.DataFrame(parts)
@@ -234,7 +236,7 @@ def hits(x, y, texts, draws, k):
     return (y[ranked(x, texts, draws)[:,:k]].max(1) == y[draws].max(1)).astype(float)
 
 def chosen_gain(x, y, texts, draws):
-    "The gain of the predictor's choice, 0 where it finds none above M0"
+    "The gain of the predictor's choice, 0 where it finds none above the baseline"
     first = ranked(x, texts, draws)[:,0]
     return np.where(x[first] > 0, y[first], 0.)
 
@@ -263,20 +265,20 @@ def candidate_draws(n, draws, seed=0):
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #0e9a2e48
 def pooled(
-    values:dict, # (bank, split) -> a value for each draw, the sample's own first
+    values:dict, # (corpus, split) -> a value for each draw, the sample's own first
     seed:int=0, # Of the draws of splits and corpora
-)->dict: # bank -> mean, low, high; 'all' is the mean over banks
-    "Means over splits, and over corpora, with 95 % intervals"
-    banks = {}
-    for (bank, _), v in values.items(): banks.setdefault(bank, []).append(v)
+)->dict: # corpus -> mean, low, high; 'all' is the mean over corpora
+    "Means over splits, and over corpora, with 95 % CI"
+    corpora = {}
+    for (corpus, _), v in values.items(): corpora.setdefault(corpus, []).append(v)
     rng, m = np.random.default_rng(seed), len(next(iter(values.values())))
     def mean(rows):
         rows, which = np.stack(rows), rng.integers(0, len(rows), (len(rows), m))
         which[:,0] = np.arange(len(rows)) # the sample itself
         return np.take_along_axis(rows, which, 0).mean(0)
-    means = {b: mean(rows) for b, rows in banks.items()}
+    means = {b: mean(rows) for b, rows in corpora.items()}
     means |= {'all': mean(list(means.values()))}
-    return {b: dict(mean=v[0], low=np.quantile(v[1:], .025), high=np.quantile(v[1:], .975)) for b, v in means.items()}
+    return {b: dict(mean=v[0], low=interval(v[1:])[0], high=interval(v[1:])[1]) for b, v in means.items()}
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #9e024cf2
 def agreement(
@@ -285,7 +287,7 @@ def agreement(
     objective:str='macro-f1', # One of `OBJECTIVES`
     k:int=3, # For the hit rate
     draws:int=1000, # Bootstrap draws
-)->pd.DataFrame: # expensive, predictor, kind, bank, correlation, low, high, to_itself and to_texts (differences) with low and high, hit_rate, by_chance, splits
+)->pd.DataFrame: # expensive, predictor, kind, corpus, correlation, low, high, to_itself and to_texts (differences) with low and high, hit_rate, by_chance, splits
     "How well each predictor ranks the candidates as the expensive classifiers do on test"
     wide, rows = side_by_side(cells, objective), []
     ends = [*(e for e in cells.end.unique() if e not in expensive), *expensive]
@@ -298,7 +300,7 @@ def agreement(
                 'to_texts': drawn['number of texts'][0]}
             parts = {'correlation': pooled(rho), 'hit': pooled(hit),
                 **{what: pooled({key: v-other[key] for key, v in rho.items()}) for what, other in against.items()}}
-            rows += [dict(expensive=E, predictor=name, kind=kind, bank=b, **_flat(parts, b), by_chance=chance,
+            rows += [dict(expensive=E, predictor=name, kind=kind, corpus=b, **_flat(parts, b), by_chance=chance,
                 splits=sum(b in ('all', key[0]) for key in wide)) for b in parts['hit']]
     return pd.DataFrame(rows)
 
@@ -313,10 +315,10 @@ def _drawn(wide, pairs, k, draws):
         hit[key] = np.mean([hits(x, y, texts, at, k) for x, y in xy], axis=0)
     return rho, hit
 
-def _flat(parts, bank):
-    r, rest = parts['correlation'][bank], {f'{what}{end}': parts[what][bank][key]
+def _flat(parts, corpus):
+    r, rest = parts['correlation'][corpus], {f'{what}{end}': parts[what][corpus][key]
         for what in ('to_itself', 'to_texts') for end, key in (('', 'mean'), ('_low', 'low'), ('_high', 'high'))}
-    return dict(correlation=r['mean'], low=r['low'], high=r['high'], **rest, hit_rate=parts['hit'][bank]['mean'])
+    return dict(correlation=r['mean'], low=r['low'], high=r['high'], **rest, hit_rate=parts['hit'][corpus]['mean'])
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #d9aba0fe
 def ways_to_choose(w, cheap, E, seed, first, k, draws):
@@ -332,7 +334,7 @@ def ways_to_choose(w, cheap, E, seed, first, k, draws):
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #3df3a95b
 def costs(cells, cheap, E, k):
     "Way -> seconds, the mean over splits"
-    train = cells.groupby(['bank', 'split', 'end']).agg(seconds=('seconds', 'median'),
+    train = cells.groupby(['corpus', 'split', 'end']).agg(seconds=('seconds', 'median'),
         setup=('setup', 'max')).groupby('end').mean()
     number, e = cells.candidate.max(), train.loc[E]
     out = {'everything': e.setup+e.seconds, 'E on all': e.setup+(number+1)*e.seconds, 'best on test': np.nan}
@@ -348,8 +350,8 @@ def gain_and_cost(
     objective:str='macro-f1', # One of `OBJECTIVES`
     k:int=3, # Finalists
     draws:int=1000, # Bootstrap draws
-)->pd.DataFrame: # expensive, way, bank, gain, low, high, of_best, beside_E, beside_low, beside_high, seconds, cost
-    """What each way gains on test, as a part of the best gain and beside a search with the expensive classifier, and
+)->pd.DataFrame: # expensive, procedure, corpus, gain, low, high, of_best, beside_E, beside_low, beside_high, seconds, cost
+    """What each procedure gains on test, as a part of the best gain and beside a search with the expensive classifier, and
     what it costs"""
     wide, rows, first = side_by_side(cells, objective), [], cells.seed.iloc[0]
     cheap, seeds = [e for e in cells.end.unique()
@@ -358,14 +360,14 @@ def gain_and_cost(
         found, cost = {}, costs(cells, cheap, E, k)
         for key, w in wide.items():
             parts = [ways_to_choose(w, cheap, E, s, first, k, candidate_draws(len(w), draws)) for s in seeds]
-            for way in parts[0]: found.setdefault(way, {})[key] = np.mean([p[way] for p in parts], axis=0)
+            for procedure in parts[0]: found.setdefault(procedure, {})[key] = np.mean([p[procedure] for p in parts], axis=0)
         best, direct = pooled(found['best on test']), found['E on all']
-        for way, values in found.items():
+        for procedure, values in found.items():
             beside = pooled({key: v-direct[key] for key, v in values.items()})
-            rows += [dict(expensive=E, way=way, bank=b, gain=g['mean'], low=g['low'], high=g['high'],
+            rows += [dict(expensive=E, procedure=procedure, corpus=b, gain=g['mean'], low=g['low'], high=g['high'],
                 of_best=g['mean']/best[b]['mean'] if best[b]['mean'] else np.nan, beside_E=beside[b]['mean'],
-                beside_low=beside[b]['low'], beside_high=beside[b]['high'], seconds=cost[way],
-                cost=cost[way]/cost['E on all']) for b, g in pooled(values).items()]
+                beside_low=beside[b]['low'], beside_high=beside[b]['high'], seconds=cost[procedure],
+                cost=cost[procedure]/cost['E on all']) for b, g in pooled(values).items()]
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #75571222
@@ -383,7 +385,7 @@ def agreement_figure(
     for ax, (name, d) in zip(axes, parts):
         names = list(dict.fromkeys(d.predictor))[::-1]
         for y, p in enumerate(names): _predictor_line(ax, d[d.predictor == p], y)
-        ceiling = d[(d.predictor == 'itself') & (d.bank == 'all')].correlation.iloc[0]
+        ceiling = d[(d.predictor == 'itself') & (d.corpus == 'all')].correlation.iloc[0]
         ax.axvline(ceiling, color=COLORS['sliding-window'], lw=1, ls='--')
         ax.axvline(0, color=COLORS['baseline'], lw=1)
         ax.set_yticks(range(len(names)), map(_brief, names), fontsize=8)
@@ -393,29 +395,29 @@ def agreement_figure(
     return fig
 
 def _predictor_line(ax, d, y):
-    color, whole, own = COLORS[_KINDS[d.kind.iloc[0]]], d[d.bank == 'all'].iloc[0], d[d.bank != 'all']
+    color, whole, own = COLORS[_KINDS[d.kind.iloc[0]]], d[d.corpus == 'all'].iloc[0], d[d.corpus != 'all']
     ax.plot([whole.low, whole.high], [y, y], color=color, lw=2)
     ax.plot(own.correlation, [y]*len(own), '|', color=color, ms=7, alpha=.7)
     ax.plot(whole.correlation, y, 'o', color=color, ms=6)
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #16f932c8
-def _way_color(way):
-    return COLORS['ink' if way in ('E on all', 'everything') else 'ensemble' if ', then' in way else 'hierarchical']
+def _way_color(procedure):
+    return COLORS['ink' if procedure in ('E on all', 'everything') else 'ensemble' if ', then' in procedure else 'hierarchical']
 
 def cost_figure(
     table:pd.DataFrame, # What `gain_and_cost` gave
     objective:str='macro-f1', # For the axis
 ):
-    "One panel an expensive classifier: the gain of each way against its cost; dashed: the best on test"
-    whole = table[table.bank == 'all']
+    "One panel an expensive classifier: the gain of each procedure against its cost; dashed: the best on test"
+    whole = table[table.corpus == 'all']
     parts = list(whole.groupby('expensive', sort=False))
     fig, axes = grid(len(parts), 2, (5.2, 3.6), sharey=True)
     for ax, (name, d) in zip(axes, parts):
-        ax.axhline(d.gain[d.way == 'best on test'].iloc[0], color=COLORS['plain'], lw=1, ls='--')
+        ax.axhline(d.gain[d.procedure == 'best on test'].iloc[0], color=COLORS['plain'], lw=1, ls='--')
         ax.axhline(0, color=COLORS['baseline'], lw=1)
-        for i, r in enumerate(d[d.way != 'best on test'].sort_values('cost').itertuples()):
-            ax.plot([r.cost, r.cost], [r.low, r.high], color=_way_color(r.way), lw=1.4, alpha=.6)
-            ax.plot(r.cost, r.gain, 'o', color=_way_color(r.way), ms=6, label=f'{i+1} {_brief(r.way)}')
+        for i, r in enumerate(d[d.procedure != 'best on test'].sort_values('cost').itertuples()):
+            ax.plot([r.cost, r.cost], [r.low, r.high], color=_way_color(r.procedure), lw=1.4, alpha=.6)
+            ax.plot(r.cost, r.gain, 'o', color=_way_color(r.procedure), ms=6, label=f'{i+1} {_brief(r.procedure)}')
             ax.annotate(str(i+1), (r.cost, r.gain), textcoords='offset points', xytext=(5, 3), fontsize=8)
         ax.set_xscale('log')
         ax.xaxis.set_major_formatter(lambda v, _: f'{v:.3g}')
@@ -428,11 +430,11 @@ def cost_figure(
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #46fbf1b8
 def proxy_verdict(
     table:pd.DataFrame, # What `agreement` gave
-    ways:pd.DataFrame, # What `gain_and_cost` gave
+    procedures:pd.DataFrame, # What `gain_and_cost` gave
 )->str:
     "For each expensive classifier the best screen beside ceiling and control, and what screening keeps and saves"
-    return ' '.join(_said(E, d[d.bank == 'all'].set_index('predictor'),
-        ways[(ways.expensive == E) & (ways.bank == 'all')].set_index('way'))
+    return ' '.join(_said(E, d[d.corpus == 'all'].set_index('predictor'),
+        procedures[(procedures.expensive == E) & (procedures.corpus == 'all')].set_index('procedure'))
         for E, d in table.groupby('expensive', sort=False))
 
 def _said(E, d, w):

@@ -22,7 +22,7 @@ from autogets.replication.ours.comparison import (COMPARED, ComparisonSetting, d
     over_cells)
 from ...stats import assign_folds, bootstrap_means, holm, interval, sign_flips, signed_rank, significance
 from ...core import UserError, digest, cached, one_of, write_atomic
-from ...data.corpus import load_corpus
+from ...data.datasets import load_corpus
 from ...search.evaluator import Budget, Evaluator, as_candidate, ids_of, standard_error
 from ...generators.base import build_pool, make_generator
 from ...metrics import OBJECTIVES, scores

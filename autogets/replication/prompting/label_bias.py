@@ -16,7 +16,8 @@ from ...core import cached, digest, one_of
 from ...curation.artifacts import artifacts, rephrased_by, without_giveaways
 from ...curation.giveaway_words import source_numbers, two_sided_p, corrected, giveaway_words, pair_up
 from ...curation.text_form import grouped_auc, draw_by_source, form_matrix
-from ...data.corpus import DATASETS, DataMissing, data_folder, load_corpus, read_table
+from ...data.datasets import DATASETS, DataMissing, data_folder, load_corpus
+from ...data.tables import read_table
 from ...metrics import confusion, gain_interval, scores
 from ...plots import COLORS, grid, shorten
 

@@ -28,7 +28,8 @@ from ...data.recordings import BANKS, load_bank
 from ...classifiers.linear import make_classifier, read_classifier
 from ..ours.comparison import over_cells
 from ...core import UserError, digest, cached, one_of, shipped, text_id
-from ...data.corpus import DataMissing, data_folder, load_corpus, read_table
+from ...data.datasets import DataMissing, data_folder, load_corpus
+from ...data.tables import read_table
 from ...generators.base import Recorded
 from ...llm.chat import Failure, Request, make_chat
 from ...metrics import OBJECTIVES, confusion, scores

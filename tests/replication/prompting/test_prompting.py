@@ -10,7 +10,7 @@ from servers import serving
 from autogets.replication.prompting import tasks as cs
 from autogets.replication.prompting.tasks import FAILS, HOLDS, UNSAID, Case, Plan
 from autogets.core import UserError, text_id
-from autogets.data.corpus import DataMissing
+from autogets.data.datasets import DataMissing
 from autogets.llm.chat import Chat, Reply
 from autogets.metrics import confusion, scores
 from autogets.replication.survey.generation_methods import Live

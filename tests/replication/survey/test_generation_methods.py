@@ -5,7 +5,7 @@ import pytest
 from servers import serving
 
 from autogets.core import UserError
-from autogets.replication.survey.generation_methods import Live, Task, compare_writing, distinct_2, even, read_way, small_task, texts_by, writing_figure, writing_table, writing_verdict
+from autogets.replication.survey.generation_methods import Live, Task, compare_writing, distinct_2, even, read_method, small_task, texts_by, writing_figure, writing_table, writing_verdict
 
 
 @pytest.fixture(scope='module')
@@ -16,11 +16,11 @@ def test_a_task_shares_no_text_between_real_and_test(task):
     assert small_task('tickets', 5, seed=1).real.equals(task.real) and not small_task('tickets', 5, seed=2).real.equals(task.real)
     assert len(small_task('tickets', 5, test_rows=50).test) == 50
 
-@pytest.mark.parametrize('way', ['eda', 'bank'])
-def test_each_class_has_the_same_number(task, way):
-    texts = texts_by(way, task, 6, 0)
+@pytest.mark.parametrize('method', ['eda', 'bank'])
+def test_each_class_has_the_same_number(task, method):
+    texts = texts_by(method, task, 6, 0)
     assert set(texts.label.value_counts()) == {6} and set(texts.label) == set(task.classes)
-    assert texts.equals(texts_by(way, task, 6, 0)) and not texts.equals(texts_by(way, task, 6, 1))
+    assert texts.equals(texts_by(method, task, 6, 0)) and not texts.equals(texts_by(method, task, 6, 1))
     assert not set(texts.text) & set(task.test.text)
 
 def test_only_texts_of_the_real_examples_are_taken_from_a_bank(task):
@@ -32,16 +32,16 @@ def test_only_texts_of_the_real_examples_are_taken_from_a_bank(task):
 def test_live_ways_against_a_server(task, tmp_path):
     with serving() as s:
         live = Live('openai:m', tmp_path, s.url)
-        ways = ['zero-shot', 'few-shot-3/nearest', 'topic@1.0']
-        cells = compare_writing(['tickets'], ways, [4], [0], 5, live, tmp_path/'cells')
-        assert list(cells.way) == ways and set(cells.texts) == {4*len(task.classes)}
+        methods = ['zero-shot', 'few-shot-3/nearest', 'topic@1.0']
+        cells = compare_writing(['tickets'], methods, [4], [0], 5, live, tmp_path/'cells')
+        assert list(cells.method) == methods and set(cells.texts) == {4*len(task.classes)}
         asked = s.stats()['requests']
-        again = compare_writing(['tickets'], ways, [4], [0], 5, live, tmp_path/'cells')
+        again = compare_writing(['tickets'], methods, [4], [0], 5, live, tmp_path/'cells')
         assert again.equals(cells) and s.stats()['requests'] == asked
 
-@pytest.mark.parametrize('way, said', [('topic', 'needs a live model'), ('causal-lm@warm', 'no number'), ('bank/nothing', 'holds no texts of method')])
-def test_ways_that_cannot_be(task, way, said):
-    with pytest.raises(UserError, match=said): texts_by(way, task, 3)
+@pytest.mark.parametrize('method, said', [('topic', 'needs a live model'), ('causal-lm@warm', 'no number'), ('bank/nothing', 'holds no texts of method')])
+def test_ways_that_cannot_be(task, method, said):
+    with pytest.raises(UserError, match=said): texts_by(method, task, 3)
 
 def test_few_texts_are_all_taken_and_shown():
     texts = pd.DataFrame({'text': list('abcde'), 'label': list('XXXYY')})
@@ -60,4 +60,4 @@ def test_a_way_that_changes_nothing_gains_nothing():
     assert table.real_only[0] == 1 and table.gain[0] <= 0 and table.low[0] <= table.gain[0] <= table.high[0]
     assert 'eda' in writing_verdict(table) and writing_figure(table) is not None
 
-def test_names_of_ways(): assert read_way('few-shot-3/nearest@0.7') == ('few-shot-3', 'nearest', .7)
+def test_names_of_ways(): assert read_method('few-shot-3/nearest@0.7') == ('few-shot-3', 'nearest', .7)
