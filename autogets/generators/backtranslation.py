@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..core import UserError, digest, patch_to, text_id
 from .base import Generator
-from ..llm.local import Draw, _room, identity, in_batches, libraries, load_model, place, write
+from ..llm.local import Draw, _room, write
+from ..llm.models import identity, in_batches, libraries, load_model, place
 
 # %% ../../nbs/generators/11_backtranslation.ipynb #ff35b9f1
 DEFAULT = ('Helsinki-NLP/opus-mt-en-de', 'Helsinki-NLP/opus-mt-de-en')

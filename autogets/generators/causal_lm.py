@@ -17,7 +17,8 @@ import numpy as np
 
 from ..core import UserError, digest, patch_to, read_json, text_id, write_json
 from .base import Generator
-from ..llm.local import Draw, _room, bucketed, identity, in_batches, libraries, load_model, new_model, place, threads, train_tokenizer, write
+from ..llm.local import Draw, _room, write
+from ..llm.models import bucketed, identity, in_batches, libraries, load_model, new_model, place, threads, train_tokenizer
 
 # %% ../../nbs/generators/12_causal_lm.ipynb #9deea114
 def _one_line(text): return ' '.join(text.split())

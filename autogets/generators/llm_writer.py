@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..llm.client import Limits, converse
+from ..llm.client import converse
+from ..llm.pace import Limits
 from ..core import UserError, digest, patch_to
 from .demonstrations import Demonstrations
-from .base import Generator, Recorded, _dealt, _manifest, _parsed
+from .base import Generator, _dealt, _manifest, _parsed
+from .recorded import Recorded
 from ..llm.chat import Chat, Failure, Request, make_chat
 from .prompts import ask_messages, get_method, parse, render, repair_messages, schema
 from ..llm.cache import Meter, dollars, prompt_tokens, tokens_in
@@ -96,7 +98,7 @@ def ask_first(self):
 @patch_to(Writer)
 def prepare(self, examples, dry=False):
     "See all `examples`, and ask what must be asked first; with `dry` only pretend to"
-    from autogets.generators.filters import redact
+    from autogets.generators.redaction import redact
     self.labels, self.label_of = sorted(set(examples.label)), dict(zip(examples.id, examples.label))
     self.classes = self.parameters.get('classes') or self.labels
     self.turn = {i: k for ids in examples.sort_values('id').groupby('label').id for k, i in enumerate(ids[1])}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import autogets
-from ..llm.client import Limits
+from ..llm.pace import Limits
 from ..llm.batch import BatchedChat
 from ..core import UserError, one_of, read_json, write_json
-from .base import fill_pool, make_generator
+from .build import fill_pool
+from .registry import make_generator
 from ..llm.chat import CHATS, make_chat
 from ..llm.cache import Meter, Price, Replies, Usage, dollars, find_price, prompt_tokens
 from .filters import default_screens
