@@ -146,13 +146,15 @@ def counts_table(
     lines = [[claims.get(p, {}).get('name', p), *count([p])] for p in papers]
     return markdown_rows(['paper', *VERDICTS, 'all'], [*lines, ['all', *count(papers)]], (*VERDICTS, 'all'))
 
-# %% ../../nbs/replication/08_scoreboard.ipynb #1e2df975
+# %% ../../nbs/replication/08_scoreboard.ipynb #bb3267bd
 def notebook_links(
+    ids:set, # Of the experiments that the scoreboard names
     root=None, # The checkout; found when None
 )->str: # Markdown, a line an experiment: "[search]: nbs/experiments/autogets/02_search.ipynb"
     "Where the notebooks are that the scoreboard names"
     root = Path(root or project_root())
-    named = [(e.id.split('/')[-1], e.path.relative_to(root).as_posix()) for e in load_manifest(root)]
+    listed = [e for e in load_manifest(root) if e.id in ids]
+    named = [(e.id.split('/')[-1], e.path.relative_to(root).as_posix()) for e in listed]
     return '\n'.join(f'[{name}]: {path}' for name, path in named) + '\n'
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #61596ac6
@@ -183,16 +185,16 @@ def _selected(spec:str, folder:Path)->tuple:
     if df.empty: raise UserError(f'no row of {m[1]} fits {m[2]}')
     return df[columns], int(m[4] or 3)
 
-# %% ../../nbs/replication/08_scoreboard.ipynb #dc0554f7
+# %% ../../nbs/replication/08_scoreboard.ipynb #7827c574
 def board_part(
     part:str, # 'counts', 'notebooks', or a paper in claims.yml
     folder=None, # Where the records are; data/results in the checkout when None
     root=None, # The checkout; found when None
 )->str: # Markdown
     "A part of the scoreboard"
-    if part == 'notebooks': return notebook_links(root)
-    claims = load_claims(root)
-    rows = board_rows(claims, load_findings(folder))
+    claims, findings = load_claims(root), load_findings(folder)
+    if part == 'notebooks': return notebook_links({f['id'] for f in findings}, root)
+    rows = board_rows(claims, findings)
     if part == 'counts': return counts_table(claims, rows)
     if part not in {r.paper for r in rows}:
         raise UserError(f'no finding of {part!r}: choose counts, notebooks or one of {", ".join(claims)}')
