@@ -40,7 +40,9 @@ def _options(version:bool=typer.Option(False, '--version', callback=_version, is
 # %% ../nbs/07_cli.ipynb #5a4a2af7
 def _corpus(train, text, label, features, test, validation, split, seed):
     "The corpus that the arguments of `improve` describe"
-    from autogets.data.corpus import load_corpus, read_table, split_corpus
+    from autogets.data.corpus import split_corpus
+    from autogets.data.datasets import load_corpus
+    from autogets.data.tables import read_table
     for p, what in ((train, 'TRAIN'), (test, '--test'), (validation, '--validation')):
         if p == '': raise UserError(f'{what} is empty: name a file')
     if not 0 <= seed < 2**32: raise UserError(f'--split-seed is {seed}: give one from 0 to {2**32-1}')
@@ -211,7 +213,7 @@ def replicate(profile:str=typer.Option('smoke',
         publish:bool=typer.Option(False, '--publish',
         help='Copy the results into data/results and figures of the checkout.'),):
     "Re-run the papers' experiments and compare every number with the published one."
-    from autogets.replication import results as replication
+    from autogets import replication
     report = replication.replicate(profile, only or None, workers, out, force)
     if publish: replication.publish(profile, out)
     typer.echo(f'Every table and figure on one page: {report.attrs["index"]}')
@@ -228,7 +230,7 @@ def bench(
 ):
     "Measure what an evaluation costs here, beside the other ways to do it."
     from autogets.replication.ours.cost import bench
-    from autogets.data.corpus import load_corpus
+    from autogets.data.datasets import load_corpus
     from autogets.generators.base import build_pool, make_generator
     if n < 1: raise UserError(f'--n is {n}: give the number of candidates, 1 or more')
     c = load_corpus(corpus, split='paper')
@@ -240,19 +242,19 @@ def bench(
 @data_app.command('list')
 def data_list():
     "Which data sets there are, and which are at hand."
-    from autogets.data.corpus import list_datasets
+    from autogets.data.datasets import list_datasets
     typer.echo(list_datasets().to_string(index=False))
 
 @data_app.command('describe')
 def data_describe(name:str=typer.Argument(..., help='A name from autogets data list.')):
     "Classes, sizes, license and citation of a data set."
-    from autogets.data.corpus import describe_dataset
+    from autogets.data.datasets import describe_dataset
     typer.echo(describe_dataset(name))
 
 @data_app.command('fetch')
 def data_fetch(name:str=typer.Argument(..., help='A name from autogets data list.')):
     "Download a public data set into the user's cache and check its content."
-    from autogets.data.corpus import fetch_dataset
+    from autogets.data.datasets import fetch_dataset
     typer.echo(fetch_dataset(name))
 
 # %% ../nbs/07_cli.ipynb #7175788a

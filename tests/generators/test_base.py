@@ -19,7 +19,7 @@ import pytest
 
 from autogets.generators import base as G
 from autogets.core import UserError, shipped, text_id
-from autogets.data.corpus import load_corpus
+from autogets.data.datasets import load_corpus
 from autogets.generators.base import COLUMNS, EDA, Generator, Pool, Recorded, build_pool, make_generator
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from autogets.core import UserError, text_id
-from autogets.data.corpus import load_corpus
+from autogets.data.datasets import load_corpus
 from autogets.generators.base import Generator, build_pool
 from autogets.generators.filters import (KINDS, SCREENS, CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare, default_screens, found, likeness, pieces, plain, redact, word_count)
 

@@ -17,7 +17,8 @@ from servers import serving
 
 from autogets.llm.client import Limits
 from autogets.core import UserError, text_id
-from autogets.data.corpus import load_corpus, split_corpus
+from autogets.data.corpus import split_corpus
+from autogets.data.datasets import load_corpus
 from autogets.generators.run import Order, Sending, forecast, generate, say_forecast, say_made
 from autogets.generators.base import build_pool, fill_pool, load_pool
 from autogets.llm.chat import Chat, Reply, make_chat
@@ -292,7 +293,7 @@ def test_what_is_redacted_never_leaves(tmp_path):
 def test_validation_and_test_texts_are_never_shown(tmp_path, server):
     file = csv(tmp_path/'own.csv', 60)
     assert autogets('generate', file, '--model', 'openai:m', '--base-url', server.url, '--n', '1', '--out', tmp_path/'p').returncode == 0
-    from autogets.data.corpus import read_table
+    from autogets.data.tables import read_table
     c = split_corpus(read_table(file), 'own', 'stratified', 42)
     sent = (tmp_path/'p/replies.jsonl').read_text()
     train = set(c.train.text)

@@ -18,7 +18,7 @@ from autogets.llm import local
 from autogets.llm.client import ask
 from autogets.generators.causal_lm import CausalLM
 from autogets.core import UserError, digest, text_id
-from autogets.data.corpus import load_corpus
+from autogets.data.datasets import load_corpus
 from autogets.generators.run import Order, generate
 from autogets.generators.base import build_pool, load_pool, make_generator
 from autogets.llm.chat import Failure, Reply, Request, make_chat

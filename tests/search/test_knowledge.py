@@ -389,7 +389,7 @@ def test_a_strategy_without_a_color_can_be_drawn():
 @pytest.mark.parametrize('target, same', [('Humanitarian aid for Ukraine', True), ('Email security and attachments', False)])
 def test_a_run_of_improve_looks_at_test_for_its_choice_and_no_more(tmp_path, target, same):
     "The second hearing leaves the best on validation in the first run, and takes another in the second"
-    from autogets.data.corpus import load_corpus
+    from autogets.data.datasets import load_corpus
     from autogets.search.evaluator import Budget
     from autogets.job import Job, improve
     job = Job(target=target, strategy='random', objective='balanced-accuracy', generator='recorded:tickets', n=1)

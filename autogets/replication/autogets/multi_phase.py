@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ...data.recordings import bank_pool
 from ...search.selection import read_constraints
 from ...core import UserError, digest, one_of, patch_to, read_json, shipped, write_json
-from ...data.corpus import DataMissing
+from ...data.datasets import DataMissing
 from ...search.phases import Ensemble, Goal, Phase, fixed
 from ...search.evaluator import Budget, Evaluator, as_candidate
 from ...search.map import search_map

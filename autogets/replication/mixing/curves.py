@@ -31,7 +31,8 @@ from ...llm.client import Limits, converse
 from ...data.recordings import load_bank
 from ...classifiers.linear import make_classifier
 from ...core import UserError, cached, one_of, shipped, text_id
-from ...data.corpus import data_folder, read_table
+from ...data.datasets import data_folder
+from ...data.tables import read_table
 from ...classifiers.encoders import OFFLINE, Embedder
 from ...classifiers.finetune import Stage
 from ...generators.base import build_pool
