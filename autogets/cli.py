@@ -233,7 +233,7 @@ def replicate(profile:str=typer.Option('smoke',
         publish:bool=typer.Option(False, '--publish',
         help='Copy the results into data/results and figures of the checkout.'),):
     "Re-run the papers' experiments and compare every number with the published one."
-    from autogets.replication import results as replication
+    from autogets import replication
     report = replication.replicate(profile, only or None, workers, out, force)
     if publish: replication.publish(profile, out)
     typer.echo(f'Every table and figure on one page: {report.attrs["index"]}')
