@@ -5,10 +5,10 @@ import pytest
 
 from autogets.replication.ours import worth
 from autogets.core import UserError, text_id
-from autogets.replication.ours.worth import BOTH, FURTHER, REAL, REPEATED, SYNTHETIC, WEIGHTED, Design, Supply, WorthCell, arm_rows, cells_of, curve_sizes, draw_real, load_supply, over_draws, predict_cell, resampled_means, with_control, worth_cells, written_from
-from autogets.replication.ours.worth_tables import worth_findings
-from autogets.replication.ours.worth_tables import ARM_PAIRS, exchange_rates, moved_apart, needed_real, worth_differences, worth_figure, worth_table
-from autogets.stats import interval
+from autogets.replication.ours.worth import BOTH, FURTHER, REAL, REPEATED, SYNTHETIC, WEIGHTED, with_interval, Design, Supply, WorthCell, arm_rows, cells_of, curve_sizes, draw_real, load_supply, over_draws, predict_cell, resampled_means, with_control, worth_cells, written_from
+from autogets.replication.ours.worth_tables import (ARM_PAIRS, exchange_rates, moved_apart, needed_real, worth_differences,
+    worth_figure, worth_findings, worth_table)
+
 
 CLASSES = list('abcd')
 
