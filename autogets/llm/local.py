@@ -31,7 +31,8 @@ class Draw:
         if not self.temperature >= 0: raise UserError(f'a temperature of {self.temperature} is below 0')
         if not 0 < self.top_p <= 1: raise UserError(f'top_p is {self.top_p}: give a probability above 0 and up to 1')
         if self.top_k < 0: raise UserError(f'top_k is {self.top_k}: give a number of tokens, or 0 to keep all')
-        if self.limit < 1: raise UserError(f'a text of at most {self.limit} tokens cannot be written: give a limit from 1')
+        if self.limit < 1:
+            raise UserError(f'a text of at most {self.limit} tokens cannot be written: give a limit from 1')
 
 # %% ../../nbs/llm/07_local.ipynb #8b512ad4
 def _kept(p, top_p, top_k):
@@ -48,10 +49,13 @@ class _Sampler:
     def __init__(self, draws, device):
         self.torch, self.device = libraries()[0], device
         self.streams = [np.random.default_rng(int(digest(d.seed)[:32], 16)) for d in draws]
-        self.temperature, self.top_p, self.top_k = (self.column([getattr(d, k) for d in draws]) for k in ('temperature', 'top_p', 'top_k'))
+        self.temperature, self.top_p, self.top_k = (self.column([getattr(d, k) for d in draws])
+            for k in ('temperature', 'top_p', 'top_k'))
         self.cuts = any(d.top_p < 1 or d.top_k for d in draws)
 
-    def column(self, values): return self.torch.tensor(values, dtype=self.torch.float64, device=self.device)[:, None]
+    def column(self, values):
+        "`values` as a column"
+        return self.torch.tensor(values, dtype=self.torch.float64, device=self.device)[:, None]
 
     def __call__(self, ids, scores):
         u, t = self.column([s.random() for s in self.streams]), self.temperature
@@ -70,6 +74,7 @@ class _Stopper:
         self.reach = max((len(s.encode()) for d in draws for s in d.stop), default=0)+4
 
     def stopped(self, row, draw):
+        "Whether the new text of `row` holds a stop string"
         if not draw.stop: return False
         end = _decoded(self.tokenizer, row[max(self.start, len(row)-self.reach):])
         return any(s in end for s in draw.stop)
@@ -87,7 +92,8 @@ def _padded(rows, pad, device, right=False):
     torch = libraries()[0]
     width = max(map(len, rows))
     fill = lambda row, what: list(row)+[what]*(width-len(row)) if right else [what]*(width-len(row))+list(row)
-    return torch.tensor([fill(r, pad) for r in rows], device=device), torch.tensor([fill([1]*len(r), 0) for r in rows], device=device)
+    return torch.tensor([fill(r, pad) for r in rows], device=device), torch.tensor([fill([1]*len(r), 0) for r in rows],
+        device=device)
 
 # %% ../../nbs/llm/07_local.ipynb #fa09d48d
 def _ends(model, tokenizer):
@@ -112,12 +118,13 @@ def _cut(tokenizer, row, draw, ends):
     text = _decoded(tokenizer, row if end is None else row[:end])
     at = min((text.find(s) for s in draw.stop if s in text), default=None)
     if at is None: return Written(text, 'length' if end is None else 'stop', len(row) if end is None else end+1)
-    return Written(text[:at], 'stop', _tokens_up_to_stop(tokenizer, row, draw, end))
+    return Written(text[:at], 'stop', _tokens_up_to_stop(tokenizer, row, draw, end=end))
 
 # %% ../../nbs/llm/07_local.ipynb #6ca6d2ee
-def _tokens_up_to_stop(tokenizer, row, draw, end):
+def _tokens_up_to_stop(tokenizer, row, draw, *, end):
     "How many tokens it took until the first stop string was whole"
-    return next(k for k in range(1, len(row)+1) if k == end or any(s in _decoded(tokenizer, row[:k]) for s in draw.stop))
+    return next(k for k in range(1, len(row)+1)
+        if k == end or any(s in _decoded(tokenizer, row[:k]) for s in draw.stop))
 
 # %% ../../nbs/llm/07_local.ipynb #9cf8654e
 def _together(prompts, draws, room):
@@ -135,12 +142,14 @@ def _write(model, tokenizer, prompts, draws, **more):
     pad = next((t for t in (tokenizer.pad_token_id, *ends) if t is not None), 0)
     ids, mask = _padded(prompts, pad, model.device, right=both)
     start = 1 if both else ids.shape[1]
-    config = transformers.GenerationConfig(max_new_tokens=max(d.limit for d in draws), do_sample=False, num_beams=1, temperature=1., top_p=1., top_k=50,
+    config = transformers.GenerationConfig(max_new_tokens=max(d.limit for d in draws), do_sample=False,
+                                           num_beams=1, temperature=1., top_p=1., top_k=50,
                                            pad_token_id=pad, eos_token_id=ends or None, use_cache=True, **more)
     with torch.inference_mode():
-        out = model.generate(ids, attention_mask=mask, generation_config=config, logits_processor=[_Sampler(draws, model.device)],
+        out = model.generate(ids, attention_mask=mask, generation_config=config,
+                             logits_processor=[_Sampler(draws, model.device)],
                              stopping_criteria=[_Stopper(tokenizer, draws, start)])
-    return [_cut(tokenizer, row, d, ends) for row, d in zip(out[:, start:].tolist(), draws)]
+    return [_cut(tokenizer, row, d, ends=ends) for row, d in zip(out[:, start:].tolist(), draws)]
 
 # %% ../../nbs/llm/07_local.ipynb #228ae94f
 def write(
@@ -154,7 +163,8 @@ def write(
     room = 10**9 if model.config.is_encoder_decoder else model_room(model.config)
     out = [None]*len(prompts)
     for group in _together(prompts, draws, room):
-        for k, w in zip(group, _write(model, tokenizer, [prompts[k] for k in group], [draws[k] for k in group], **more)): out[k] = w
+        texts = _write(model, tokenizer, [prompts[k] for k in group], draws=[draws[k] for k in group], **more)
+        for k, w in zip(group, texts): out[k] = w
     return out
 
 # %% ../../nbs/llm/07_local.ipynb #e008672f
@@ -175,10 +185,11 @@ def prompt_ids(
     tokenizer, # Of a chat model
     messages, # Dicts with role and content
 )->list:
-    "The tokens of a conversation that the assistant is to go on with, by the template of `tokenizer` or as a plain script"
+    "The tokens of a conversation that the assistant continues, by the template of `tokenizer` or as a plain script"
     if not tokenizer.chat_template: return tokenizer(_plain(messages)).input_ids
     from jinja2 import TemplateError
-    fill = lambda said: tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    fill = lambda said: tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True,
+        enable_thinking=False)
     try: text = fill([dict(m) for m in messages])
     except TemplateError: text = fill(_folded(messages))
     return tokenizer(text, add_special_tokens=False).input_ids

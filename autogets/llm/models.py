@@ -11,8 +11,6 @@ import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from ..core import UserError, digest
 
 # %% ../../nbs/llm/06_models.ipynb #bfaa8ba2
@@ -21,7 +19,8 @@ def libraries():
     try:
         import torch
         import transformers
-    except ImportError as e: raise UserError(f"a model that runs here needs {e.name or 'torch'}: pip install 'autogets[transformers]'")
+    except ImportError as e:
+        raise UserError(f"a model that runs here needs {e.name or 'torch'}: pip install 'autogets[transformers]'")
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return torch, transformers
@@ -40,9 +39,11 @@ def train_tokenizer(
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[END], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
     made.train_from_iterator(texts, trainer)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END,
+        clean_up_tokenization_spaces=False)
 
 # %% ../../nbs/llm/06_models.ipynb #aa28b69e
 def new_model(
@@ -55,10 +56,12 @@ def new_model(
 ): # A model of transformers
     "A language model of the GPT-2 kind that has learned nothing yet"
     torch, transformers = libraries()
-    if layers < 1 or width < heads or width % heads: raise UserError(f'no model has {layers} layers, {width} wide: give at least one, and a width that is a multiple of {heads}')
+    if layers < 1 or width < heads or width % heads:
+        raise UserError(
+            f'no model has {layers} layers, {width} wide: give at least one, and a width that is a multiple of {heads}')
     end = tokenizer.eos_token_id
-    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=context, n_embd=width, n_layer=layers, n_head=heads,
-                                     bos_token_id=end, eos_token_id=end, pad_token_id=end)
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=context, n_embd=width, n_layer=layers,
+                                     n_head=heads, bos_token_id=end, eos_token_id=end, pad_token_id=end)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return transformers.GPT2LMHeadModel(config).eval()
@@ -76,8 +79,10 @@ def load_part(
     try: return cls.from_pretrained(str(path), trust_remote_code=False, **more)
     except ImportError as e: raise UserError(f'the model {path} needs a further package: {_first_line(e)}')
     except Exception as e: # a damaged file can raise anything: OSError, ValueError, KeyError, SafetensorError ...
-        if Path(path).is_dir(): raise UserError(f'the folder {path} holds no model that transformers can load: {_first_line(e)}')
-        raise UserError(f'there is no model {path}: it is no folder here, nor found on the Hugging Face hub or among the models fetched from it ({_first_line(e)})')
+        if Path(path).is_dir():
+            raise UserError(f'the folder {path} holds no model that transformers can load: {_first_line(e)}')
+        raise UserError(f'there is no model {path}: it is no folder here, nor found on the Hugging Face hub or among '
+            f'the models fetched from it ({_first_line(e)})')
 
 # %% ../../nbs/llm/06_models.ipynb #2439a8d9
 CONTENT = {'.json', '.jinja', '.txt', '.model', '.spm', '.safetensors', '.bin'}
@@ -105,10 +110,13 @@ def place(
     "Where and with which numbers the model in `path` shall run; `UserError` for what there is not"
     torch, transformers = libraries()
     device = str(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if device.startswith('cuda') and not torch.cuda.is_available(): raise UserError(f'there is no GPU for the device {device}: use cpu')
-    if dtype is None and device.startswith('cuda'): dtype = getattr(load_part(transformers.AutoConfig, path), 'dtype', None)
+    if device.startswith('cuda') and not torch.cuda.is_available():
+        raise UserError(f'there is no GPU for the device {device}: use cpu')
+    if dtype is None and device.startswith('cuda'):
+        dtype = getattr(load_part(transformers.AutoConfig, path), 'dtype', None)
     dtype = str(dtype or 'float32').removeprefix('torch.')
-    if dtype not in ('float32', 'bfloat16', 'float16'): raise UserError(f'unknown dtype {dtype!r}: choose one of float32, bfloat16, float16')
+    if dtype not in ('float32', 'bfloat16', 'float16'):
+        raise UserError(f'unknown dtype {dtype!r}: choose one of float32, bfloat16, float16')
     return device, dtype
 
 # %% ../../nbs/llm/06_models.ipynb #ad2d7fa1
@@ -123,7 +131,8 @@ def load_model(
     tokenizer = load_part(transformers.AutoTokenizer, path)
     model = load_part(getattr(transformers, kind), path, dtype=getattr(torch, dtype))
     try: return model.to(device).eval(), tokenizer
-    except (RuntimeError, AssertionError) as e: raise UserError(f'the model {path} cannot be put on {device}: {_first_line(e)}')
+    except (RuntimeError, AssertionError) as e:
+        raise UserError(f'the model {path} cannot be put on {device}: {_first_line(e)}')
 
 # %% ../../nbs/llm/06_models.ipynb #a7413590
 def model_room(
@@ -180,10 +189,14 @@ def in_batches(
     "What `work` makes of `items`; the first time that memory runs out, the size is halved"
     done, first = [], size
     while len(done) < len(items):
-        try: done += work(items[len(done):len(done)+size]); continue
+        try:
+            done += work(items[len(done):len(done)+size])
+            continue
         except (MemoryError, RuntimeError) as e:
             if not is_memory(e): raise
-            if size < first or size == 1: raise UserError(f'memory runs out with {size} texts at once: use a smaller batch, shorter texts or a smaller model') from None
+            if size < first or size == 1:
+                raise UserError(f'memory runs out with {size} texts at once: use a smaller batch, shorter texts or a '
+                    'smaller model') from None
         free_memory() # outside the handler, which still holds the tensors of the failed call
         size = -(-size//2)
     return done, size
