@@ -17,7 +17,8 @@ torch.set_num_threads(1)
 
 from llm.test_local import WORDS, asked, tiny_chat
 
-from autogets.llm.client import Limits, ask
+from autogets.llm.client import ask
+from autogets.llm.pace import Limits
 from autogets.core import UserError
 from autogets.llm.chat import Reply, Request, make_chat
 from autogets.llm.local import TransformersChat
@@ -59,7 +60,9 @@ def base(folder, tmp_path_factory):
     finally:
         process.terminate()
         try: process.wait(10)
-        except subprocess.TimeoutExpired: process.kill(); process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
 
 @pytest.fixture(scope='module')
 def here(folder): return TransformersChat(folder)
@@ -84,10 +87,10 @@ def test_the_same_model_says_the_same_here_and_over_http(base, folder, here):
     assert len({r.text for r in there}) > 1
     assert chat.key(requests[0]) != here.key(requests[0])
 
-def test_replies_are_kept_and_can_be_replayed_without_the_server(base, folder, tmp_path):
+def test_replies_are_cached_and_can_be_replayed_without_the_server(base, folder, tmp_path):
     requests = [asked(w, temperature=0., max_tokens=6) for w in WORDS]
-    with Replies(tmp_path/'r.jsonl') as kept: first = everything(make_chat(f'openai:{folder}', base_url=base), requests[:3], kept)
-    with Replies(tmp_path/'r.jsonl') as kept: again = everything(make_chat(f'openai:{folder}', base_url=base), requests, kept)
+    with Replies(tmp_path/'r.jsonl') as store: first = everything(make_chat(f'openai:{folder}', base_url=base), requests[:3], store)
+    with Replies(tmp_path/'r.jsonl') as store: again = everything(make_chat(f'openai:{folder}', base_url=base), requests, store)
     assert [r.cached for r in again] == [True]*3+[False] and [r.text for r in again[:3]] == [r.text for r in first]
     assert [r.text for r in everything(RecordedChat(tmp_path/'r.jsonl'), requests)] == [r.text for r in again]
 

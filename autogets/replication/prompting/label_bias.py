@@ -22,19 +22,19 @@ from ...metrics import confusion, gain_interval, scores
 from ...plots import COLORS, grid, shorten
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #22679e24
-CACHE_FORMAT = 1 # Of kept work: raise it when a number changes
+CACHE_FORMAT = 2 # Of kept work: raise it when a number changes
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #c10fcefb
 def load_biased(
-    name:str, # Of `autogets.replication.prompting.tasks.CASES`
+    name:str, # Of `autogets.replication.prompting.tasks.PROMPT_TASKS`
     real:int=500, # Real examples whose texts are looked at
     classes:int=0, # Only the largest so many classes; 0 for all
-): # A `Case`
+): # A `PromptTask`
     "A set of recorded texts, without the classes that have texts from fewer than five sources"
-    from autogets.replication.prompting.tasks import load_case
-    case = load_case(name, real)
+    from autogets.replication.prompting.tasks import load_prompt_task
+    case = load_prompt_task(name, real)
     sources = case.texts.assign(lead=[l or f'own {k}' for k, l in enumerate(case.texts.lead)]).groupby(
-        ['way', 'label']).lead.nunique()
+        ['prompt_method', 'label']).lead.nunique()
     fewest = sources.groupby('label').min()
     enough = fewest[fewest >= 5]
     chosen = sorted(enough.index, key=lambda c: (-(case.real.label == c).sum()-(case.more.label == c).sum(), c))[
@@ -45,15 +45,15 @@ def load_biased(
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #cac2167a
 def bias_row(
-    case, # A `autogets.replication.prompting.tasks.Case`
-    way:str, # One of its ways
+    case, # A `autogets.replication.prompting.tasks.PromptTask`
+    method:str, # One of its prompt methods
     **how, # For `artifacts`
-)->dict: # corpus, way, numbers of texts, of words and of features that give away, and what the form alone tells
-    "What the texts of one way give away"
-    found = artifacts(pd.concat([case.real, case.more]), case.texts[case.texts.way == way], **how)
+)->dict: # corpus, prompt_method, numbers of texts, of words and of features that give away, and what the form alone tells
+    "What the texts of one prompt method give away"
+    found = artifacts(pd.concat([case.real, case.more]), case.texts[case.texts.prompt_method == method], **how)
     told, g = found.form_only.set_index('told'), found.give_aways
     d = told.loc['class, difference']
-    return dict(corpus=case.name, way=way, real=found.facts['real'], texts=found.facts['synthetic'],
+    return dict(corpus=case.name, prompt_method=method, real=found.facts['real'], texts=found.facts['synthetic'],
         classes=len(found.facts['classes']), words=len(g), tested=len(found.words), carrying=found.facts['carrying'],
         strongest='; '.join(f'{w} ({c})' for w, c in zip(g.word[:3], g['class'][:3])),
         form=int(found.form.artifact.sum()), features='; '.join(f'{f} ({c})' for f,
@@ -63,21 +63,21 @@ def bias_row(
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #dd58e3ef
 def bias_table(
-    names:list, # Of `autogets.replication.prompting.tasks.CASES`
+    names:list, # Of `autogets.replication.prompting.tasks.PROMPT_TASKS`
     real:int=500, # Real examples whose texts are looked at
     draws:int=3, # Of the classifier that sees the form alone
     folder=None, # Where rows are kept
-    most_ways:int=12, # Ways of a corpus, the first so many
+    most_methods:int=12, # Prompt methods of a corpus, the first so many
     classes:int=0, # Of each corpus, the largest so many; 0 for all
-)->pd.DataFrame: # A row per corpus and way
+)->pd.DataFrame: # A row per corpus and prompt method
     "What recorded texts of language models give away"
     from autogets import __version__
     rows = []
     for case in (load_biased(n, real, classes) for n in names):
-        for way in case.ways[:most_ways]:
-            seen = digest(*([*d.text, *d.label] for d in (case.real, case.more, case.texts[case.texts.way == way])))
-            rows.append(cached(folder, (__version__, 'bias', CACHE_FORMAT, seen, way, draws),
-                lambda: bias_row(case, way, draws=draws)))
+        for method in case.prompt_methods[:most_methods]:
+            seen = digest(*([*d.text, *d.label] for d in (case.real, case.more, case.texts[case.texts.prompt_method == method])))
+            rows.append(cached(folder, (__version__, 'bias', CACHE_FORMAT, seen, method, draws),
+                lambda: bias_row(case, method, draws=draws)))
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #8262da46
@@ -195,8 +195,8 @@ def _mended(found, texts, arm, seed, live, keep):
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #492f1a25
 def repair_cell(
-    case, # A `autogets.replication.prompting.tasks.Case`
-    way:str, # Of writing
+    case, # A `autogets.replication.prompting.tasks.PromptTask`
+    method:str, # One of its prompt methods
     arms:list, # all, drop, random, weight, rephrase
     real:int, # Real examples
     number:int, # Synthetic texts, evenly over the classes
@@ -209,7 +209,7 @@ def repair_cell(
     "What taking give-aways out does to the classifier"
     few = pd.concat([case.real, case.more]).sample(frac=1, random_state=np.random.default_rng([seed, 8]))
     few = few[few.groupby('label').cumcount() < -(-real//len(case.classes))]
-    rng, pool = np.random.default_rng([seed, 9]), case.texts[case.texts.way == way]
+    rng, pool = np.random.default_rng([seed, 9]), case.texts[case.texts.prompt_method == method]
     texts = draw_by_source(pool.assign(source=source_numbers(pool)),
         {c: number//len(case.classes) for c in case.classes}, rng)
     found, rows, first = artifacts(few, texts, folds=0), [], None
@@ -221,7 +221,7 @@ def repair_cell(
             sample_weight=w).predict(list(case.test.text)))
         first, truth = first or said, list(case.test.label)
         interval = gain_interval(truth, first, said, case.classes, objective, n=300)
-        rows.append(dict(corpus=case.name, way=way, seed=seed, classifier=classifier, arm=arm, real=len(few),
+        rows.append(dict(corpus=case.name, prompt_method=method, seed=seed, classifier=classifier, arm=arm, real=len(few),
             texts=len(t), found=len(found.give_aways), carrying=found.facts['carrying'],
             score=scores(confusion(truth, said, case.classes))[objective],
             error=(interval['high']-interval['low'])/3.92))
@@ -229,7 +229,7 @@ def repair_cell(
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #cecdc94e
 def repair_cells(
-    corpora:list, # Of `autogets.replication.prompting.tasks.CASES`, or CORPUS/WAY for one of its ways
+    corpora:list, # Of `autogets.replication.prompting.tasks.PROMPT_TASKS`, or CORPUS/METHOD for one of its prompt methods
     seeds:list, # Draws
     arms:tuple=('all', 'drop', 'random', 'weight'), # The first is what the others are compared with
     real:int=100, # Real examples
@@ -239,34 +239,34 @@ def repair_cells(
     live=None, # A live model, for the arm rephrase
     folder=None, # Where cells are kept
     classes:int=0, # As for `bias_table`
-)->pd.DataFrame: # A row per corpus, way, seed, classifier and arm
+)->pd.DataFrame: # A row per corpus, prompt_method, seed, classifier and arm
     "The repair, for every seed"
     from autogets import __version__
     rows = []
     for name in corpora:
-        name, _, way = name.partition('/')
+        name, _, method = name.partition('/')
         case = load_biased(name, 500, classes)
-        way = way or case.ways[0]
-        one_of(way, case.ways, f'way of {name}:')
+        method = method or case.prompt_methods[0]
+        one_of(method, case.prompt_methods, f'prompt method of {name}:')
         for s, c in ((s, c) for c in classifiers for s in seeds):
             parts = (__version__, 'repair', CACHE_FORMAT, digest(list(case.texts.text), list(case.test.text)), name,
-                way, s, c, list(arms), real, number, objective, case.classes, live.model if live else None)
-            rows += cached(folder, parts, lambda: repair_cell(case, way, arms, real, number, s, c, objective, live))
+                method, s, c, list(arms), real, number, objective, case.classes, live.model if live else None)
+            rows += cached(folder, parts, lambda: repair_cell(case, method, arms, real, number, s, c, objective, live))
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #d08ff658
 def repair_table(
     cells:pd.DataFrame, # Of `repair_cells`
-)->pd.DataFrame: # corpus, way, classifier, arm, texts, found, score, and the gain over the first arm with its 95 % interval
+)->pd.DataFrame: # corpus, prompt_method, classifier, arm, texts, found, score, and the gain over the first arm with its 95 % interval
     "Means over draws, and the gain over texts as they are"
     rows = []
-    for (corpus, way, c), t in cells.groupby(['corpus', 'way', 'classifier'], sort=False):
+    for (corpus, method, c), t in cells.groupby(['corpus', 'prompt_method', 'classifier'], sort=False):
         base = t[t.arm == t.arm.iloc[0]].set_index('seed').score
         for arm, g in t.groupby('arm', sort=False):
             gain = g.set_index('seed').score-base
             error = np.sqrt((g.error**2).mean() + (gain.var()/len(gain) if len(gain) > 1 else 0.))*stats.t.ppf(.975,
                 max(1, len(gain)-1))
-            rows.append(dict(corpus=corpus, way=way, classifier=c, arm=arm, real=g.real.mean(), texts=g.texts.mean(),
+            rows.append(dict(corpus=corpus, prompt_method=method, classifier=c, arm=arm, real=g.real.mean(), texts=g.texts.mean(),
                 found=g.found.mean(), carrying=g.carrying.mean(), score=g.score.mean(), gain=gain.mean(),
                 low=gain.mean()-error, high=gain.mean()+error))
     return pd.DataFrame(rows)
@@ -323,7 +323,7 @@ def bias_figure(
     moved = repaired[repaired.arm != repaired.arm.iloc[0]]
     fig, axes = grid(3, 3, (4.8, max(2.8, 1.2+.17*max(len(table), len(moved)))))
     sides = ((axes[0], table, table.difference,
-        [f'{c}: {shorten(w, 24)} ({n})' for c, w, n in zip(table.corpus, table.way, table.words)],
+        [f'{c}: {shorten(w, 24)} ({n})' for c, w, n in zip(table.corpus, table.prompt_method, table.words)],
         'class from form alone, AUC: synthetic minus real\n(number of give-away words)'),
         (axes[2], moved, moved.gain, [f'{c}, {a} ({k})' for c, a, k in zip(moved.corpus, moved.arm, moved.classifier)],
         'gain over the texts as they are'))

@@ -14,7 +14,7 @@ from autogets.search.strategy import choose
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory):
     "Three ticket topics with recorded and EDA texts"
-    return h.demo_bank(tmp_path_factory.mktemp('corpora')/'topics', classes=3, rows=20)
+    return h.demo_recording(tmp_path_factory.mktemp('corpora')/'topics', classes=3, rows=20)
 
 
 HOW = dict(strategies=['random', 'genetic'], objectives=['f1', 'macro-f1'], evaluations=8, finalists=3, folds=3)
@@ -96,9 +96,9 @@ def test_a_killed_study_goes_on_and_finds_the_same(corpus, runs, tmp_path, monke
 
 
 def test_a_changed_bank_is_not_taken_for_the_old_one(tmp_path):
-    corpus = h.demo_bank(tmp_path/'topics', classes=2, rows=12)
+    corpus = h.demo_recording(tmp_path/'topics', classes=2, rows=12)
     first = h.honest_runs([corpus], [0], evaluations=3, folder=tmp_path/'cells')
-    h.demo_bank(tmp_path/'topics', classes=3, rows=12)
+    h.demo_recording(tmp_path/'topics', classes=3, rows=12)
     assert h.honest_runs([corpus], [0], evaluations=3, folder=tmp_path/'cells') != first
 
 

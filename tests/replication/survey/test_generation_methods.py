@@ -5,7 +5,7 @@ import pytest
 from servers import serving
 
 from autogets.core import UserError
-from autogets.replication.survey.generation_methods import Live, Task, compare_writing, distinct_2, even, read_method, small_task, texts_by, writing_figure, writing_table, writing_verdict
+from autogets.replication.survey.generation_methods import Live, Task, compare_writing, distinct_2, even, read_method, small_task, texts_by, writing_figure, writing_table, writing_findings
 
 
 @pytest.fixture(scope='module')
@@ -16,7 +16,7 @@ def test_a_task_shares_no_text_between_real_and_test(task):
     assert small_task('tickets', 5, seed=1).real.equals(task.real) and not small_task('tickets', 5, seed=2).real.equals(task.real)
     assert len(small_task('tickets', 5, test_rows=50).test) == 50
 
-@pytest.mark.parametrize('method', ['eda', 'bank'])
+@pytest.mark.parametrize('method', ['eda', 'recorded'])
 def test_each_class_has_the_same_number(task, method):
     texts = texts_by(method, task, 6, 0)
     assert set(texts.label.value_counts()) == {6} and set(texts.label) == set(task.classes)
@@ -27,7 +27,7 @@ def test_only_texts_of_the_real_examples_are_taken_from_a_bank(task):
     from autogets.generators.base import Recorded
     stored = Recorded('tickets').stored
     mine = set(stored.text[stored.lead.isin(set(task.real.id))])
-    assert set(texts_by('bank', task, 99, 0).text) <= mine
+    assert set(texts_by('recorded', task, 99, 0).text) <= mine
 
 def test_live_ways_against_a_server(task, tmp_path):
     with serving() as s:
@@ -39,7 +39,7 @@ def test_live_ways_against_a_server(task, tmp_path):
         again = compare_writing(['tickets'], methods, [4], [0], 5, live, tmp_path/'cells')
         assert again.equals(cells) and s.stats()['requests'] == asked
 
-@pytest.mark.parametrize('method, said', [('topic', 'needs a live model'), ('causal-lm@warm', 'no number'), ('bank/nothing', 'holds no texts of method')])
+@pytest.mark.parametrize('method, said', [('topic', 'needs a live model'), ('causal-lm@warm', 'no number'), ('recorded/nothing', 'holds no texts of method')])
 def test_ways_that_cannot_be(task, method, said):
     with pytest.raises(UserError, match=said): texts_by(method, task, 3)
 
@@ -58,6 +58,7 @@ def test_a_way_that_changes_nothing_gains_nothing():
     cell = survey._cell(t, 'eda', 1, 0, None)
     table = writing_table(pd.DataFrame([cell, cell | {'seed': 1}]))
     assert table.real_only[0] == 1 and table.gain[0] <= 0 and table.low[0] <= table.gain[0] <= table.high[0]
-    assert 'eda' in writing_verdict(table) and writing_figure(table) is not None
+    found, figure = writing_findings(table), writing_figure(table)
+    assert found[0]['claim'].startswith('EDA texts raise') and len(figure.axes) >= table.corpus.nunique()
 
 def test_names_of_ways(): assert read_method('few-shot-3/nearest@0.7') == ('few-shot-3', 'nearest', .7)
