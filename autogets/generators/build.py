@@ -268,7 +268,8 @@ def _exact_round(growing, generator, batch, room, attempt):
 
 # %% ../../nbs/generators/05_build.ipynb #343ef2d8
 def _grow_exactly(growing, generator, examples, exactly, most, progress):
-    "Fill each class up to `exactly` kept texts; class -> kept texts of those that `most` times the requests did not fill"
+    """Fill each class up to `exactly` kept texts; class -> kept texts of those that `most` times the requests did not
+    fill"""
     n, short, kept = growing.settings['n'], {}, Counter(growing.kept_by_class)
     generator.prepare(examples)
     with _bar(exactly*examples.label.nunique(), kept.total(), progress, unit=' texts') as bar:

@@ -123,7 +123,8 @@ def wordnet_synonyms(
 # %% ../../nbs/generators/02_eda.ipynb #a717b5dd
 @cache
 def _notice():
-    warnings.warn(f'EDA goes on without synonyms, because WordNet is not installed here ({INSTALL_WORDNET})', stacklevel=4)
+    warnings.warn(f'EDA goes on without synonyms, because WordNet is not installed here ({INSTALL_WORDNET})',
+        stacklevel=4)
 
 # %% ../../nbs/generators/02_eda.ipynb #691bc91d
 def _synonym_source(choice):

@@ -7,18 +7,18 @@ __all__ = ['SHINGLE', 'SHORT', 'PERMUTATIONS', 'FILTERS', 'Filter', 'plain', 'pi
            'NearDuplicate', 'CopyOfExample', 'HeldOut', 'Length', 'LabelLeak', 'lcs', 'rouge_l', 'Novelty', 'LLMJudge',
            'default_filters']
 
-# %% ../../nbs/generators/08_filters.ipynb #8caa1b68
+# %% ../../nbs/generators/08_filters.ipynb #173b8b99
 import re
 import unicodedata
 import zlib
 from functools import lru_cache
 
 from ..core import UserError, text_id
-from .prompts import get_method, parse, render, repair_messages, schema
+from .parsing import parse
+from .prompts import get_method, render, schema
 from ..llm.cache import Meter, dollars
 from ..llm.chat import Failure, Request
-from ..llm.client import converse
-from ..llm.pace import Limits
+from ..llm.client import Limits, converse, repair_messages
 
 # %% ../../nbs/generators/08_filters.ipynb #551d081e
 class Filter:
@@ -75,7 +75,8 @@ def word_count(text):
 # %% ../../nbs/generators/08_filters.ipynb #4eb05bbe
 def bare(text):
     "`text` as it is compared, without punctuation"
-    return ' '.join(''.join(' ' if unicodedata.category(c)[0] == 'P' else c for c in plain(text)).split()) or plain(text)
+    return ' '.join(''.join(' ' if unicodedata.category(c)[0] == 'P' else c for c in plain(text)).split()) or plain(
+        text)
 
 # %% ../../nbs/generators/08_filters.ipynb #f2a85913
 PERMUTATIONS = 64
@@ -99,7 +100,8 @@ def _new_index(threshold, shingle, permutations, seed):
     if not 0 < threshold <= 1:
         raise UserError(f'a threshold of {threshold} is no similarity: give one above 0 and up to 1')
     if min(shingle, permutations) < 1:
-        raise UserError(f'cannot compare {permutations} numbers of pieces of {shingle} letters: give whole numbers from 1')
+        raise UserError(
+            f'cannot compare {permutations} numbers of pieces of {shingle} letters: give whole numbers from 1')
     try: from datasketch import MinHashLSH
     except ImportError: raise UserError('near-duplicates need the package datasketch: pip install datasketch')
     return MinHashLSH(num_perm=permutations, params=_bands(threshold, permutations))
@@ -256,12 +258,14 @@ def _first_marks(name, tag):
     "Patterns for marks of `name`, or the hashtag `tag`, at the beginning"
     return [rf'^{_OPEN}{name}["\'*_`)\]”’»]{{0,3}}(?:\s?:(?=\s|["\'*_]|$)|\s?\||\s?=|\s?->|\s?→|\s[-–—]{{1,2}}\s)',
             rf'^\W{{0,3}}\({name}\)', rf'^(?:#\w{{1,50}}\s{{1,2}}){{0,9}}#{tag}',
-            rf'^(?:this|here|below|the following)(?:\sis|[\'’]s)\s(?:an?|another|one|the)\s(?:example\sof\s(?:an?\s)?)?{_Q}{name}{_Q}\s{_KIND}(?!\w)']
+            rf'^(?:this|here|below|the '
+            rf'following)(?:\sis|[\'’]s)\s(?:an?|another|one|the)\s(?:example\sof\s(?:an?\s)?)?{_Q}{name}{_Q}\s{_KIND}(?!\w)']
 
 # %% ../../nbs/generators/08_filters.ipynb #261f56e8
 def _last_marks(name, tag):
     "Patterns for marks at the end"
-    return [rf'(?:\s[-–]{{1,2}}|\||->|→)\s{{0,2}}{_Q}{name}\W{{0,3}}$', rf'\(\s?{name}\s?\)\W{{0,3}}$', rf'(?:^|\s)#{tag}(?:\s{{1,2}}#\w{{1,50}}){{0,9}}\W{{0,3}}$']
+    return [rf'(?:\s[-–]{{1,2}}|\||->|→)\s{{0,2}}{_Q}{name}\W{{0,3}}$', rf'\(\s?{name}\s?\)\W{{0,3}}$',
+        rf'(?:^|\s)#{tag}(?:\s{{1,2}}#\w{{1,50}}){{0,9}}\W{{0,3}}$']
 
 # %% ../../nbs/generators/08_filters.ipynb #82e83304
 _ASK = r"here(?:'s|’s| is| are)\s(?:an?|the|another|some|your|my|\w{1,10})\s(?:new |more |different |other |synthetic ){0,2}"
@@ -269,14 +273,19 @@ _CANNOT = r"i can(?:'t|’t|not)|i(?:'m|’m| am) (?:not able|unable) to"
 
 # %% ../../nbs/generators/08_filters.ipynb #2f7b08d3
 _TALK = {
-    'first': [rf'^{_ASK}{_KIND}s?(?!\w)[^.:\n]{{0,60}}:', rf'^{_KIND}\s?#?\d{{1,3}}\s?[:.)]\s',
-              r'^(?:sure|certainly|of course|okay|absolutely|great)(?: thing)?[,!.]\s{1,2}(?:here|i can (?:help|write|create|generate|provide)|i[\'’]ll (?:write|create|generate))(?!\w)',
-              r'^(?:new |rewritten |generated |synthetic ){0,2}(?:text|example|sample|output|paraphrase)\s?\d{0,3}\s?[:.)]\s',
-              rf'^i[\'’ ]a?m sorry,? but (?:{_CANNOT}) (?:assist|fulfill|generate|create|write|comply|produce|help with that)', rf'^(?:{_CANNOT}) (?:assist with|fulfill|generate|comply)'],
-    'any': [r'(?<!\w)as an? (?:ai|artificial intelligence)(?=,| language| model| assistant| i(?!\w))', r'(?<!\w)i[\'’ ]a?m (?:just |only )?an? (?:ai|(?:large )?language model)(?!\w)',
+    'first':
+    [rf'^{_ASK}{_KIND}s?(?!\w)[^.:\n]{{0,60}}:', rf'^{_KIND}\s?#?\d{{1,3}}\s?[:.)]\s',
+        r'^(?:sure|certainly|of course|okay|absolutely|great)(?: thing)?[,!.]\s{1,2}(?:here|i '
+        r'can (?:help|write|create|generate|provide)|i[\'’]ll (?:write|create|generate))(?!\w)',
+        r'^(?:new |rewritten |generated |synthetic ){0,2}(?:text|example|sample|output|paraphrase)\s?\d{0,3}\s?[:.)]\s',
+        rf'^i[\'’ ]a?m sorry,? but (?:{_CANNOT}) (?:assist|fulfill|generate|create|write|comply|produce|help '
+        rf'with that)', rf'^(?:{_CANNOT}) (?:assist with|fulfill|generate|comply)'],
+    'any': [r'(?<!\w)as an? (?:ai|artificial intelligence)(?=,| language| model| assistant| i(?!\w))',
+            r'(?<!\w)i[\'’ ]a?m (?:just |only )?an? (?:ai|(?:large )?language model)(?!\w)',
             r'(?<!\w)(?:given|provided|specified|requested) (?:label|class|category|sentiment|example)s?(?!\w)'],
     'last': [r'let me know if you(?:(?:[\'’]d| would) like| need| want) '
-             rf'(?:me to (?:write|generate|create)|(?:any )?(?:more|another|other|additional|further) (?:{_KIND}|variation)s?).{{0,80}}$']}
+             rf'(?:me to (?:write|generate|create)|(?:any )?(?:more|another|other|additional|further) '
+             rf'(?:{_KIND}|variation)s?).{{0,80}}$']}
 
 # %% ../../nbs/generators/08_filters.ipynb #06056b9f
 def _any_of(patterns): return re.compile('|'.join(patterns) or '(?!)', re.I)
@@ -299,7 +308,8 @@ class LabelLeak(Filter):
         places = text[:200], text, text[-200:]
         if any(p.search(t) for p, t in zip(self.talk, places)): return 'talk about the task'
         ends = {text.partition('\n')[0], text.rpartition('\n')[2]} if '\n' in text or word_count(text) == 1 else ()
-        leak = any(p.search(t) for p, t in zip(self.marks, places)) or any(len(e) < 200 and self.alone.fullmatch(e) for e in ends)
+        leak = any(p.search(t) for p, t in zip(self.marks, places)) or any(len(e) < 200 and self.alone.fullmatch(e)
+            for e in ends)
         return 'label leak' if leak else ''
     def reasons(self, rows): return [self._reason(t) for t in rows.text]
 
@@ -370,8 +380,9 @@ class LLMJudge(Filter):
             messages = render(self.method, c, 1, task=self.parameters['task'], classes=self.classes, text=t)
             yield Request(messages, {'temperature': 0., 'max_tokens': 128, 'schema': schema('score', 1)})
     def reasons(self, rows):
-        talk = converse(self.chat, self.requests(rows), lambda text, i: parse('score', text, 1), repair_messages,
-                        self.replies, self.limits, self.meter)
+        how = dict(replies=self.replies, limits=self.limits, meter=self.meter)
+        read = lambda text, i: parse('score', text, 1)
+        talk = converse(self.chat, self.requests(rows), read, repair=repair_messages, **how)
         score = {i: v for i, _, v in talk}
         if any(v == Failure('over the cost limit') for v in score.values()):
             raise UserError(f'stopped at the limit of {dollars(self.meter.limit)} while texts were judged; '

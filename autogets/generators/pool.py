@@ -6,7 +6,7 @@
 __all__ = ['POOL_FORMAT', 'SHARED', 'POOL_FILES', 'Pool', 'pool_line', 'dump_line', 'line_rows', 'pool_frame', 'parse_lines',
            'read_manifest', 'cut_torn_line', 'stored_lines', 'append_lines', 'save_pool', 'load_pool', 'Pooled']
 
-# %% ../../nbs/generators/04_pool.ipynb #dafcce5e
+# %% ../../nbs/generators/04_pool.ipynb #dd52acb1
 import hashlib
 import io
 import json
@@ -21,7 +21,7 @@ import pandas as pd
 
 from ..core import UserError, digest, one_of, read_json, text_id, write_atomic, write_json
 from ..data.tables import json_lines, read_bytes
-from .base import POOL_COLUMNS, Generator
+from .base import POOL_COLUMNS
 from .recorded import Stored, is_strings
 
 # %% ../../nbs/generators/04_pool.ipynb #3074eaa0

@@ -14,7 +14,8 @@ from functools import lru_cache
 from ..core import one_of
 
 # %% ../../nbs/generators/09_redaction.ipynb #ca05149a
-_EVEN = str.maketrans({**dict.fromkeys('\t\u00a0\u2007\u2009\u202f', ' '), **dict.fromkeys('\u2010\u2011\u2012\u2013\u2212', '-')})
+_EVEN = str.maketrans({**dict.fromkeys('\t\u00a0\u2007\u2009\u202f', ' '),
+    **dict.fromkeys('\u2010\u2011\u2012\u2013\u2212', '-')})
 
 def _whole(text, m): return m.span()
 
@@ -23,7 +24,8 @@ def _digits(s): return ''.join(str(int(c)) for c in s if c.isdecimal())
 # %% ../../nbs/generators/09_redaction.ipynb #6cd3ad32
 _RUN = re.compile(r'[^\s<>"]{1,2000}')
 _FIELDS = re.compile(r'[?&#;]([\w.-]{1,60})=[^&\s]')
-_SECRETS = {'token', 'key', 'sig', 'signature', 'secret', 'password', 'passwd', 'pwd', 'auth', 'apikey', 'accesstoken', 'authtoken', 'credential', 'jwt', 'session', 'sessionid', 'sid'}
+_SECRETS = {'token', 'key', 'sig', 'signature', 'secret', 'password', 'passwd', 'pwd', 'auth', 'apikey', 'accesstoken',
+    'authtoken', 'credential', 'jwt', 'session', 'sessionid', 'sid'}
 
 # %% ../../nbs/generators/09_redaction.ipynb #f2b790b6
 def _tells(run):
@@ -37,7 +39,8 @@ def _url(text, m):
     return (m.start(), m.start()+len(run)) if secret else None
 
 # %% ../../nbs/generators/09_redaction.ipynb #b2598cfe
-_KEY = (r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,64}|hf_\w{20,64}|npm_\w{30,64}'
+_KEY = (
+        r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,64}|hf_\w{20,64}|npm_\w{30,64}'
         r'|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,50}|xox[abeoprs]-[\w-]{10,250}|SG\.[\w-]{10,64}\.[\w-]{10,64}'
         r'|eyJ[\w-]{8,2000}\.[\w-]{8,4000}(?:\.[\w-]{4,1000})?)(?![\w-])|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----')
 
@@ -51,10 +54,10 @@ def _key(text, m):
     return m.span() if mixed else None
 
 # %% ../../nbs/generators/09_redaction.ipynb #cedbf573
-_COUNTRIES = ('AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 FR27 GB22 GE22 '
-              'GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 '
-              'MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 '
-              'XK20')
+_COUNTRIES = ('AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 '
+              'ES24 FI18 FO18 FR27 GB22 GE22 ' 'GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 '
+              'LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 ' 'MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 '
+              'QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 ' 'XK20')
 _IBAN_LENGTH = {c[:2]: int(c[2:]) for c in _COUNTRIES.split()}
 
 # %% ../../nbs/generators/09_redaction.ipynb #fbc81be1
@@ -63,7 +66,8 @@ def _exactly(n, kind): return re.compile(rf'(?:{kind}[ -]?){{{n-1}}}{kind}(?![0-
 
 # %% ../../nbs/generators/09_redaction.ipynb #ee218583
 def _first(text, start, n, kind='[0-9A-Za-z]'):
-    "Where the first `n` characters of `kind` end, single spaces and hyphens between them; `None` when it is not a place to end"
+    """Where the first `n` characters of `kind` end, single spaces and hyphens between them; `None` when it is not a
+    place to end"""
     m = _exactly(n, kind).match(text, start)
     return m.end() if m else None
 
@@ -74,7 +78,8 @@ def _iban(text, m):
     return (m.start(), end) if s and int(''.join(str(int(c, 36)) for c in s[4:]+s[:4])) % 97 == 1 else None
 
 # %% ../../nbs/generators/09_redaction.ipynb #4aaf1238
-_CARDS = {'34': (15,), '37': (15,), '30': (14,), '36': (14,), '38': (14,), '39': (14,), '35': (16,), '4': (19, 16, 13), '5': (16,), '2': (16,), '6': (19, 18, 17, 16)}
+_CARDS = {'34': (15,), '37': (15,), '30': (14,), '36': (14,), '38': (14,), '39': (14,), '35': (16,), '4': (19, 16, 13),
+    '5': (16,), '2': (16,), '6': (19, 18, 17, 16)}
 
 # %% ../../nbs/generators/09_redaction.ipynb #f6d75eed
 def _luhn(digits):
@@ -106,21 +111,28 @@ def _six(found):
 
 # %% ../../nbs/generators/09_redaction.ipynb #839fa4c1
 def _ip(text, m):
-    if '.' in m[0]: return None if re.search(r'(?:version|ver|release|build|firmware|driver|section|chapter)[ .:]{0,2}$', text[max(0, m.start()-12):m.start()], re.I) else m.span()
+    if '.' in m[0]:
+        return None if re.search(r'(?:version|ver|release|build|firmware|driver|section|chapter)[ .:]{0,2}$',
+            text[max(0, m.start()-12):m.start()], re.I) else m.span()
     found = m[0] if m[0].endswith('::') else m[0].rstrip(':')
     return (m.start(), m.start()+len(found)) if _six(found) else None
 
 # %% ../../nbs/generators/09_redaction.ipynb #fed00ba7
 _INTERNATIONAL = r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(\+[1-9]\d{0,2}\)|\+ ?[1-9]|00[1-9])(?:(?: ?[./-] ?| )?\(?\d\)?){6,14}(?!\w)'
 _AMERICAN = r'(?<![\w+/-])(?<!\d[.,])(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-])'
-_NATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})(?: ?[/-] ?| )\d{1,9}(?:[ -]\d{1,6}){0,3}(?!\w)|(?<![\w+/.-])0[1-9](?:[ .-]\d\d){4}(?!\w)'
-             r'|(?<![\w+/.,#-])(?:0[1-9]\d{9}|0[4-7]\d{8}|01[5-7]\d{9})(?![\w-])|(?<![\w+/.-])1[3-9]\d[ -]\d{4}[ -]\d{4}(?![\w-])')
-_ANNOUNCED = (r'(?:(?<!\w)(?:tel|telephone|telefon|phone|mobile|mobil|cell|fax|whatsapp|ph|тел|телефон)(?: (?:number|no|nr))?[.:]{0,2} ?(?:is )?'
-              r'|(?<!\w)(?:call|ring|dial|text|reach|phone) ?(?:me |us |him |her )?(?:back )?(?:at |on )?)(?P<number>\(?\d(?:[ ./-]?\(?\d\)?){6,13})(?!\w)')
+_NATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})(?: ?[/-] '
+             r'?| )\d{1,9}(?:[ -]\d{1,6}){0,3}(?!\w)|(?<![\w+/.-])0[1-9](?:[ .-]\d\d){4}(?!\w)'
+             r'|(?<![\w+/.,#-])(?:0[1-9]\d{9}|0[4-7]\d{8}|01[5-7]\d{9})(?![\w-])|(?<![\w+/.-])1[3-9]\d[ -]\d{4}[ '
+             r'-]\d{4}(?![\w-])')
+_ANNOUNCED = (r'(?:(?<!\w)(?:tel|telephone|telefon|phone|mobile|mobil|cell|fax|whatsapp|ph|тел|телефон)(?: '
+              r'(?:number|no|nr))?[.:]{0,2} ?(?:is )?' r'|(?<!\w)(?:call|ring|dial|text|reach|phone) ?(?:me |us |him '
+              r'|her )?(?:back )?(?:at |on )?)(?P<number>\(?\d(?:[ ./-]?\(?\d\)?){6,13})(?!\w)')
 
 # %% ../../nbs/generators/09_redaction.ipynb #c49729c5
-_NO_PHONE = re.compile(r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id|article|item|serial|account|part|asset|incident|request|customer'
-                       r'|ean|isbn|sn|rechnung|auftrag|bestellung)(?: (?:no|nr|number|id|code))?[ .:#]{0,3}$', re.I)
+_NO_PHONE = (
+    re.compile(
+        r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id|article|item|serial|account|part|asset|incident|request|customer'
+        r'|ean|isbn|sn|rechnung|auftrag|bestellung)(?: (?:no|nr|number|id|code))?[ .:#]{0,3}$', re.I))
 _DATE = re.compile(r'\d{4}[-./ ]\d\d?[-./ ]\d\d?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)')
 
 # %% ../../nbs/generators/09_redaction.ipynb #3b429360

@@ -13,8 +13,8 @@ from autogets.data.datasets import load_corpus
 from autogets.generators.base import Generator
 from autogets.generators.build import build_pool
 from autogets.generators.filters import CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare, default_screens, found, pieces, plain, word_count
-from autogets.generators.prompts import KINDS
 from autogets.generators.redaction import redact
+from autogets.replication.survey.generation_methods import KINDS
 from autogets.search.halving import SCREENS, likeness
 
 

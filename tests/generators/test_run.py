@@ -24,7 +24,9 @@ from autogets.generators.build import build_pool, fill_pool
 from autogets.generators.pool import load_pool
 from autogets.llm.chat import Chat, Reply, make_chat
 from autogets.llm.cache import Meter, Price, Replies
-from autogets.generators.llm_writer import Judged, Pooled, Writer, lcs, rouge_l
+from autogets.generators.filters import lcs, rouge_l
+from autogets.generators.llm_writer import Judged, Writer
+from autogets.generators.pool import Pooled
 
 COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
 FAST = Limits(in_flight=32, timeout=1., tries=20, backoff=.02)
