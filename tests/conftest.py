@@ -2,7 +2,7 @@
 import pytest
 import worlds
 
-from autogets.data.corpus import load_corpus
+from autogets.data.datasets import load_corpus
 
 @pytest.fixture(scope='session')
 def tickets():

@@ -20,7 +20,8 @@ import pytest
 from autogets.generators import base as G
 from autogets.core import UserError, shipped, text_id
 from autogets.data.datasets import load_corpus
-from autogets.generators.base import COLUMNS, Generator
+from autogets.generators.base import Generator
+from autogets.replication.scoreboard import COLUMNS
 from autogets.generators.build import build_pool
 from autogets.generators.eda import EDA
 from autogets.generators.pool import Pool

@@ -11,9 +11,12 @@ from autogets.replication.ours import proxy
 from autogets.classifiers.linear import Classifier, LinearClassifier
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
-from autogets.search.evaluator import Budget, Evaluator, Weight, as_candidate
+from autogets.search.candidates import Budget, Weight, as_candidate
+from autogets.search.evaluator import Evaluator
 from autogets.search.halving import Climb, Listed, Rung, amounts, check_ladder, climb, ladder, likeness, promote, rungs_table
-from autogets.search.strategy import Candidate, Random, Trace, search
+from autogets.search.candidates import Candidate
+from autogets.search.strategy import Random, search
+from autogets.search.trace import Trace
 
 # --- a small world ------------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ from autogets.search import strategy as loop
 from autogets.replication.ours.cost import random_candidates
 from autogets.core import UserError, text_id
 from autogets.data.corpus import Corpus, split_corpus
-from autogets.search.evaluator import Budget, Evaluator, as_candidate
+from autogets.search.candidates import Budget, as_candidate
+from autogets.search.evaluator import Evaluator
 from autogets.search.map import search_map
 from autogets.generators.base import Generator
 from autogets.search.genetic import Genetic
@@ -23,7 +24,10 @@ from autogets.job_report import verdict
 from autogets.search.registry import PAPER_STRATEGIES, make_strategy
 from autogets.metrics import OBJECTIVES
 from autogets.classifiers.refit import make_refit
-from autogets.search.strategy import Candidate, Random, Strategy, Trace, choose, search
+from autogets.search.candidates import Candidate
+from autogets.search.loop import choose
+from autogets.search.strategy import Random, Strategy, search
+from autogets.search.trace import Trace
 
 # --- a small world ------------------------------------------------------------------------------------------------------------------
 
@@ -365,7 +369,7 @@ class Fixed(Generator):
     def __init__(self, c): self.c, self.parameters, self.failures = c, {}, {}
     def prepare(self, examples): return self
     def generate(self, examples, n):
-        from autogets.generators.base import COLUMNS
+        from autogets.replication.scoreboard import COLUMNS
         return texts(examples, n)[COLUMNS]
 
 def test_test_labels_are_first_asked_for_after_the_choice():

@@ -13,15 +13,20 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from autogets.search.selection import Constraint, figures, keeps, pareto, read_constraint, read_constraints, rescore
+from autogets.search.selection import Constraint, figures, keeps, read_constraint, read_constraints, rescore
+from autogets.stats import pareto
 from autogets.core import UserError, text_id
 from autogets.data.corpus import Corpus, split_corpus
 from autogets.search.phases import Adaptive, Ensemble, Goal, Phase, fixed, read_plan
-from autogets.search.evaluator import Budget, Evaluator, Result, Weight, as_candidate, ids_of, standard_error, weights_of
+from autogets.search.candidates import Budget, Result, Weight, as_candidate, ids_of, standard_error, weights_of
+from autogets.search.evaluator import Evaluator
 from autogets.search.class_weights import LEVELS, ClassWeights, Merge
 from autogets.metrics import OBJECTIVES, confusion, scores
 from autogets.classifiers.refit import LinearRefit, PlainRefit
-from autogets.search.strategy import Candidate, Strategy, choose, decode, encode, read_trace, result_of, search
+from autogets.search.candidates import Candidate
+from autogets.search.loop import choose
+from autogets.search.strategy import Strategy, search
+from autogets.search.trace import decode, encode, read_trace, result_of
 from autogets.search.registry import STRATEGIES, make_strategy
 
 NAMES = ('ant', 'bee', 'cat')

@@ -26,7 +26,7 @@ from ...core import UserError, cached, one_of, shipped, text_id
 from ...stats import Estimate, resample_counts, seed_band
 from ...data.tables import read_table
 from ...data.datasets import data_folder
-from ...data.recordings import load_bank
+from ...generators.recordings import load_recording
 from ...classifiers.linear import make_classifier
 from ...classifiers.encoders import OFFLINE, Embedder
 from ...classifiers.finetune import Stage
@@ -59,7 +59,7 @@ def _frames(name):
     dataset, _, model = name.partition('/')
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*repeat a text.*')
-        corpus, generator = load_bank(dataset, model=model or None)
+        corpus, generator = load_recording(dataset, model=model or None)
     real = pd.concat([corpus.train, corpus.validation, _without_synthetic(dataset)])[['id', 'text', 'label']]
     pool = generator.stored[['text', 'lead']].assign(
         id=[text_id(t) for t in generator.stored.text], label=generator.stored.lead.map(dict(zip(real.id, real.label))))

@@ -18,7 +18,7 @@ from ...stats import bootstrap
 from ...plots import COLORS, grid
 from ...llm.live import Live
 from ...generators.build import build_pool
-from ..survey.generation_methods import Task, by_prompt, distinct_2, read_way
+from ..survey.generation_methods import Task, by_prompt, distinct_2, read_method
 from .curves import (STEP, MixPlan, all_hold, auc_at, balanced_order, draw_setting,
     gain_verdict, mean_gain, mixing_curve, over_seeds)
 from .ratio import CURVE_KEY, estimate_columns
@@ -44,7 +44,7 @@ def write_texts(
     folder=None, # Where trained language models are cached
 )->pd.DataFrame: # id, text, label, own; fewer if fewer came
     "Texts of one source, none of which is a real text"
-    kind, choice, t = read_way(source)
+    kind, choice, t = read_method(source)
     if kind == 'recorded': return balanced_order(s.pool, number, seed)
     held = pd.concat([s.validation, s.test, s.extra_real])
     if kind == 'causal-lm':
@@ -108,7 +108,7 @@ def within_run_sd(
     "Standard deviation of the AUC over the steps of one curve"
     return float(np.std([a for a, n in zip(auc, points) if n > 0], ddof=1))
 
-def temperature_of(source): return read_way(source)[2]
+def temperature_of(source): return read_method(source)[2]
 
 def source_kind(source): return source.partition('@')[0]
 
