@@ -18,9 +18,10 @@ from ...stats import bootstrap
 from ...plots import COLORS, grid
 from ...llm.live import Live
 from ...generators.base import build_pool
-from ..survey.generation_methods import Task, by_prompt, distinct_2, read_way
-from .curves import (STEP, MixPlan, all_hold, auc_at, balanced_order, draw_setting,
-    gain_verdict, mean_gain, mixing_curve, over_seeds)
+from ..survey.generation_methods import Task, by_prompt, distinct_2, read_method
+from ..verdicts import verdict
+from .curves import (STEP, MixPlan, auc_at, balanced_order, draw_setting,
+    mean_gain, mixing_curve, over_seeds)
 from .ratio import CURVE_KEY, estimate_columns
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #d8f163fc
@@ -44,7 +45,7 @@ def write_texts(
     folder=None, # Where trained language models are cached
 )->pd.DataFrame: # id, text, label, own; fewer if fewer came
     "Texts of one source, none of which is a real text"
-    kind, choice, t = read_way(source)
+    kind, choice, t = read_method(source)
     if kind == 'recorded': return balanced_order(s.pool, number, seed)
     held = pd.concat([s.validation, s.test, s.extra_real])
     if kind == 'causal-lm':
@@ -108,7 +109,7 @@ def within_run_sd(
     "Standard deviation of the AUC over the steps of one curve"
     return float(np.std([a for a, n in zip(auc, points) if n > 0], ddof=1))
 
-def temperature_of(source): return read_way(source)[2]
+def temperature_of(source): return read_method(source)[2]
 
 def source_kind(source): return source.partition('@')[0]
 
@@ -154,14 +155,15 @@ def low_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
     "Whether the lowest temperature gains, and varies less within a run than every freer one"
-    rises = [gain_verdict(r.sd_rise_low, r.sd_rise_high) for r in free]
-    return all_hold([gain_verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])])
+    rises = [verdict(r.sd_rise_low, r.sd_rise_high) for r in free]
+    parts = {verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])}
+    return 'does not hold' if 'does not hold' in parts else 'holds' if parts == {'holds'} else 'inconclusive'
 
 def high_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
     "Whether some freer source varies more within a run and falls below the real texts at times"
-    found = {'does not hold' if r.share_below == 0 else gain_verdict(r.sd_rise_low, r.sd_rise_high) for r in free}
+    found = {'does not hold' if r.share_below == 0 else verdict(r.sd_rise_low, r.sd_rise_high) for r in free}
     return 'holds' if 'holds' in found else 'does not hold' if found == {'does not hold'} else 'inconclusive'
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #77c2b5bb
