@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRADERS', 'AGREEMENT', 'FILTER_MARGIN', 'grade_by_classifier', 'grade_by_llm', 'label_agreement', 'naming_share',
            'FilterPlan', 'grade_texts', 'compare_filters', 'grades_table', 'filter_table', 'filter_findings',
-           'filter_figure']
+           'filter_claims', 'filter_figure']
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #5c0a44a2
 from dataclasses import dataclass
@@ -171,6 +171,17 @@ def filter_findings(
     spans = table.groupby('texts', sort=False).agg(least_difference=('difference', 'min'),
         largest_difference=('difference', 'max'), least_kappa=('kappa', 'min'), largest_kappa=('kappa', 'max'))
     return pd.concat([verdict_counts(claims), spans.reset_index(drop=True)], axis=1)
+
+# %% ../../../nbs/replication/mixing/04_label_filters.ipynb #5c0a44b1
+def filter_claims(
+    table:pd.DataFrame, # From `filter_table`
+)->list: # Arguments of `Experiment.finding`, one dict a finding; stepwise only, as in the paper
+    "The findings on the filter, setting by setting"
+    claim = 'Keeping only texts with a consistent second label gives no improvement'
+    return [dict(claim=claim, estimate=r.difference, low=r.low, high=r.high, n=r.seeds, margin=FILTER_MARGIN,
+                 expects='no more', resampled=f'test texts and draws ({r.seeds}), paired',
+                 setting=f'{r.corpus}, {r.classifier}, stepwise, {r.texts}')
+            for r in table[table.training_mode == 'stepwise'].itertuples()]
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #cff9b9a8
 def filter_figure(

@@ -6,7 +6,7 @@
 __all__ = ['ADDED_TEXTS', 'CURVE_KEY', 'TEXT_COLORS', 'draw_like', 'repeat_rounds', 'number_for_share', 'RatioPlan',
            'compare_ratios', 'estimate_columns', 'stopped_on_validation', 'common_points', 'ratio_table',
            'ratio_summary', 'nearest_point', 'share_verdict', 'best_share_table', 'leak_table', 'verdicts_of',
-           'verdict_counts', 'ratio_findings', 'curves_figure']
+           'verdict_counts', 'ratio_findings', 'ratio_claims', 'curves_figure']
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22a2
 from dataclasses import dataclass
@@ -247,6 +247,39 @@ def ratio_findings(
         'synthetic texts raise it more than as many extra real texts': verdicts_of(summary, 'over_extra_real'),
         'synthetic texts raise it more than the same real texts repeated': verdicts_of(summary, 'over_repeated_real'),
         'stopping on test raises the reported AUC of the real texts alone': verdicts_of(alone, '')})
+
+# %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22b1
+def _setting(r): return f'{r.corpus}, {r.classifier}, stepwise'
+
+def ratio_claims(
+    best:pd.DataFrame, # From `best_share_table`
+    summary:pd.DataFrame, # From `ratio_summary`
+    leak:pd.DataFrame, # From `leak_table`
+)->list: # Arguments of `Experiment.finding`, one dict a finding; stepwise only, as in the paper
+    "The findings on the ratio, setting by setting"
+    out, seeds = [], {(r.corpus, r.classifier): r.seeds for r in summary.itertuples()}
+    for r in best[(best.training_mode == 'stepwise') & (best.texts == 'synthetic')].itertuples():
+        out.append(dict(claim='AUC is highest at 80 % synthetic texts', estimate=r.best_share, published=.8,
+            n=seeds[r.corpus, r.classifier], verdict=r.verdict, setting=_setting(r),
+            resampled='test texts and draws; bands of 80 % against each other share, corrected for their number'))
+    claims = (('Synthetic texts raise the mean AUC over the human texts alone', 'mean_gain', 1),
+        ('As many further real texts raise AUC more than synthetic ones', 'over_extra_real', -1),
+        ('Synthetic texts raise AUC more than the same real texts repeated', 'over_repeated_real', 1))
+    for claim, name, sign in claims:
+        for r in summary[summary.training_mode == 'stepwise'].dropna(subset=name).itertuples():
+            low, high = sorted(sign*getattr(r, f'{name}_{end}') for end in ('low', 'high'))
+            out.append(_claim(claim, r, sign*getattr(r, name), low=low, high=high))
+    for claim, name in (('Stopping on test raises the reported AUC of human texts alone', 'human alone'),
+                        ('Stopping on test raises the reported mean gain', 'mean gain')):
+        for r in leak[leak.reported == name].itertuples():
+            out.append(_claim(claim, r, r.difference, low=r.low, high=r.high))
+    return out
+
+# %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22b2
+def _claim(claim, r, estimate, low, high):
+    paired = '' if claim.endswith('human texts alone') and claim.startswith('Synthetic') else ', paired'
+    return dict(claim=claim, estimate=estimate, low=low, high=high, n=r.seeds, setting=_setting(r),
+        resampled=f'test texts and draws ({r.seeds}){paired}')
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #915f6913
 TEXT_COLORS = {'synthetic': COLORS['synthetic'], 'synthetic, own': COLORS['mixed'], 'extra-real': COLORS['extra-real'],

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEMPERATURE_COLORS', 'write_texts', 'TemperaturePlan', 'compare_temperatures', 'writing_examples', 'within_run_sd',
            'temperature_of', 'source_kind', 'temperature_table', 'low_temperature_verdict', 'high_temperature_verdict',
-           'temperature_findings', 'temperature_colors', 'temperature_figure']
+           'temperature_findings', 'temperature_claims', 'temperature_colors', 'temperature_figure']
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #5c0a33a2
 from dataclasses import dataclass
@@ -178,6 +178,27 @@ def temperature_findings(
         rows.append(dict(zip([*CURVE_KEY[:3], 'source'], key)) | dict(lowest=d[0].temperature, gain=d[0].gain,
             stable_limited_gain=low_temperature_verdict(d[0], free), more_variance=high_temperature_verdict(free)))
     return pd.DataFrame(rows)
+
+# %% ../../../nbs/replication/mixing/03_temperature.ipynb #5c0a33b1
+def temperature_claims(
+    table:pd.DataFrame, # From `temperature_table`
+)->list: # Arguments of `Experiment.finding`, one dict a finding
+    "The findings on temperature, for each setting and kind of source"
+    out, mine = [], table.dropna(subset='temperature')
+    for r in temperature_findings(table).itertuples():
+        same = (mine.corpus == r.corpus) & (mine.classifier == r.classifier) & (mine.training_mode == r.training_mode)
+        d = mine[same & (mine.texts.map(source_kind) == r.source)].sort_values('temperature')
+        low, free = d.iloc[0], d.iloc[1:][d.temperature.iloc[1:] >= .7]
+        setting = f'{r.corpus}, {r.classifier}, {r.training_mode}, {r.source}'
+        out.append(dict(claim='Temperature 0.3 gives a stable but limited gain', estimate=low.gain, low=low.gain_low,
+            high=low.gain_high, n=int(low.seeds), verdict=r.stable_limited_gain, setting=setting,
+            resampled=f'test texts and draws ({int(low.seeds)})'))
+        if not len(free): continue
+        top = free.loc[free.sd_rise.idxmax()]
+        out.append(dict(claim='Temperature 0.7 and above brings more variance, at times below human texts',
+            estimate=top.sd_rise, low=top.sd_rise_low, high=top.sd_rise_high, n=int(top.seeds),
+            verdict=r.more_variance, setting=setting, resampled=f'draws ({int(top.seeds)}), paired'))
+    return out
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #34e1007f
 TEMPERATURE_COLORS = ('#2f6fb5', '#2b8a4b', '#d79b00', '#c2185b', '#7b3fb0', '#c0392b')
