@@ -189,7 +189,7 @@ def filter_figure(
 ):
     "The difference that each grader's filter makes, with its 95 % CI; the band is the margin"
     parts = list(table.groupby(CURVE_KEY[1:3], sort=False))
-    fig, axes = grid(len(parts), 2, (4.6, 1+.24*max(len(d) for _, d in parts)))
+    fig, axes = grid(len(parts), 2, (6, 1+.24*max(len(d) for _, d in parts)))
     for ax, (key, d) in zip(axes, parts):
         d = d.iloc[::-1].reset_index(drop=True)
         names = [f'{r.corpus.removeprefix("parrot_")}, {r.texts}, kappa {r.kappa:.2f}' for r in d.itertuples()]

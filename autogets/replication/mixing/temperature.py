@@ -229,6 +229,6 @@ def temperature_figure(
             ax.set_yticks(d.index, d.texts, fontsize=8)
             ax.set_ylim(-.6, len(d)-.4)
         left.set_title(f'{key[0].removeprefix("parrot_")}, {key[1]}: mean gain', fontsize=9)
-        right.set_title('SD within a run (bar), between runs (mark)', fontsize=9)
+        right.set_title('SD within (bar), between runs (◆)', fontsize=9)
     fig.supxlabel('AUC: mean gain over the real texts alone, 95 % CI; standard deviations', fontsize=9)
     return fig
