@@ -10,7 +10,8 @@ transformers = pytest.importorskip('transformers')
 from autogets.core import UserError, text_id
 from autogets.data.datasets import load_corpus
 from autogets.generators import causal_lm as causal
-from autogets.generators.base import load_pool, make_generator
+from autogets.generators.pool import load_pool
+from autogets.generators.registry import make_generator
 from autogets.generators.run import Order, generate
 from autogets.llm import local
 from autogets.llm.models import identity
