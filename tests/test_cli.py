@@ -21,7 +21,7 @@ import pytest
 from autogets.classifiers.linear import load_classifier
 from autogets.core import shipped, text_id
 from autogets.data.datasets import load_corpus
-from autogets.generators.base import load_pool
+from autogets.generators.pool import load_pool
 from autogets.metrics import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -548,7 +548,7 @@ def test_a_public_set_that_is_not_here(autogets, env):
 
 def test_unknown_profile_and_experiment(autogets):
     refused(autogets('replicate', '--profile', 'huge'), "'huge'", 'smoke, quick, full')
-    refused(autogets('replicate', '--only', 'ag-nothing'), "'ag-nothing'", 'ag-m0')
+    refused(autogets('replicate', '--only', 'autogets/nothing'), "'autogets/nothing'", 'autogets/baseline')
     refused(autogets('bench', '--corpus', 'tickets', '--target', 'green'), "'green'")
 
 @pytest.mark.parametrize('words', [['improve', ''], ['bench', '--corpus', 'tickets', '--n', '0', '--no-catboost']], ids=['no name', 'bench of nothing'])

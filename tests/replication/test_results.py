@@ -288,7 +288,7 @@ def test_a_notebook_is_run_by_this_python_in_the_project_folder(root):
     assert got.to_dict() == {'exe': sys.prefix, 'cwd': str(root.resolve()), 'pkg': autogets.__file__, 'test': 'None'}
 
 def test_a_table_that_came_out_empty_is_on_the_page(tmp_path):
-    from autogets.replication.results import experiment_section
+    from autogets.replication.page import experiment_section
     (tmp_path/'results').mkdir()
     (tmp_path/'results/t.csv').write_text('\n')
     record = dict(verdict='', skipped={}, tables=['t'], figures=[], captions={'t': 'Nothing to compare'}, minutes=1, cores=2, commit=None, dirty=False, seeds=[], parameters={}, versions={})
