@@ -17,8 +17,8 @@ import numpy as np
 
 from ..core import UserError, digest, read_json, text_id, write_json
 from .base import Generator
-from ..llm.local import (Draw, bucketed, identity, in_batches, libraries, load_model, model_room, new_model,
-                                place, threads, train_tokenizer, write)
+from ..llm.local import Draw, write
+from ..llm.models import bucketed, identity, in_batches, libraries, load_model, model_room, new_model, place, threads, train_tokenizer
 
 # %% ../../nbs/generators/12_causal_lm.ipynb #9deea114
 def _one_line(text): return ' '.join(text.split())

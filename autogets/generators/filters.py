@@ -18,7 +18,8 @@ from .parsing import parse
 from .prompts import get_method, render, schema
 from ..llm.cache import Meter, dollars
 from ..llm.chat import Failure, Request
-from ..llm.client import Limits, converse, repair_messages
+from ..llm.client import converse, repair_messages
+from ..llm.pace import Limits
 
 # %% ../../nbs/generators/08_filters.ipynb #551d081e
 class Filter:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POOL_FORMAT', 'SHARED', 'POOL_FILES', 'Pool', 'pool_line', 'dump_line', 'line_rows', 'pool_frame', 'parse_lines',
-           'read_manifest', 'cut_torn_line', 'stored_lines', 'append_lines', 'save_pool', 'load_pool', 'Pooled']
+           'pool_manifest', 'cut_torn_line', 'stored_lines', 'append_lines', 'save_pool', 'load_pool', 'Pooled']
 
 # %% ../../nbs/generators/04_pool.ipynb #dd52acb1
 import hashlib
@@ -145,7 +145,7 @@ def _upgraded(manifest):
     "`manifest` with the names of today"
     return {'filters' if k == 'screens' else k: v for k, v in manifest.items()}
 
-def read_manifest(
+def pool_manifest(
     folder, # Of a pool
 )->dict:
     "The manifest of the pool in `folder`; `UserError` when there is none"
@@ -202,7 +202,7 @@ def append_lines(
 # %% ../../nbs/generators/04_pool.ipynb #c746975c
 def _load_folder(folder):
     "The finished pool in `folder`"
-    manifest, path = read_manifest(folder), Path(folder)/'texts.jsonl'
+    manifest, path = pool_manifest(folder), Path(folder)/'texts.jsonl'
     if not manifest['complete']:
         raise UserError(f'the pool in {folder} is not finished: build it again with the same settings to go on')
     try: data = path.read_bytes()
@@ -309,7 +309,7 @@ class Pooled(Stored):
         path, # Folder of the pool
     ):
         super().__init__()
-        self.path, manifest = Path(path), read_manifest(path)
+        self.path, manifest = Path(path), pool_manifest(path)
         file = self.path/'texts.jsonl'
         lines = file.read_bytes() if file.exists() else b''
         whole = lines[:lines.rfind(b'\n')+1].splitlines()

@@ -14,7 +14,9 @@ import pandas as pd
 
 from ..data.recordings import RECORDINGS, chosen_texts, further_rows, recording_corpus, recording_file
 from ..data.recordings import recording_source
-from .base import Recorded, build_pool, make_generator
+from .build import build_pool
+from .recorded import Recorded
+from .registry import make_generator
 
 # %% ../../nbs/generators/15_recordings.ipynb #a3b26fe1
 def load_recording(

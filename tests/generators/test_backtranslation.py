@@ -9,7 +9,8 @@ transformers = pytest.importorskip('transformers')
 
 from autogets.core import UserError, text_id
 from autogets.generators.backtranslation import BackTranslation
-from autogets.generators.base import build_pool, make_generator
+from autogets.generators.build import build_pool
+from autogets.generators.registry import make_generator
 from autogets.llm import local
 from autogets.llm.local import Draw, write
 from autogets.llm.models import train_tokenizer

@@ -12,7 +12,8 @@ from autogets.core import UserError, shipped, text_id
 from autogets.data.datasets import DATASETS, DataMissing
 from autogets.data.recordings import PARTS, RECORDINGS, list_recordings, read_part, recording_file
 from autogets.generators import recordings
-from autogets.generators.base import Recorded, build_pool
+from autogets.generators.build import build_pool
+from autogets.generators.recorded import Recorded
 from autogets.generators.recordings import load_recording, recorded_rows, recording_models, recording_pool
 
 FOLDERS = [n for n in RECORDINGS if n not in DATASETS]
