@@ -1,4 +1,4 @@
-"""Screens that new texts must pass, and what is taken out of texts before they are sent"""
+"""Filters that synthetic texts must pass, and what is taken out of texts before they are sent"""
 import random
 import re
 import sys
@@ -12,11 +12,10 @@ from autogets.core import UserError, text_id
 from autogets.data.datasets import load_corpus
 from autogets.generators.base import Generator
 from autogets.generators.build import build_pool
-from autogets.generators.filters import CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare, default_filters, pieces, plain, word_count
-from autogets.generators.redaction import count_redacted
-from autogets.generators.redaction import redact
-from autogets.generators.redaction import REDACTED
-from autogets.generators.filters import FILTERS, jaccard
+from autogets.generators.filters import (FILTERS, CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare,
+    default_filters, jaccard, pieces, plain, word_count)
+from autogets.generators.redaction import REDACTED, count_redacted, redact
+
 
 
 def rows(texts, label='X', sources=('a',), parameters=None):
@@ -54,7 +53,7 @@ def seconds(f, *args):
     ('reset password', 'reset passwords', False), ('the printer jams', 'the scanner jams', False), ('please reset my password today, I cannot log in', 'please reset my passwords today, I cannot log in', True),
     ('cafe\u0301 on the second floor is closed', 'café on the second floor is closed', True), ('the prin\u200bter on the sec\u00adond floor jams', 'the printer on the second floor jams', True),
     ('ｔｈｅ ｐｒｉｎｔｅｒ on floor two jams', 'the printer on floor two jams', True), ('\ud800 is half a character, as JSON allows', '\ud800 is half a character, as JSON allows!', True)])
-def test_likeness(a, b, alike):
+def test_jaccard(a, b, alike):
     near = Near()
     near.add('k', a)
     assert (near.find(b) == 'k') == alike and (near.find(a) == 'k')
@@ -253,7 +252,7 @@ class Echo(Generator):
         made = [[t+' ok', f'Mail: {t[::-1]}', t[::-1], t[::-1]+' ok'] for t in examples.text]
         return self.rows(sum(made, []), sum([[l]*4 for l in examples.label], []), sum([[[i]]*4 for i in examples.id], []), list(range(4))*len(examples))
 
-def test_a_pool_with_the_default_screens_accounts_for_all(texts):
+def test_a_pool_with_the_default_filters_accounts_for_all(texts):
     examples = pd.DataFrame({'id': [text_id(t) for t in texts[:50]], 'text': texts[:50], 'label': 'X'})
     pool = build_pool(Echo(), examples, n=4, filters=default_filters(['Mail', 'Y'], [texts[60]]))
     counts = pool.manifest['counts']
