@@ -25,7 +25,8 @@ from autogets.generators.pool import load_pool
 from autogets.llm.chat import Chat, Reply, make_chat
 from autogets.llm.cache import Meter, Price, Replies
 from autogets.generators.filters import lcs, rouge_l
-from autogets.generators.llm_writer import Judged, Writer
+from autogets.generators.filters import LLMJudge
+from autogets.generators.llm_writer import Writer
 from autogets.generators.pool import Pooled
 
 COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
@@ -86,7 +87,7 @@ def killed(words, server, after):
 def test_ten_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
     with serving(delay=.02) as s, serving(delay=.001) as t:
         words = lambda server, out: ['generate', csv(tmp_path/'own.csv', 400), '--model', 'openai:m', '--base-url', server.url, '--prompt', 'few-shot-3', '--n', '2',
-                                     '--in-flight', '16', '--out', tmp_path/out, '--unscreened']
+                                     '--in-flight', '16', '--out', tmp_path/out, '--unfiltered']
         stops, rng = sorted(random.Random(0).sample(range(20, 480), 10)), random.Random(1)
         for stop in stops:
             killed(words(s, 'a'), s, stop)
@@ -138,8 +139,8 @@ def test_the_limit_of_cost_stops_a_run_that_goes_on_later(tmp_path, server):
     assert stopped.returncode == 2 and 'limit of $0.20' in stopped.stderr and stopped.stderr.count('\n') == 1, stopped.stderr
     told = server.stats()
     assert (told['prompt_tokens']+told['completion_tokens'])*10/1e6 <= .2
-    used = Pooled(tmp_path/'p') if (tmp_path/'p/texts.jsonl').stat().st_size else None
-    assert used is None or used.stored.text.nunique() > 0
+    with pytest.warns(UserWarning, match='not finished'): used = Pooled(tmp_path/'p').stored
+    assert 0 < len(used) == told['served'] < 256 and used.text.is_unique
     done = autogets(*words, '--max-cost', '50')
     assert done.returncode == 0 and server.stats()['repeats'] == 0, done.stderr
     cost = float(re.search(r'\$([\d.]+)', done.stdout.splitlines()[1])[1])
@@ -182,7 +183,7 @@ def test_exactly_so_many_resumes_where_it_was(tmp_path, server):
 def test_too_few_within_the_limit_of_requests_is_said_and_kept(tmp_path):
     with serving(faults={'duplicate': .9}, seed=1) as s:
         with pytest.raises(UserError, match='fewer than 50 texts for X .*repeat within the pool.*--most'):
-            generate(corpus(), GenerationSettings('openai:m', n=5, exactly=50, most=2, target='X', screened=False), tmp_path/'p', RequestSettings(base_url=s.url))
+            generate(corpus(), GenerationSettings('openai:m', n=5, exactly=50, most=2, target='X', filtered=False), tmp_path/'p', RequestSettings(base_url=s.url))
         assert 0 < len(Pooled(tmp_path/'p').stored) < 50
 
 def test_a_generator_that_cannot_be_asked_again_says_so(tmp_path):
@@ -203,7 +204,7 @@ def test_the_forecast_sends_nothing_and_is_right(tmp_path, server):
 def test_the_forecast_counts_what_each_method_asks_first(tmp_path, server, prompt):
     c = corpus(12)
     plan = forecast(c, GenerationSettings('openai:m', prompt, n=2), RequestSettings(base_url=server.url))
-    made = generate(c, GenerationSettings('openai:m', prompt, n=2, screened=False), tmp_path/'p', RequestSettings(base_url=server.url))
+    made = generate(c, GenerationSettings('openai:m', prompt, n=2, filtered=False), tmp_path/'p', RequestSettings(base_url=server.url))
     assert made.sent == plan['requests'] and made.manifest['counts']['kept'] == 2*len(c.train), (made.sent, plan, made.manifest['counts'])
     assert plan['cost'] is None and 'not known' in say_forecast(plan) and 'unknown cost' in say_run(made)
 
@@ -321,7 +322,7 @@ def test_a_second_run_in_the_folder_at_once_is_refused(tmp_path, server):
 
 def test_another_order_in_the_folder_is_refused(tmp_path, server):
     generate(corpus(), GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=server.url))
-    for order in (GenerationSettings('openai:m', n=2), GenerationSettings('openai:m', 'one-shot', n=1), GenerationSettings('openai:m', n=1, temperature=.1), GenerationSettings('openai:other', n=1), GenerationSettings('openai:m', n=1, screened=False)):
+    for order in (GenerationSettings('openai:m', n=2), GenerationSettings('openai:m', 'one-shot', n=1), GenerationSettings('openai:m', n=1, temperature=.1), GenerationSettings('openai:other', n=1), GenerationSettings('openai:m', n=1, filtered=False)):
         with pytest.raises(UserError, match='was begun with'): generate(corpus(), order, tmp_path/'p', RequestSettings(base_url=server.url))
 
 def test_the_pace_and_the_batch_endpoint_change_nothing(tmp_path, server):
@@ -331,11 +332,11 @@ def test_the_pace_and_the_batch_endpoint_change_nothing(tmp_path, server):
     assert b.manifest['counts'] == a.manifest['counts'] and b.cost == pytest.approx((b.usage.prompt+b.usage.completion)/2e6)
     assert len(load_pool(tmp_path/'b')) == len(load_pool(tmp_path/'a'))
 
-def test_judged_texts_and_their_reasons(server):
+def test_texts_scored_by_an_llm_and_their_reasons(server):
     class Half(Chat):
         kind, model, endpoint, batch = 'half', 'm', 'here', 32
         def complete_many(self, asked): return [Reply(json.dumps({'score': i % 6, 'reason': 'so'})) if i % 7 else Reply('no idea') for i, _ in enumerate(asked)]
-    pool = build_pool(Writer(make_chat('openai:m', base_url=server.url)), frame(20), n=2, screens=[Judged(Half(), 3)])
+    pool = build_pool(Writer(make_chat('openai:m', base_url=server.url)), frame(20), n=2, filters=[LLMJudge(Half(), 3)])
     assert pool.manifest['counts']['dropped'].keys() == {'judged too low', 'not judged: unreadable reply'} and whole(pool.manifest['counts'])
 
 def test_longest_common_subsequence_agrees_with_the_plain_way():
