@@ -18,7 +18,10 @@ import pandas as pd
 from . import job_report
 from .classifiers.linear import make_classifier, read_classifier
 from .core import UserError, digest, one_of, text_id, write_atomic
-from .generators.base import Generator, Recorded, _dealt, build_pool, make_generator
+from .generators.base import Generator, _dealt
+from .generators.build import build_pool
+from .generators.recorded import Recorded
+from .generators.registry import make_generator
 from .metrics import OBJECTIVES, class_report, confusion
 from .search.evaluator import Budget, Evaluator
 from .search.halving import Climb, climb, ladder

@@ -21,7 +21,7 @@ import pytest
 from autogets.classifiers.linear import load_classifier
 from autogets.core import shipped, text_id
 from autogets.data.datasets import load_corpus
-from autogets.generators.base import load_pool
+from autogets.generators.pool import load_pool
 from autogets.metrics import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,11 +17,11 @@ SMALL = ('news_category', 'parrot_crowdflower_emotion', 'sst5', 'yelp5', 'parrot
 
 def rows(bank, seed, folder):
     "Searches of 50 candidates for every class, strategy and objective of a split"
-    from autogets.data.recordings import bank_pool
+    from autogets.data.recordings import recording_pool
     from autogets.search.evaluator import Budget
     from autogets.search.knowledge import survey
     warnings.simplefilter('ignore')
-    corpus, pool = bank_pool(bank, seed)
+    corpus, pool = recording_pool(bank, seed)
     return survey(corpus, pool, Budget(50), generator=corpus.info['model'] or bank, seed=seed, folder=folder)
 
 

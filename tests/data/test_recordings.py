@@ -1,250 +1,63 @@
-"Banks by name: the registry, the rules of loading, and (where AUTOGETS_DATA is set) all thirteen real ones."
+"Recorded datasets without their generators: files, corpora, further rows"
 import gzip
-import hashlib
-import os
-import warnings
-from pathlib import Path
+import subprocess
+import sys
 
-import pandas as pd
 import pytest
+from data.common import refusal
+from data.recorded import make, register
 
-from autogets.data import recordings as B
-from autogets.data.recordings import BANKS, bank_models, bank_pool, list_banks, load_bank
-from autogets.core import UserError, shipped, text_id
-from autogets.data.datasets import DATASETS, DataMissing
-from autogets.generators.base import Recorded, build_pool
+from autogets.data.datasets import DataMissing
+from autogets.data.recordings import (RECORDINGS, chosen_texts, further_rows, list_recordings, recording_corpus,
+                                      recording_source, third_party_folder)
 
-FOLDERS = [n for n in BANKS if n not in DATASETS]
-with_data = pytest.mark.skipif(not os.environ.get('AUTOGETS_DATA'), reason='AUTOGETS_DATA is not set')
-
-
-def words(kind, i): return f'the {kind} number {i} is here'
-
-def make(folder, seeds=None, test=None, llm=None, gz=True):
-    "A bank in `folder`: classes of 20, 10 and 4 seeds unless given; two texts of model m1 and one of m2 per seed"
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if seeds is None: seeds = [(words(k, i), k) for k, n in [('cat', 20), ('dog', 10), ('emu', 4)] for i in range(n)]
-    if test is None: test = [(words(k, i), k) for k in ('cat', 'dog', 'emu') for i in range(50, 70)]
-    if llm is None: llm = [(f'{m} {k} {t}', c, t, m, 'echo') for t, c in seeds for m, n in [('m1', 2), ('m2', 1)] for k in range(n)]
-    for part, rows, columns in [('seeds', seeds, ['text', 'label']), ('test', test, ['text', 'label']),
-                                ('llm', llm, ['text', 'label', 'source_text', 'model', 'method'])]:
-        data = pd.DataFrame(rows, columns=columns).to_csv(index=False).encode()
-        (folder/f'{part}.csv{".gz" if gz else ""}').write_bytes(gzip.compress(data) if gz else data)
-    return folder
-
-def pooled(corpus, generator, n=5):
-    return build_pool(generator, corpus.examples('all'), n=n, held_out=[*corpus.validation.text, *corpus.test.text], progress=False)
-
-def refusal(*args, exc=UserError, **kw):
-    "The one line with which `load_bank` refuses"
-    with pytest.raises(exc) as e: load_bank(*args, **kw)
-    assert '\n' not in str(e.value)
-    return str(e.value)
 
 @pytest.fixture
-def bank(tmp_path): return make(tmp_path/'zoo')
+def zoo(tmp_path): return make(tmp_path/'zoo')
 
 @pytest.fixture
-def registered(tmp_path, monkeypatch):
-    "A made-up bank entered in the registry, its folder below AUTOGETS_DATA"
-    folder = make(tmp_path/'llm_generated'/'zoo')
-    files = {p: {'rows': 0, 'sha256': hashlib.sha256(gzip.decompress((folder/f'{p}.csv.gz').read_bytes())).hexdigest()} for p in B.PARTS}
-    models = [{'model': 'm1', 'method': 'echo', 'texts': 68, 'sources': 34}, {'model': 'm2', 'method': 'echo', 'texts': 34, 'sources': 34}]
-    entry = {'title': 'Zoo', 'license': 'none', 'files': files, 'classes': {'cat': 20, 'dog': 10, 'emu': 4}, 'models': models,
-             'default': {'model': 'm1', 'method': 'echo'}}
-    monkeypatch.setitem(BANKS, 'zoo', entry)
-    monkeypatch.setenv('AUTOGETS_DATA', str(tmp_path))
-    return folder
+def registered(tmp_path, monkeypatch): return register(tmp_path, monkeypatch)
 
+def test_data_needs_no_generator():
+    "A user of corpora alone loads nothing that writes texts"
+    code = 'import sys, autogets.data.recordings; print([m for m in sys.modules if m.startswith("autogets.generators")])'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+        check=True).stdout.strip() == '[]'
 
-# what is refused
+def test_a_corpus_comes_without_the_texts(zoo):
+    (zoo/'llm.csv.gz').unlink()
+    corpus = recording_corpus(zoo, seed=3)
+    assert corpus.classes == ['cat', 'dog'] and len(corpus.test) == 40
+    assert recording_corpus(zoo, seed=3).fingerprint == corpus.fingerprint != recording_corpus(zoo).fingerprint
+    assert 'has no llm.csv.gz' in refusal(recording_source, zoo, kind=DataMissing)
 
-@pytest.mark.parametrize('name', ['sst6', '', 'no/such/folder'])
-def test_unknown_names_are_refused_with_the_choices(name):
-    line = refusal(name)
-    assert 'unknown bank' in line and 'tickets, trec6, top_navigation' in line and 'path of a folder' in line
-    with pytest.raises(UserError, match='unknown bank'): bank_models(name)
+def test_the_source_of_the_texts_is_checked(registered):
+    assert recording_source('zoo') == str(registered/'llm.csv.gz') and recording_source('tickets') == 'tickets'
+    (registered/'llm.csv.gz').write_bytes(gzip.compress(b'text,label\n'))
+    assert 'is not the llm file of zoo expected here' in refusal(recording_source, 'zoo')
 
-@pytest.mark.parametrize('name', FOLDERS)
-def test_a_bank_that_is_not_here_says_where_it_was_looked_for(name, tmp_path, monkeypatch):
-    monkeypatch.setenv('AUTOGETS_DATA', str(tmp_path))
-    line = refusal(name, exc=DataMissing)
-    assert f'llm_generated/{name}/llm.csv.gz' in line and f'AUTOGETS_DATA={tmp_path}' in line
+def test_defaults_are_those_of_the_registry(registered):
+    assert chosen_texts('zoo') == {'model': 'm1', 'method': 'echo'}
+    assert chosen_texts('zoo', 'all', 'shout') == {'model': None, 'method': 'shout'}
+    assert chosen_texts(registered) == {'model': None, 'method': None}
+
+def test_further_rows(zoo):
+    assert further_rows(zoo).columns.tolist() == ['id', 'text',
+        'label'] and further_rows(zoo).empty and further_rows('tickets').empty
+    (zoo/'train.csv.gz').write_bytes(gzip.compress(b'text,label\na,cat\nb,dog\n'))
+    assert further_rows(zoo).text.tolist() == ['a', 'b']
+    assert 'unknown recorded dataset' in refusal(further_rows, 'nowhere')
+
+def test_folders_of_others_need_no_registration(registered, monkeypatch):
+    (registered.parent/'other').mkdir()
+    assert 'are not here: set AUTOGETS_DATA' in refusal(third_party_folder, 'other', kind=DataMissing)
+    (registered.parent/'other/llm.csv.gz').write_bytes(b'')
+    assert third_party_folder('other') == registered.parent/'other'
     monkeypatch.delenv('AUTOGETS_DATA')
-    assert 'AUTOGETS_DATA (not set)' in refusal(name, exc=DataMissing)
+    assert 'are not here' in refusal(third_party_folder, 'other', kind=DataMissing)
 
-@pytest.mark.parametrize('part', B.PARTS)
-def test_every_file_of_a_folder_is_needed(bank, part):
-    (bank/f'{part}.csv.gz').unlink()
-    assert f'has no {part}.csv.gz' in refusal(bank, exc=DataMissing)
-
-@pytest.mark.parametrize('part', B.PARTS)
-def test_a_named_bank_refuses_other_content(registered, part):
-    corpus, _ = load_bank('zoo')
-    assert corpus.info['source'] == 'AUTOGETS_DATA' and corpus.info['model'] == 'm1'
-    path = registered/f'{part}.csv.gz'
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b' is here', b' was here', 1)))
-    assert f'is not the {part} file of zoo expected here' in refusal('zoo')
-    assert load_bank(registered)[0].classes == ['cat', 'dog'], 'its path is taken as it is'
-
-def test_a_named_bank_may_be_compressed_in_another_way(registered):
-    data = gzip.decompress((registered/'llm.csv.gz').read_bytes())
-    (registered/'llm.csv.gz').write_bytes(gzip.compress(data, 1, mtime=12345))
-    assert len(load_bank('zoo')[1].stored) == 68
-
-@pytest.mark.parametrize('part,data,says', [
-    ('seeds', b'text\nhello\n', "no column 'label'"), ('test', b'text,label\nhello\n', 'row 2 has 1 fields'), ('seeds', b'', 'is empty'),
-    ('test', b'text,label\n\xff,x\n', 'not UTF-8'), ('llm', b'text,label\nx,cat\n', 'need text and source_text')])
-def test_damaged_files_are_refused_in_one_line(bank, part, data, says):
-    (bank/f'{part}.csv.gz').write_bytes(gzip.compress(data))
-    assert says in refusal(bank)
-
-def test_a_truncated_gzip_is_refused(bank):
-    path = bank/'seeds.csv.gz'
-    path.write_bytes(path.read_bytes()[:-20])
-    assert 'damaged gzip' in refusal(bank)
-
-@pytest.mark.parametrize('options,says', [({'model': 'm9'}, 'it has m1, m2'), ({'method': 'shout'}, 'it has echo'), ({'min_size': 1}, 'min_size is 1'),
-                                          ({'test_rows': 0}, 'test_rows of 1 or more'), ({'min_size': 11}, 'fewer than two classes')])
-def test_bad_options_are_refused(bank, options, says): assert says in refusal(bank, **options)
-
-def test_the_shipped_bank_refuses_a_model_it_cannot_tell():
-    assert 'no model given' in refusal('tickets', model='gpt-4')
-    assert 'fewer than two classes' in refusal('tickets', min_size=1000)
-
-
-# the rules
-
-def test_rows_are_dropped_counted_and_never_shared(tmp_path):
-    seeds = [(words(k, i), k) for k in ('cat', 'dog') for i in range(10)]
-    test = [(words(k, i), k) for k in ('cat', 'dog') for i in range(50, 60)]
-    odd = make(tmp_path/'odd', [*seeds, (' ', 'cat'), (words('cat', 0).upper(), 'dog'), ('no label', ' ')],
-               [*test, test[0], seeds[4], (seeds[5][0]+'!', 'dog'), ('', 'dog')], [('x', 'cat', t, 'm1', 'echo') for t, _ in seeds])
-    corpus, _ = load_bank(odd)
-    assert corpus.info['dropped'] == {'seeds': {'empty': 2, 'repeats': 1}, 'test': {'empty': 1, 'repeats': 1, 'equal to a seed': 2}}
-    assert len(corpus.train)+len(corpus.validation) == 20 and len(corpus.test) == 20
-    assert not set(corpus.test.id) & {text_id(t) for t, _ in seeds}
-    assert dict(zip(corpus.train.id, corpus.train.label)).get(text_id(words('cat', 0)), 'cat') == 'cat', 'the first label stays'
-
-def test_texts_that_look_like_missing_values_stay(tmp_path):
-    seeds = [(t, k) for k in ('cat', 'dog') for t in (f'{k} NA', f'{k} a', f'{k} b', f'{k} c', f'{k} d')]
-    corpus, _ = load_bank(make(tmp_path/'na', [*seeds, ('NA', 'cat'), ('null', 'dog')], [('None', 'cat'), ('nan', 'dog')]))
-    assert {'NA', 'null'} <= {*corpus.train.text, *corpus.validation.text} and corpus.test.text.tolist() == ['None', 'nan']
-
-def test_small_classes_go_with_their_test_rows(bank):
-    corpus, generator = load_bank(bank)
-    assert corpus.info['left_out'] == {'emu': {'examples': 4, 'test': 20}} and 'emu' not in set(corpus.test.label)
-    assert set(pooled(corpus, generator).texts.label) == {'cat', 'dog'}
-    whole = load_bank(bank, min_size=4)[0]
-    assert whole.classes == ['cat', 'dog', 'emu'] and whole.info['left_out'] == {} and len(whole.test) == 60
-
-def test_a_test_class_without_seeds_is_left_out(tmp_path):
-    folder = make(tmp_path/'fox', test=[*[(words('cat', i), 'cat') for i in range(50, 60)], ('a fox', 'fox')])
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        corpus = load_bank(folder)[0]
-    assert corpus.info['left_out']['fox'] == {'examples': 0, 'test': 1} and len(corpus.test) == 10
-
-def test_validation_is_a_fifth_of_each_class(bank):
-    corpus, _ = load_bank(bank, min_size=4)
-    assert corpus.validation.label.value_counts().to_dict() == {'cat': 4, 'dog': 2, 'emu': 1}
-    assert corpus.info['split'] == 'given'
-
-def test_splits_depend_on_the_seed_and_not_on_the_model(bank):
-    def ids(**kw):
-        c = load_bank(bank, test_rows=15, **kw)[0]
-        return c.train.id.tolist(), c.validation.id.tolist(), c.test.id.tolist()
-    first = ids(seed=0, model='m1')
-    assert ids(seed=0, model='m2') == ids(seed=0, model='all') == first
-    assert all(a != b for a, b in zip(ids(seed=1), first))
-    assert len(first[2]) == 15 and load_bank(bank, test_rows=15)[0].info['test_drawn_from'] == 40
-
-def test_models_and_defaults(registered):
-    texts = {m: len(pooled(*load_bank('zoo', model=m))) for m in (None, 'm1', 'm2', 'all')}
-    assert texts == {None: 48, 'm1': 48, 'm2': 24, 'all': 72}
-    assert bank_models('zoo') == bank_models(registered) == [('m1', 'echo', 68), ('m2', 'echo', 34)]
-    assert len(load_bank(registered)[1].stored) == 102, 'a folder has no default'
-    assert list_banks().set_index('name').loc['zoo', ['rows', 'classes', 'texts', 'models', 'where']].tolist() == [34, 3, 102, 'm1, m2', 'AUTOGETS_DATA']
-
-def test_plain_csv_will_do(tmp_path):
-    corpus, _ = load_bank(str(make(tmp_path/'plain', gz=False)))
-    assert corpus.name == 'plain' and corpus.fingerprint == load_bank(make(tmp_path/'packed'))[0].fingerprint
-
-
-# a split and its texts
-
-def test_a_pool_is_that_of_the_bank_and_its_split(bank):
-    corpus, texts = bank_pool(bank, 3, 2, 'm1')
-    same, generator = load_bank(bank, 3, 'm1')
-    pd.testing.assert_frame_equal(texts, pooled(same, generator, 2).texts)
-    assert corpus.fingerprint == same.fingerprint and corpus.info['model'] == 'm1' and set(texts.model) == {'m1'} and len(texts) == 2*len(corpus.train)
-
-def test_a_pool_is_quiet_about_repeats_but_not_about_other_things(monkeypatch):
-    bare = load_bank('tickets')
-    def loud(*args): warnings.warn('4 rows of test repeat a text of train'); warnings.warn('something else'); return bare
-    monkeypatch.setattr(B, 'load_bank', loud)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter('always')
-        bank_pool('tickets', n=1)
-    assert [str(w.message) for w in said] == ['something else']
-
-
-# what ships
-
-def test_the_registry_agrees_with_the_shipped_banks():
-    for name in ('tickets', 'trec6'):
-        data = gzip.decompress(shipped(f'banks/{name}/bank.jsonl.gz').read_bytes())
-        recorded = Recorded(name)
-        assert BANKS[name]['files'] == {'bank': {'rows': len(recorded.stored), 'sha256': hashlib.sha256(data).hexdigest()}}
-        assert BANKS[name]['models'] == B._recorded_by(recorded) and BANKS[name]['classes'] == DATASETS[name]['content']['train']['classes']
-
-def test_tickets_always_work(monkeypatch):
-    monkeypatch.delenv('AUTOGETS_DATA', raising=False)
-    corpus, generator = load_bank('tickets', seed=3)
-    assert [len(corpus.train), len(corpus.validation), len(corpus.test)] == [1130, 282, 353] and len(pooled(corpus, generator)) == 2260
-    assert list_banks().set_index('name')['where']['tickets'] == 'shipped'
-
-def test_the_cuts_hold_for_a_shipped_bank():
-    few, whole = (load_bank('tickets', **kw)[0] for kw in ({'test_rows': 100, 'min_size': 50}, {}))
-    assert len(few.test) == 100 and set(few.test.id) < set(whole.test.id)
-    assert set(few.classes) == set(few.validation.label) == set(whole.classes)-set(few.info['left_out']) and len(few.info['left_out']) == 5
-
-
-# the real ones: train, validation, test rows, classes, texts of a pool of 5 per training example (seed 0, default model)
-SIZES = {
-    'tickets': (1130, 282, 353, 15, 2260), 'trec6': (3489, 873, 1090, 6, 6805), 'top_navigation': (280, 70, 2000, 7, 1398),
-    'news_category': (480, 120, 597, 6, 2399), 'sst5': (400, 100, 2000, 5, 1999), 'yelp5': (400, 100, 2000, 5, 2000),
-    'parrot_crowdflower_emotion': (396, 99, 1995, 11, 1133), 'parrot_social_dimensions': (396, 100, 1468, 8, 1170),
-    'parrot_tweet_sentiment': (400, 100, 2000, 3, 1590), 'parrot_hyperbole': (232, 58, 323, 2, 845),
-    'parrot_question_intimacy': (162, 40, 225, 6, 620), 'parrot_politeness': (22, 6, 32, 2, 90), 'parrot_empathy': (134, 33, 186, 2, 540)}
-
-@with_data
-@pytest.mark.parametrize('name', BANKS)
-@pytest.mark.filterwarnings('ignore:trec6. rows that repeat')
-def test_the_real_bank(name):
-    corpus, generator = load_bank(name)
-    pool = pooled(corpus, generator)
-    sizes = (len(corpus.train), len(corpus.validation), len(corpus.test), len(corpus.classes), len(pool))
-    print(name, *sizes, corpus.info['dropped'] if name in FOLDERS else '', corpus.info['left_out'])
-    assert pool.texts.label.value_counts().reindex(corpus.classes, fill_value=0).min() > 0
-    assert set(pool.sources) <= set(corpus.train.id)
-    if name in FOLDERS:
-        own = {text_id(t) for part in (corpus.train, corpus.validation) for t in part.text}
-        assert not own & set(corpus.test.id) and corpus.test.id.is_unique and set(corpus.test.label) <= set(corpus.classes)
-    assert sizes == SIZES[name]
-
-@with_data
-@pytest.mark.parametrize('name', FOLDERS)
-def test_the_registry_agrees_with_the_real_files(name):
-    rows = {p: B._rows(name, p) for p in ('seeds', 'test')}
-    recorded = Recorded(B._part(name, 'llm'))
-    files = BANKS[name]['files']
-    assert {p: len(f) for p, f in rows.items()} | {'llm': len(recorded.stored)} == {p: f['rows'] for p, f in files.items()}
-    assert BANKS[name]['models'] == B._recorded_by(recorded) and BANKS[name]['classes'] == rows['seeds'].label.value_counts().to_dict()
-
-@with_data
-@pytest.mark.parametrize('name', FOLDERS)
-def test_every_listed_model_can_be_loaded_on_the_same_rows(name):
-    same = {load_bank(name, seed=5, model=m, method=k)[0].fingerprint for m, k, _ in bank_models(name)}
-    assert len(same) == 1 and len(bank_models(name)) >= 2
+def test_the_list_opens_no_file(registered):
+    for p in registered.iterdir(): p.write_bytes(b'not gzip')
+    listed = list_recordings().set_index('name')
+    assert listed.loc['zoo', 'where'] == 'AUTOGETS_DATA' and listed.loc['tickets',
+        'where'] == 'shipped' and len(listed) == len(RECORDINGS)

@@ -20,7 +20,12 @@ import pytest
 from autogets.generators import base as G
 from autogets.core import UserError, shipped, text_id
 from autogets.data.datasets import load_corpus
-from autogets.generators.base import COLUMNS, EDA, Generator, Pool, Recorded, build_pool, make_generator
+from autogets.generators.base import COLUMNS, Generator
+from autogets.generators.build import build_pool
+from autogets.generators.eda import EDA
+from autogets.generators.pool import Pool
+from autogets.generators.recorded import Recorded
+from autogets.generators.registry import make_generator
 
 
 def frame(texts, labels='X'):
@@ -430,7 +435,8 @@ def test_a_finished_pool_is_loaded_not_made(tmp_path):
 SLOW = '''
 import sys, time
 from pathlib import Path
-from autogets.generators.base import EDA, build_pool
+from autogets.generators.build import build_pool
+from autogets.generators.eda import EDA
 from test_base import numbered
 class Slow(EDA):
     batch = 3

@@ -10,8 +10,12 @@ import pytest
 
 from autogets.core import UserError, text_id
 from autogets.data.datasets import load_corpus
-from autogets.generators.base import Generator, build_pool
-from autogets.generators.filters import (KINDS, SCREENS, CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare, default_screens, found, likeness, pieces, plain, redact, word_count)
+from autogets.generators.base import Generator
+from autogets.generators.build import build_pool
+from autogets.generators.filters import CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare, default_screens, found, pieces, plain, word_count
+from autogets.generators.redaction import redact
+from autogets.replication.survey.generation_methods import KINDS
+from autogets.search.halving import SCREENS, likeness
 
 
 def rows(texts, label='X', sources=('a',), parameters=None):

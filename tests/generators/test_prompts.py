@@ -10,8 +10,10 @@ import yaml
 
 from autogets.core import UserError, shipped, text_id
 from autogets.generators.demonstrations import DEMONSTRATIONS, Demonstrations
-from autogets.generators.prompts import (ASKS, BLOCKS, DATA, FORMS, METHODS, MOST, QUESTIONS, SLOTS, as_data, ask_messages, get_method, load_method, parse, render,
-                              repair_messages, schema)
+from autogets.generators.parsing import parse
+from autogets.generators.prompts import ASKS, BLOCKS, FORMS, METHODS, MOST, QUESTIONS, SLOTS, ask_messages, get_method, load_method, render, schema
+from autogets.llm.chat import DATA, as_data
+from autogets.llm.client import repair_messages
 
 CLASSES = ['bug', 'praise', 'question']
 TASK = 'messages to a shop'

@@ -15,15 +15,18 @@ import pandas as pd
 import pytest
 from servers import serving
 
-from autogets.llm.client import Limits
+from autogets.llm.pace import Limits
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
 from autogets.data.datasets import load_corpus
 from autogets.generators.run import Order, Sending, forecast, generate, say_forecast, say_made
-from autogets.generators.base import build_pool, fill_pool, load_pool
+from autogets.generators.build import build_pool, fill_pool
+from autogets.generators.pool import load_pool
 from autogets.llm.chat import Chat, Reply, make_chat
 from autogets.llm.cache import Meter, Price, Replies
-from autogets.generators.llm_writer import Judged, Pooled, Writer, lcs, rouge_l
+from autogets.generators.filters import lcs, rouge_l
+from autogets.generators.llm_writer import Judged, Writer
+from autogets.generators.pool import Pooled
 
 COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
 FAST = Limits(in_flight=32, timeout=1., tries=20, backoff=.02)

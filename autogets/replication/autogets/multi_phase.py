@@ -24,7 +24,7 @@ from ...search.evaluator import Budget, Evaluator, as_candidate
 from ...search.map import search_map
 from ...search.knowledge import KnowledgeMap, regret_table, survey
 from ...metrics import class_report, scores
-from ..results import compare
+from ..published import compare
 from ...search.strategy import search
 from ...search.registry import PAPER_STRATEGIES, make_strategy
 

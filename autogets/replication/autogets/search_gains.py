@@ -16,10 +16,11 @@ from ...classifiers.linear import make_classifier
 from ...core import UserError, digest, cached, shipped
 from ...search.evaluator import Evaluator, ids_of
 from ...search.map import search_map
-from ...generators.base import build_pool, make_generator
+from ...generators.build import build_pool
+from ...generators.registry import make_generator
 from ...search.registry import OBJECTIVE_FREE, make_strategy
 from ...metrics import class_report, confusion, scores
-from ..results import compare
+from ..published import compare
 from ...search.strategy import choose, running_best, search
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #d3771c2b

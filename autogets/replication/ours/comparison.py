@@ -13,7 +13,7 @@ from functools import cache
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from scipy import stats
-from ...data.recordings import bank_pool
+from ...data.recordings import recording_pool
 from ...core import UserError, cached, one_of
 from ...search.phases import Adaptive, Ensemble, Goal, Phase, fixed, map_advice
 from ...search.evaluator import Budget, Evaluator, as_candidate, weights_of
@@ -28,7 +28,7 @@ from ...search.registry import PAPER_STRATEGIES, make_strategy
 class ComparisonSetting:
     "One corpus, split and pool, and what all strategies share on it"
     def __init__(self,
-        corpus:str, # A name of `BANKS`, or a folder
+        corpus:str, # A name of `RECORDINGS`, or a folder
         seed:int=0, # Seed of the split, and of every strategy
         objective:str='f1', # What all strategies maximize
         trainings:int=500, # What each may spend
@@ -38,7 +38,7 @@ class ComparisonSetting:
         knowledge=None, # A `KnowledgeMap` that advises the ensemble; what it knows of this very corpus is not used
     ):
         one_of(objective, list(OBJECTIVES), 'objective')
-        self.corpus, pool = bank_pool(corpus, seed, n, model)
+        self.corpus, pool = recording_pool(corpus, seed, n, model)
         self.seed, self.objective, self.trainings, self.knowledge = seed, objective, trainings, knowledge
         self.plain = Evaluator(self.corpus, pool)
         self.folded, self.xy, self.candidates = self.plain.judged(folds), search_map(self.corpus), trainings//(folds+1)
@@ -101,7 +101,7 @@ COMPARED = {**{name: single(name) for name in PAPER_STRATEGIES}, 'everything': e
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #0d784555
 def compare_strategies(
-    corpora:list, # Names of `BANKS`
+    corpora:list, # Names of `RECORDINGS`
     seeds:list, # Splits
     strategies:list, # Names in `COMPARED`
     objective:str='f1', # What all maximize

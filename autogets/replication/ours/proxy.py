@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-from ...data.recordings import bank_pool
+from ...data.recordings import recording_pool
 from .comparison import over_cells
 from ...core import UserError, digest, cached, one_of
 from ...search.evaluator import Evaluator, as_candidate
@@ -53,7 +53,7 @@ class World:
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #556ebef6
 def small_world(
-    name:str, # A name of `BANKS`, or a folder
+    name:str, # A name of `RECORDINGS`, or a folder
     split:int=0, # Seed of split and candidates
     number:int=24, # Candidates besides the baseline
     real:int=200, # Training rows
@@ -61,7 +61,7 @@ def small_world(
     test_rows:int=600, # At most so many test rows
 )->World:
     "A small training split of the corpus, with a list of candidates"
-    corpus, pool = bank_pool(name, split, n)
+    corpus, pool = recording_pool(name, split, n)
     rng = np.random.default_rng([split, 7])
     train, rest = _cut(corpus.train, real, rng)
     test, _ = _cut(pd.concat([corpus.test, rest], ignore_index=True) if len(corpus.test) < test_rows else corpus.test,
@@ -168,7 +168,7 @@ def _measured(ev, c):
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #50ecf366
 def proxy_cells(
-    corpora:list, # Names of `BANKS`
+    corpora:list, # Names of `RECORDINGS`
     splits:list, # Seeds of splits
     cheap:list, # Classifiers that may screen
     expensive:list, # Classifiers that are meant
