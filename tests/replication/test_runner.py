@@ -223,7 +223,7 @@ def test_an_interrupt_ends_the_running_notebook(root):
     env = {**os.environ, 'PYTHONPATH': str(Path(runner.__file__).parents[2])}
     p = subprocess.Popen([sys.executable, '-c', code], env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(300):
+        for _ in range(1800):
             if (root/'started').exists(): break
             time.sleep(.1)
         family = [c.pid for c in children(p.pid)]

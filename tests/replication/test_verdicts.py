@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from autogets.core import UserError
-from autogets.replication.verdicts import EXPECTS, VERDICTS, significance, verdict
+from autogets.replication.verdicts import EXPECTS, VERDICTS, verdict
+from autogets.stats import significance
 
 
 @pytest.mark.parametrize('low, high, margin, said', [
