@@ -11,9 +11,14 @@ import pytest
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
 from autogets.metrics import OBJECTIVES
+from autogets.search import evaluator as evaluator_module
+from autogets.search.candidates import Candidate, Result
 from autogets.search.evaluator import Evaluator
+from autogets.search.registry import PAPER_STRATEGIES
+from autogets.search.strategy import Strategy
 
 NAMES = ('ant', 'bee', 'cat')
+ODD = ('a "quoted", name', "b's\nsecond line", 'ç 漢字 🦉', 'd:>=0.5')
 
 # --- texts, corpora, pools ---
 
@@ -31,6 +36,10 @@ def corpus(names=NAMES, n=20, step=0, seed=0):
     rng = np.random.default_rng(seed)
     rows = [(sentence(rng, k)+f' row{k}x{i}', c) for k, c in enumerate(names) for i in range(n-step*k)]
     return split_corpus(frame(rows), 'small', 'stratified')
+
+def uneven(classes=3, n=36, seed=0):
+    "A corpus of classes `class 0`, `class 1`, ... each with 8 texts fewer than the one before"
+    return corpus([f'class {k}' for k in range(classes)], n, step=8, seed=seed)
 
 def pool(rows):
     "A pool from (text, label, source ids), perhaps with the number of the sample as a fourth"
@@ -79,7 +88,8 @@ class World:
     def out_of_fold(self, rows, weights, folds): return self.codes('train', rows, weights)
 
 def world(worth, names=NAMES, n=60, folds=2, target='all', several=0, start=.5, **how):
-    "An evaluator in which the texts of a class are worth `worth[class]` of all right answers; a callable gets (label, number of the text, weight)"
+    """An evaluator in which the texts of a class add `worth[class]` to the share of right answers.
+    A callable `worth` gets (label, number of the text, weight)."""
     c = corpus(names, n)
     labels = [l for l in names if l in worth] if isinstance(worth, dict) else None
     ev = Evaluator(c, texts(c, 1, labels=labels, several=several), target, folds=folds)
@@ -93,6 +103,38 @@ def world(worth, names=NAMES, n=60, folds=2, target='all', several=0, start=.5, 
 def of(ev, *labels):
     "Ids of the training examples of `labels`"
     return list(ev.corpus.train.id[ev.corpus.train.label.isin(labels)])
+
+# --- evaluators and strategies ---
+
+every_strategy = pytest.mark.parametrize('strategy', PAPER_STRATEGIES)
+
+def of_target(target):
+    "`target` as `texts` wants its labels"
+    return None if target == 'all' else [target]
+
+def evaluator(c=None, target='class 2', **how):
+    "An ordinary evaluator on an uneven corpus"
+    c = c or uneven()
+    return Evaluator(c, texts(c, labels=of_target(target)), target, **how)
+
+def quick(monkeypatch=None, cost=None, **how):
+    "An evaluator that trains nothing; each training is said to last `cost(number of the training)` seconds"
+    ev = evaluator(**how)
+    ev.refit = Table(ev, ('validation', 'test') if how.get('protocol') == 'paper' else ('validation',))
+    def train_one(refit, rows, weights, folds): return refit.predict(rows), cost(len(refit.asked))
+    if cost: monkeypatch.setattr(evaluator_module, 'train_one', train_one)
+    return ev
+
+class Given(Strategy):
+    "Proposes what it is given: batches of (candidate, note)"
+    name = 'given'
+    def __init__(self, *batches): self._batches = batches
+    def plan(self):
+        for b in self._batches: yield [Candidate(c, n) for c, n in b]
+
+def result(recalls=(.5, .5, .5), **values):
+    "A made-up result, .5 in all that is not given"
+    return Result((), {**dict.fromkeys(OBJECTIVES, .5), **values}, recalls, 0, 0.)
 
 # --- checks ---
 
