@@ -166,7 +166,7 @@ def generate(
     task:str=_opt('texts', '--task', help='What the texts are, for the prompt: "help-desk tickets", "film reviews".', panel=_W),
     max_tokens:int=_opt(None, '--max-tokens', help='Longest reply; reckoned from the examples unless given.', panel=_W),
     redact:bool=_opt(False, '--redact', help='Take e-mail addresses, phone and card numbers and the like out of what is sent.', panel=_W),
-    screened:bool=_opt(True, '--screened/--unscreened', help='Drop near-duplicates, near copies and texts that name their label.', panel=_W),
+    filtered:bool=_opt(True, '--filtered/--unfiltered', help='Drop near-duplicates, near copies and texts that name their label.', panel=_W),
     judge:float=_opt(None, '--judge', help='Drop texts that a model scores below this (0 to 5).', panel=_W),
     judge_model:str=_opt(None, '--judge-model', help='The model that scores; the one that writes unless given.', panel=_W),
     dry_run:bool=_opt(False, '--dry-run', help='Say how many requests, tokens and dollars it would take, and send nothing.', panel=_C),
@@ -199,26 +199,26 @@ def generate(
 
 # %% ../nbs/07_cli.ipynb #152f2905
 def _order(w):
-    from autogets.generators.run import Order
+    from autogets.generators.run import GenerationSettings
     wanted = w['target'][0] if len(w['target']) == 1 else tuple(dict.fromkeys(w['target']))
-    return Order(**{k: w[k] for k in ('model', 'prompt', 'n', 'exactly', 'most', 'temperature', 'demonstrations',
-        'task', 'max_tokens', 'seed', 'redact', 'screened', 'judge', 'judge_model')}, target=wanted)
+    return GenerationSettings(**{k: w[k] for k in ('model', 'prompt', 'n', 'exactly', 'most', 'temperature', 'demonstrations',
+        'task', 'max_tokens', 'seed', 'redact', 'filtered', 'judge', 'judge_model')}, target=wanted)
 
 def _sending(w):
     from autogets.llm.pace import Limits
-    from autogets.generators.run import Sending
+    from autogets.generators.run import RequestSettings
     limits = Limits(w['in_flight'], w['rpm'], w['tpm'], w['timeout'], w['tries'])
     paths = {k: w[k] and str(w[k]) for k in ('prices', 'replies')}
-    return Sending(w['base_url'], w['key_env'], limits, w['max_cost'], _pair(w['price']), batch=w['batch'],
+    return RequestSettings(w['base_url'], w['key_env'], limits, w['max_cost'], _pair(w['price']), batch=w['batch'],
         retry=w['retry_failed'], **paths)
 
 # %% ../nbs/07_cli.ipynb #5fa7ea92
 def _run_generate(corpus, order, sending, out, dry_run):
-    from autogets.generators.run import forecast, generate, say_forecast, say_made
+    from autogets.generators.run import forecast, generate, say_forecast, say_run
     if dry_run:
         typer.echo(say_forecast(forecast(corpus, order, sending)))
         return
-    typer.echo(say_made(generate(corpus, order, out, sending)))
+    typer.echo(say_run(generate(corpus, order, out, sending)))
     typer.echo(f'pool: {out}; search among its texts with: autogets improve ... --generator pool:{out}')
 
 # %% ../nbs/07_cli.ipynb #86f3fc0a

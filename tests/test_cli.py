@@ -275,7 +275,7 @@ def test_words_that_are_no_options_end_without_a_traceback(words, autogets, tmp_
 
 SOURCE = toy()[0][0]
 RECORDED = {
-    'missing': ('r.csv', None, ('no file', 'r.csv', 'shipped banks emotion, sst2, tickets, trec6')),
+    'missing': ('r.csv', None, ('no file', 'r.csv', 'shipped recordings emotion, sst2, tickets, trec6')),
     'without source_text': ('r.csv', 'text,label\nred paint,red\n', ('r.csv has the columns text, label', 'need text and source_text')),
     'ragged': ('r.csv', f'source_text,text\n{SOURCE},fine\n{SOURCE},fine,red\n', ('r.csv, line 3: 3 fields where the header has 2',)),
     'not UTF-8': ('r.csv', f'source_text,text\n{SOURCE},caf'.encode()+b'\xe9\n', ('r.csv is not UTF-8', 'line 2', 'convert it')),

@@ -9,13 +9,13 @@ __all__ = ['NAMES']
 from ..core import lazy
 
 # %% ../../nbs/generators/00_generators.ipynb #ffb25527
-NAMES = {'Generator': 'base', 'EDA': 'eda', 'Recorded': 'recorded', 'list_recordings': 'recorded',
+NAMES = {'Generator': 'base', 'EDA': 'eda', 'Recorded': 'recorded', 'shipped_recordings': 'recorded',
          'Pool': 'pool', 'load_pool': 'pool', 'save_pool': 'pool', 'build_pool': 'build', 'fill_pool': 'build',
          'METHODS': 'prompts', 'get_method': 'prompts', 'render': 'prompts', 'Demonstrations': 'demonstrations',
          'FILTERS': 'filters', 'default_filters': 'filters', 'redact': 'redaction', 'Writer': 'llm_writer',
          'BackTranslation': 'backtranslation', 'CausalLM': 'causal_lm', 'list_generators': 'registry',
          'make_generator': 'registry', 'GenerationSettings': 'run', 'RequestSettings': 'run', 'forecast': 'run',
-         'generate': 'run'}
+         'generate': 'run', 'load_recording': 'recordings', 'recording_pool': 'recordings'}
 
 # %% ../../nbs/generators/00_generators.ipynb #c4670e11
 __getattr__, __dir__ = lazy(__name__, NAMES)

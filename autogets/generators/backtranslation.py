@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..core import UserError, digest, text_id
 from .base import Generator
-from ..llm.local import Draw, identity, in_batches, load_model, model_room, place, write
+from ..llm.local import Draw, write
+from ..llm.models import identity, in_batches, load_model, model_room, place
 
 # %% ../../nbs/generators/11_backtranslation.ipynb #ff35b9f1
 TRANSLATORS = ('Helsinki-NLP/opus-mt-en-de', 'Helsinki-NLP/opus-mt-de-en')

@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import UserError, digest, text_id, write_atomic, write_json
 from .base import Generator
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
-                                      load_pool, pool_frame, pool_line, read_manifest, stored_lines)
+                                      load_pool, pool_frame, pool_line, pool_manifest, stored_lines)
 
 # %% ../../nbs/generators/05_build.ipynb #2be539f7
 REASONS = ['empty', 'copy of the source', 'equal to a held-out text', 'repeat within the pool']
@@ -110,7 +110,7 @@ def _same_settings(folder, old, new):
 def _begin(folder, settings):
     "The manifest of the pool in `folder`, which must have these `settings`; a new one when there is none"
     if (Path(folder)/'texts.jsonl').exists() or (Path(folder)/'manifest.json').exists():
-        manifest = read_manifest(folder)
+        manifest = pool_manifest(folder)
         _same_settings(folder, manifest, settings)
         return manifest
     manifest = settings | {'complete': False}
@@ -341,7 +341,7 @@ def fill_pool(
     for f in filters: f.prepare(examples)
     settings = _settings(generator, examples, n, held=held, filters=filters, exactly=exactly)
     retry, attempts = retry and folder and not exactly, generator.attempts
-    if folder and _begin(folder, settings)['complete'] and not retry: return read_manifest(folder), []
+    if folder and _begin(folder, settings)['complete'] and not retry: return pool_manifest(folder), []
     if retry: attempts += _reopen(folder, settings)
     growing = _Growing(folder, settings, _Admission(held, filters)).resume(generator)
     if exactly: short = _grow_exactly(growing, generator, examples, exactly=exactly, most=most, progress=progress)

@@ -19,7 +19,8 @@ from .prompts import ask_messages, get_method, render, schema
 from .redaction import redact
 from ..llm.cache import Meter, dollars, prompt_tokens, tokens_in
 from ..llm.chat import Chat, Failure, Request, make_chat
-from ..llm.client import Limits, converse, repair_messages
+from ..llm.client import converse, repair_messages
+from ..llm.pace import Limits
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #9fd20461
 def _first_answers(writer, questions, kind, n=1):

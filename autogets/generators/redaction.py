@@ -40,7 +40,8 @@ def _url(text, m):
 
 # %% ../../nbs/generators/09_redaction.ipynb #b2598cfe
 _KEY = (
-        r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,64}|hf_\w{20,64}|npm_\w{30,64}'
+        r'(?<![\w-])(?:(?:sk|pk|rk)[-_][\w-]{16,250}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,64}|'
+        r'hf_\w{20,64}|npm_\w{30,64}'
         r'|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,50}|xox[abeoprs]-[\w-]{10,250}|SG\.[\w-]{10,64}\.[\w-]{10,64}'
         r'|eyJ[\w-]{8,2000}\.[\w-]{8,4000}(?:\.[\w-]{4,1000})?)(?![\w-])|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----')
 
@@ -97,7 +98,8 @@ def _card(text, m):
 
 # %% ../../nbs/generators/09_redaction.ipynb #45ce5923
 _OCTET = r'(?:25[0-5]|2[0-4]\d|1?\d?\d)'
-_IP = rf'(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w]|\.\d)|(?<![\w:.])(?=[0-9A-Fa-f]{{0,4}}:)[0-9A-Fa-f:]{{4,45}}(?!\w)'
+_IP = (rf'(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w]|\.\d)|'
+       rf'(?<![\w:.])(?=[0-9A-Fa-f]{{0,4}}:)[0-9A-Fa-f:]{{4,45}}(?!\w)')
 
 # %% ../../nbs/generators/09_redaction.ipynb #56c31015
 def _six(found):
@@ -118,7 +120,8 @@ def _ip(text, m):
     return (m.start(), m.start()+len(found)) if _six(found) else None
 
 # %% ../../nbs/generators/09_redaction.ipynb #fed00ba7
-_INTERNATIONAL = r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(\+[1-9]\d{0,2}\)|\+ ?[1-9]|00[1-9])(?:(?: ?[./-] ?| )?\(?\d\)?){6,14}(?!\w)'
+_INTERNATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(\+[1-9]\d{0,2}\)|\+ ?[1-9]|00[1-9])(?:(?: ?[./-] ?|'
+                  r' )?\(?\d\)?){6,14}(?!\w)')
 _AMERICAN = r'(?<![\w+/-])(?<!\d[.,])(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-])'
 _NATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})(?: ?[/-] '
              r'?| )\d{1,9}(?:[ -]\d{1,6}){0,3}(?!\w)|(?<![\w+/.-])0[1-9](?:[ .-]\d\d){4}(?!\w)'
@@ -131,7 +134,8 @@ _ANNOUNCED = (r'(?:(?<!\w)(?:tel|telephone|telefon|phone|mobile|mobil|cell|fax|w
 # %% ../../nbs/generators/09_redaction.ipynb #c49729c5
 _NO_PHONE = (
     re.compile(
-        r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id|article|item|serial|account|part|asset|incident|request|customer'
+        r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id|article|item|serial|account|part|asset|incident|'
+        r'request|customer'
         r'|ean|isbn|sn|rechnung|auftrag|bestellung)(?: (?:no|nr|number|id|code))?[ .:#]{0,3}$', re.I))
 _DATE = re.compile(r'\d{4}[-./ ]\d\d?[-./ ]\d\d?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)')
 

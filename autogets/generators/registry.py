@@ -48,7 +48,7 @@ def _check_argument(spec, takes):
 def make_generator(
     spec:str, # Kind of generator, and its argument after a colon where it takes one
     seed:int=0, # For those that draw at random
-    **options, # Further arguments of its class, such as `model=` and `method=` of recorded texts; `None` counts as not given
+    **options, # Further arguments of its class, such as `model=`; `None` counts as not given
 )->Generator:
     "The generator that `spec` names; `UserError` for unknown kinds and options"
     kind, _, argument = spec.partition(':')

@@ -19,7 +19,7 @@ from .registry import make_generator
 from ..llm.batch import BatchedChat
 from ..llm.cache import Meter, Price, Replies, Usage, dollars, find_price, prompt_tokens
 from ..llm.chat import CHATS, make_chat
-from ..llm.client import Limits
+from ..llm.pace import Limits
 
 # %% ../../nbs/generators/14_run.ipynb #ef2a94b3
 @dataclass(frozen=True)

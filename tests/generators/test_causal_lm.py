@@ -12,7 +12,7 @@ from autogets.data.datasets import load_corpus
 from autogets.generators import causal_lm as causal
 from autogets.generators.pool import load_pool
 from autogets.generators.registry import make_generator
-from autogets.generators.run import Order, generate
+from autogets.generators.run import GenerationSettings, generate
 from autogets.llm import local
 from autogets.llm.models import identity
 
@@ -67,22 +67,18 @@ def test_long_labels_and_texts_do_not_run_out_of_room():
 
 def test_texts_that_are_none_are_left_out_with_a_reason(tickets, learned, monkeypatch):
     said = iter([('', 'stop'), ('cut', 'length'), (tickets.text[0], 'stop'), ('a new text', 'stop')])
-    monkeypatch.setattr(causal, 'write', lambda model, tokenizer, prompts,
-        draws: [local.Written(*next(said), 3) for _ in prompts])
+    monkeypatch.setattr(causal, 'write', lambda model, tokenizer, prompts, draws: [local.Written(*next(said), 3) for _ in prompts])
     assert learned.generate(tickets.head(4), 1).text.tolist() == ['a new text']
-    assert [learned.failures.get(i) for i in tickets.id[:4]] == ['empty text', 'not ended within its tokens',
-        'a training text by heart', None]
+    assert [learned.failures.get(i) for i in tickets.id[:4]] == ['empty text', 'not ended within its tokens', 'a training text by heart', None]
 
 def test_a_kept_model_is_read_and_not_trained_again(tickets, tmp_path, monkeypatch):
     first = small(epochs=1, folder=tmp_path/'kept').prepare(tickets)
     monkeypatch.setattr(causal, 'train', lambda *a, **k: pytest.fail('trained again'))
     again = small(epochs=1, folder=tmp_path/'kept', temperature=.5).prepare(tickets)
     again.parameters['temperature'] = first.parameters['temperature']
-    assert again.losses == first.losses and again.generate(tickets.head(4),
-        1).equals(first.generate(tickets.head(4), 1))
+    assert again.losses == first.losses and again.generate(tickets.head(4), 1).equals(first.generate(tickets.head(4), 1))
     assert [p.name for p in (tmp_path/'kept').iterdir()] == [f'causal-{first.key}']
-    with pytest.raises(pytest.fail.Exception, match='trained again'):
-        small(epochs=1, seed=9, folder=tmp_path/'kept').prepare(tickets)
+    with pytest.raises(pytest.fail.Exception, match='trained again'): small(epochs=1, seed=9, folder=tmp_path/'kept').prepare(tickets)
 
 @pytest.mark.parametrize('harm', ['cut', 'gone', 'about'])
 def test_a_damaged_kept_model_is_refused(tickets, tmp_path, harm):
@@ -90,8 +86,7 @@ def test_a_damaged_kept_model_is_refused(tickets, tmp_path, harm):
     if harm == 'cut': (kept/'model.safetensors').write_bytes((kept/'model.safetensors').read_bytes()[:-5])
     if harm == 'gone': (kept/'tokenizer.json').unlink()
     if harm == 'about': (kept/'training.json').write_text('{')
-    with pytest.raises(UserError, match='damaged or was changed .*delete that folder'):
-        small(epochs=1, steps=1, folder=tmp_path).prepare(tickets)
+    with pytest.raises(UserError, match='damaged or was changed .*delete that folder'): small(epochs=1, steps=1, folder=tmp_path).prepare(tickets)
 
 def test_a_kill_leaves_no_half_of_a_model(tickets, tmp_path, monkeypatch):
     def killed(*a): raise KeyboardInterrupt
@@ -109,7 +104,7 @@ def test_a_given_model_is_tuned(folder, tickets):
 
 def test_exactly_so_many_from_a_language_model(tmp_path):
     corpus = load_corpus('tickets')
-    order = Order('causal-lm', target=corpus.classes[2], n=2, exactly=12, most=12, temperature=1.)
+    order = GenerationSettings('causal-lm', target=corpus.classes[2], n=2, exactly=12, most=12, temperature=1.)
     made = generate(corpus, order, tmp_path/'p', progress=False)
     assert made.manifest['counts']['kept'] == 12 == len(load_pool(tmp_path/'p'))
     assert all(p['demonstrations'] == [] for p in load_pool(tmp_path/'p').texts.parameters)
@@ -123,8 +118,7 @@ def test_a_step_is_quick_enough_for_a_laptop():
 def test_a_local_model_through_the_whole_command(folder, tmp_path):
     "It babbles, so nothing it says can be read: every request is accounted for, and costs nothing"
     corpus = load_corpus('tickets')
-    made = generate(corpus, Order(f'transformers:{folder}', 'zero-shot', corpus.classes[2], n=1, max_tokens=4),
-        tmp_path/'p', progress=False)
+    made = generate(corpus, GenerationSettings(f'transformers:{folder}', 'zero-shot', corpus.classes[2], n=1, max_tokens=4), tmp_path/'p', progress=False)
     counts = made.manifest['counts']
     assert counts['kept'] == 0 and counts['requested'] == sum(counts['missing'].values()) > 0
     assert set(counts['missing']) <= {'unreadable reply', 'prompt too long'} and made.cost == 0

@@ -1,4 +1,4 @@
-"""Screens that new texts must pass, and what is taken out of texts before they are sent"""
+"""Filters that synthetic texts must pass, and what is taken out of texts before they are sent"""
 import random
 import re
 import sys
@@ -12,10 +12,10 @@ from autogets.core import UserError, text_id
 from autogets.data.datasets import load_corpus
 from autogets.generators.base import Generator
 from autogets.generators.build import build_pool
-from autogets.generators.filters import CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare, default_screens, found, pieces, plain, word_count
-from autogets.generators.redaction import redact
-from autogets.replication.survey.generation_methods import KINDS
-from autogets.search.halving import SCREENS, likeness
+from autogets.generators.filters import (FILTERS, CopyOfExample, HeldOut, LabelLeak, Length, Near, NearDuplicate, bare,
+    default_filters, jaccard, pieces, plain, word_count)
+from autogets.generators.redaction import REDACTED, count_redacted, redact
+
 
 
 def rows(texts, label='X', sources=('a',), parameters=None):
@@ -44,7 +44,7 @@ def seconds(f, *args):
     return time.process_time()-start
 
 
-# --- likeness and the index
+# --- jaccard and the index
 
 @pytest.mark.parametrize('a, b, alike', [
     ('the printer on floor 2 jams', 'The  printer on floor 2 JAMS', True), ('принтер на втором этаже не печатает', 'Принтер на втором этаже не печатает!', True),
@@ -53,7 +53,7 @@ def seconds(f, *args):
     ('reset password', 'reset passwords', False), ('the printer jams', 'the scanner jams', False), ('please reset my password today, I cannot log in', 'please reset my passwords today, I cannot log in', True),
     ('cafe\u0301 on the second floor is closed', 'café on the second floor is closed', True), ('the prin\u200bter on the sec\u00adond floor jams', 'the printer on the second floor jams', True),
     ('ｔｈｅ ｐｒｉｎｔｅｒ on floor two jams', 'the printer on floor two jams', True), ('\ud800 is half a character, as JSON allows', '\ud800 is half a character, as JSON allows!', True)])
-def test_likeness(a, b, alike):
+def test_jaccard(a, b, alike):
     near = Near()
     near.add('k', a)
     assert (near.find(b) == 'k') == alike and (near.find(a) == 'k')
@@ -67,12 +67,12 @@ def test_the_likeliest_is_found_and_can_be_forgotten():
     near.add('a', 'the printer on the second floor jams all day')
     near.add('c', 'thanks')
     near.add('d', 'Thanks!')
-    assert near.find('the printer on the second floor jams all day!') == 'a' and near.likes('thanks').keys() == {'c', 'd'}
+    assert near.find('the printer on the second floor jams all day!') == 'a' and near.similar('thanks').keys() == {'c', 'd'}
     for k in 'abc': near.remove(k)
     assert near.find('the printer on the second floor jams all day!') is None and near.find('thanks') == 'd' and len(near) == 1
 
 def test_recall_and_precision_against_comparing_all(texts, many):
-    "Pairs from barely to very alike; what is found is compared with the exact likeness of all pairs"
+    "Pairs from barely to very alike; what is found is compared with the exact jaccard of all pairs"
     rng, some = random.Random(1), texts[:150]
     near, known = Near(), [pieces(t) for t in some]
     for i, t in enumerate(some): near.add(i, t)
@@ -81,10 +81,10 @@ def test_recall_and_precision_against_comparing_all(texts, many):
         for n in (1, 2, 3):
             q = exchanged(t, rng, n)
             own = pieces(q)
-            truth, got = {i for i, p in enumerate(known) if likeness(own, p) >= .8}, set(near.likes(q))
+            truth, got = {i for i, p in enumerate(known) if jaccard(own, p) >= .8}, set(near.similar(q))
             right, missed, wrong = right+len(got & truth), missed+len(truth-got), wrong+len(got-truth)
     assert right > 150 and wrong == 0 and missed <= .01*(right+missed)
-    assert not any(near.likes(t) for t in many)
+    assert not any(near.similar(t) for t in many)
 
 @pytest.mark.parametrize('threshold', [.5, .7, .9])
 def test_other_thresholds_find_what_is_just_above_them(texts, threshold):
@@ -93,9 +93,9 @@ def test_other_thresholds_find_what_is_just_above_them(texts, threshold):
     for i, t in enumerate(texts[:700]):
         for n in range(1, len(t.split())):
             q = exchanged(t, rng, n)
-            alike = likeness(pieces(t), pieces(q))
+            alike = jaccard(pieces(t), pieces(q))
             if alike < threshold: break
-            if alike < threshold+.1: just.append(i in near.likes(q))
+            if alike < threshold+.1: just.append(i in near.similar(q))
     assert len(just) > 100 and np.mean(just) > .98
 
 @pytest.mark.parametrize('options', [dict(threshold=0), dict(threshold=-1), dict(threshold=1.1), dict(shingle=0), dict(permutations=0)])
@@ -104,8 +104,8 @@ def test_settings_that_make_no_sense(options):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'datasketch', None)
-    for screen in (NearDuplicate, CopyOfExample, lambda: HeldOut(['a text of the test set'])):
-        with pytest.raises(UserError, match='pip install datasketch'): screen()
+    for f in (NearDuplicate, CopyOfExample, lambda: HeldOut(['a text of the test set'])):
+        with pytest.raises(UserError, match='pip install datasketch'): f()
     assert LabelLeak(['joy']).reasons(rows(['Joy: yes'])) == ['label leak'] and redact('a@b.org') == '[EMAIL]'
 
 
@@ -138,15 +138,15 @@ def test_a_run_that_starts_again_judges_alike(texts):
     assert one.reasons(mixed[100:]) == again.reasons(mixed[100:]) and one.of == again.of
 
 def test_judging_twice_without_remembering_is_the_same(texts):
-    screen, mixed = NearDuplicate(), rows(mixture(texts, 100, 5))
-    assert screen.reasons(mixed) == screen.reasons(mixed) == NearDuplicate().reasons(mixed)
+    f, mixed = NearDuplicate(), rows(mixture(texts, 100, 5))
+    assert f.reasons(mixed) == f.reasons(mixed) == NearDuplicate().reasons(mixed)
 
 def test_what_was_dropped_by_others_is_not_remembered():
-    screen = NearDuplicate()
+    f = NearDuplicate()
     first, second = rows(['a text about the printer on floor two']), rows(['a text about the printer on floor two!'])
-    assert screen.reasons(first) == [''] and screen.reasons(second) == ['']
-    screen.remember(first)
-    assert screen.reasons(second) == ['near-duplicate of another text'] and screen.of == {second.id[0]: first.id[0]}
+    assert f.reasons(first) == [''] and f.reasons(second) == ['']
+    f.remember(first)
+    assert f.reasons(second) == ['near-duplicate of another text'] and f.of == {second.id[0]: first.id[0]}
 
 def test_classes_do_not_matter_and_the_first_one_stays():
     both = pd.concat([rows(['the mail server is down since nine'], 'X'), rows(['The mail server is down since nine!'], 'Y')])
@@ -155,13 +155,13 @@ def test_classes_do_not_matter_and_the_first_one_stays():
 
 def test_the_same_id_twice():
     twice = rows(['the mail server is down since nine']*2).assign(id='same')
-    screen = NearDuplicate()
-    assert screen.reasons(twice) == ['', 'near-duplicate of another text']
-    screen.remember(twice[:1])
-    assert screen.reasons(twice) == ['near-duplicate of another text']*2
+    f = NearDuplicate()
+    assert f.reasons(twice) == ['', 'near-duplicate of another text']
+    f.remember(twice[:1])
+    assert f.reasons(twice) == ['near-duplicate of another text']*2
 
 def test_no_rows():
-    for screen in default_screens(['a'], ['b']): assert screen.reasons(rows([])) == []
+    for f in default_filters(['a'], ['b']): assert f.reasons(rows([])) == []
 
 
 # --- copies
@@ -171,22 +171,22 @@ COPIES = ['the printer on the second floor jams.', 'no mail at all since this mo
 
 @pytest.mark.parametrize('parameters, shown', [({'demonstrations': ['a', 'b']}, 'ab'), ({}, 'a'), ({'demonstrations': []}, ''), (None, 'a'), ({'demonstrations': ['c', 'gone']}, 'c')])
 def test_copies_of_shown_and_other_examples(parameters, shown):
-    screen = CopyOfExample()
-    screen.prepare(REAL)
-    said = screen.reasons(rows(COPIES, parameters=parameters))
+    f = CopyOfExample()
+    f.prepare(REAL)
+    said = f.reasons(rows(COPIES, parameters=parameters))
     assert said == [f'near copy of {"its" if i in shown else "a training"} example' for i in 'abc']+['']
-    assert list(screen.of.values()) == list('abc')
+    assert list(f.of.values()) == list('abc')
 
 def test_a_copy_of_two_examples_is_one_of_its_own():
-    screen = CopyOfExample()
-    screen.prepare(pd.DataFrame({'id': ['a', 'b'], 'text': ['the printer on the second floor jams', 'the printer on the second floor jams!'], 'label': 'X'}))
-    assert screen.reasons(rows(['the printer on the second floor jams!'], sources=['a'])) == ['near copy of its example']
+    f = CopyOfExample()
+    f.prepare(pd.DataFrame({'id': ['a', 'b'], 'text': ['the printer on the second floor jams', 'the printer on the second floor jams!'], 'label': 'X'}))
+    assert f.reasons(rows(['the printer on the second floor jams!'], sources=['a'])) == ['near copy of its example']
 
 def test_held_out(texts):
-    screen = HeldOut([*texts[:100], 'Thanks!'])
+    f = HeldOut([*texts[:100], 'Thanks!'])
     copies = rows([t+' ' for t in texts[:100]]+['thanks', 'thanks a lot'])
-    assert screen.reasons(copies) == ['near copy of a held-out text']*101+['']
-    assert screen.of[copies.id[0]] == text_id(texts[0])
+    assert f.reasons(copies) == ['near copy of a held-out text']*101+['']
+    assert f.of[copies.id[0]] == text_id(texts[0])
     assert HeldOut([]).reasons(rows(['any'])) == ['']
 
 
@@ -235,9 +235,9 @@ def test_real_texts_have_no_leaks(name):
 # --- length, and all together
 
 def test_length():
-    screen = Length()
-    screen.prepare(REAL)
-    assert screen.reasons(rows(['word '*21, 'word '*22, '?!', '字'*21, '字'*22])) == ['', 'too long', 'too short', '', 'too long'] and screen.parameters == {'words': None, 'factor': 3}
+    f = Length()
+    f.prepare(REAL)
+    assert f.reasons(rows(['word '*21, 'word '*22, '?!', '字'*21, '字'*22])) == ['', 'too long', 'too short', '', 'too long'] and f.parameters == {'words': None, 'factor': 3}
     assert Length(words=(2, 3)).reasons(rows(['one', 'one two', 'one two three four'])) == ['too short', '', 'too long']
     for wrong in ((5, 2), (-1, 2)):
         with pytest.raises(UserError, match='give'): Length(wrong)
@@ -252,13 +252,13 @@ class Echo(Generator):
         made = [[t+' ok', f'Mail: {t[::-1]}', t[::-1], t[::-1]+' ok'] for t in examples.text]
         return self.rows(sum(made, []), sum([[l]*4 for l in examples.label], []), sum([[[i]]*4 for i in examples.id], []), list(range(4))*len(examples))
 
-def test_a_pool_with_the_default_screens_accounts_for_all(texts):
+def test_a_pool_with_the_default_filters_accounts_for_all(texts):
     examples = pd.DataFrame({'id': [text_id(t) for t in texts[:50]], 'text': texts[:50], 'label': 'X'})
-    pool = build_pool(Echo(), examples, n=4, screens=default_screens(['Mail', 'Y'], [texts[60]]))
+    pool = build_pool(Echo(), examples, n=4, filters=default_filters(['Mail', 'Y'], [texts[60]]))
     counts = pool.manifest['counts']
     assert counts['requested'] == 200 == counts['kept']+sum(counts['dropped'].values())
     assert counts['dropped'] == {'near copy of its example': 50, 'near-duplicate of another text': 50, 'label leak': 50} and counts['kept'] == 50
-    assert pool.manifest['screens']['near-duplicate'] == {'threshold': .8, 'shingle': 5, 'permutations': 64, 'seed': 1} and set(pool.manifest['screens']) < set(SCREENS)
+    assert pool.manifest['filters']['near-duplicate'] == {'threshold': .8, 'shingle': 5, 'permutations': 64, 'seed': 1} and set(pool.manifest['filters']) < set(FILTERS)
 
 def test_a_pool_that_was_interrupted_is_the_same(texts, tmp_path):
     examples = pd.DataFrame({'id': [text_id(t) for t in texts[:30]], 'text': texts[:30], 'label': 'X'})
@@ -271,16 +271,16 @@ def test_a_pool_that_was_interrupted_is_the_same(texts, tmp_path):
     def build(folder, alive):
         generator = Dying()
         generator.left_to_do = alive
-        return build_pool(generator, examples, folder, n=4, screens=default_screens(['Mail'], []), progress=False)
+        return build_pool(generator, examples, folder, n=4, filters=default_filters(['Mail'], []), progress=False)
     whole = build(tmp_path/'whole', 99)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt): build(tmp_path/'parts', 1)
     assert build(tmp_path/'parts', 99).fingerprint == whole.fingerprint
 
 def test_speed(texts, many):
-    screens = default_screens(load_corpus('tickets').classes, texts)
-    screens[2].prepare(pd.DataFrame({'id': range(len(texts)), 'text': texts}))
-    assert sum(seconds(s.reasons, rows(many)) for s in screens) < 6
+    filters = default_filters(load_corpus('tickets').classes, texts)
+    filters[2].prepare(pd.DataFrame({'id': range(len(texts)), 'text': texts}))
+    assert sum(seconds(s.reasons, rows(many)) for s in filters) < 6
 
 
 # --- redaction
@@ -310,17 +310,17 @@ HARMLESS = ['2026-11-21', '21.11.2026', '11/21/2026', '10:30', '10:30:15', '3.11
             '00:1A:2B:3C:4D:5E', 'a::b', '100-200-3000', '256.1.1.1', '1.2.3.4.5', '08:30-17:00', '09.30-17.00', '1 234 567,89', 'EUR 12.345.678,00', '2 000 000 000', '666-12-3456', '3.14159265358979', '1e-10', '-0.123456789012',
             '4242', 'ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12', '550e8400-e29b-41d4-a716-446655440000', 'AB123456', '٢٠٢٦-١١-٢١', '第3回 2026年', 'GL2026', '7/8/2026', 'call 911', '20261121', '1/2', 'www.example.org']
 
-def test_there_are_enough_of_both(): assert sum(map(len, SECRET.values())) >= 60 and len(HARMLESS) >= 60 and set(SECRET) == set(KINDS)
+def test_there_are_enough_of_both(): assert sum(map(len, SECRET.values())) >= 60 and len(HARMLESS) >= 60 and set(SECRET) == set(REDACTED)
 
 @pytest.mark.parametrize('kind, text', [(k, t) for k, ts in SECRET.items() for t in ts])
 def test_what_is_taken_out(kind, text):
-    assert redact(f'please see {text} about it') == f'please see [{kind}] about it' and found(text) == {kind: 1}
+    assert redact(f'please see {text} about it') == f'please see [{kind}] about it' and count_redacted(text) == {kind: 1}
     assert redact(text) == f'[{kind}]' and redact(f'({text}).') == f'([{kind}]).' and redact(f'it: {text}, ok?\n{text}') == f'it: [{kind}], ok?\n[{kind}]'
 
 @pytest.mark.parametrize('text', HARMLESS)
 def test_what_stays(text):
     for around in ('please see {} about it', '{}', '({}).', 'it: {}, ok?'): assert redact(around.format(text)) == around.format(text)
-    assert found(text) == {}
+    assert count_redacted(text) == {}
 
 @pytest.mark.parametrize('text, wanted', [
     ('AT61 1904 3002 3457 3201 CALL ME NOW', '[IBAN] CALL ME NOW'), ('card 4111 1111 1111 1111 12/27', 'card [CARD] 12/27'), ('tel: 612 345 678', 'tel: [PHONE]'), ('Call me at 555-0199 now', 'Call me at [PHONE] now'),
@@ -336,11 +336,11 @@ def test_real_tickets_keep_their_numbers(texts):
 
 def test_redaction_twice_is_redaction_once_and_counts_agree():
     text = ' and '.join(t for ts in SECRET.values() for t in ts)
-    assert redact(redact(text)) == redact(text) and found(text) == {k: len(ts) for k, ts in SECRET.items()}
-    assert {k: redact(text).count(f'[{k}]') for k in KINDS} == found(text)
+    assert redact(redact(text)) == redact(text) and count_redacted(text) == {k: len(ts) for k, ts in SECRET.items()}
+    assert {k: redact(text).count(f'[{k}]') for k in REDACTED} == count_redacted(text)
 
 def test_only_what_is_asked_for_is_taken_out():
-    assert redact('a@b.org +49 170 1234567', ('EMAIL',)) == '[EMAIL] +49 170 1234567' and found('a@b.org', ()) == {}
+    assert redact('a@b.org +49 170 1234567', ('EMAIL',)) == '[EMAIL] +49 170 1234567' and count_redacted('a@b.org', ()) == {}
     with pytest.raises(UserError, match='EMIAL'): redact('a@b.org', ('EMIAL',))
 
 HOSTILE = ['1 ', '+1 ', '+', 'a@', 'a', '0', '00 1', 'http://', 'http://a:', 'http://a?', 'http://a?token=1 ', 'http://a?a_', 'a://', '::', ':f', '(1', '((', 'AB12 ', 'DE89 3704 ', 'a@b.co ', 'a@b.', 'a.', '10.0.0.1 ', '1.', '1-', '4 ',
@@ -367,6 +367,6 @@ def test_time_grows_with_the_length_and_no_faster():
     assert long < 8*short*4
 
 def test_hostile_texts_are_compared_quickly():
-    screen = NearDuplicate()
-    assert seconds(screen.reasons, rows([(p*100_000)[:100_000] for p in ('a', '字', 'ab ', '🙂', '\u0301', '\u200b', '!')])) < 5
+    f = NearDuplicate()
+    assert seconds(f.reasons, rows([(p*100_000)[:100_000] for p in ('a', '字', 'ab ', '🙂', '\u0301', '\u200b', '!')])) < 5
     assert re.fullmatch('a+', bare('a'*1000))

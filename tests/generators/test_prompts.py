@@ -11,7 +11,7 @@ import yaml
 from autogets.core import UserError, shipped, text_id
 from autogets.generators.demonstrations import DEMONSTRATIONS, Demonstrations
 from autogets.generators.parsing import parse
-from autogets.generators.prompts import ASKS, BLOCKS, FORMS, METHODS, MOST, QUESTIONS, SLOTS, ask_messages, get_method, load_method, render, schema
+from autogets.generators.prompts import ASKS, BLOCKS, ANSWER_FORMS, METHODS, MOST_DEMONSTRATIONS, QUESTIONS, SLOTS, ask_messages, get_method, load_method, render, schema
 from autogets.llm.chat import DATA, as_data
 from autogets.llm.client import repair_messages
 
@@ -67,7 +67,7 @@ def test_the_beginning_of_a_prompt_is_shared_by_all_requests_of_a_class():
     assert a[0] == b[0] and a[1]['content'].partition('<examples>')[0] == b[1]['content'].partition('<examples>')[0]
 
 
-@pytest.mark.parametrize('k', range(1, MOST+1))
+@pytest.mark.parametrize('k', range(1, MOST_DEMONSTRATIONS+1))
 def test_few_shot_k(k):
     m = get_method(f'few-shot-{k}')
     assert (m.name, m.demonstrations) == (f'few-shot-{k}', k)
@@ -219,7 +219,7 @@ def test_blocks_hold_what_was_given():
 def test_rules_are_in_every_system_message():
     for name, m in METHODS.items():
         said = render(m, **given(name, ['a', 'b', 'c', 'd', 'e', 'f']))
-        assert DATA in said[0]['content'] and FORMS[m.reply] in said[0]['content'] and 'JSON' in said[0]['content']
+        assert DATA in said[0]['content'] and ANSWER_FORMS[m.reply] in said[0]['content'] and 'JSON' in said[0]['content']
         assert as_data('bug') in said[1]['content'] and 'data' in DATA and 'never' in DATA
         assert not re.search(r'\{[a-z]+\}', said[0]['content']+said[1]['content']), 'a place was not filled'
 
@@ -273,7 +273,7 @@ def test_questions():
     for m in METHODS.values():
         for what in m.ask_templates:
             said = ask_messages(m, what, 'bug', TASK, CLASSES, n=7, dimension='tone', text='It broke.')
-            assert [x['role'] for x in said] == ['system', 'user'] and FORMS[QUESTIONS[what]] in said[0]['content']
+            assert [x['role'] for x in said] == ['system', 'user'] and ANSWER_FORMS[QUESTIONS[what]] in said[0]['content']
             assert ('7' in said[1]['content']) == (what != 'explanation') and not re.search(r'\{[a-z]+\}', said[1]['content'])
     assert set(QUESTIONS) == {t for ts in ASKS.values() for t in ts} == set(SLOTS)-{'system', 'user'}
 
@@ -300,11 +300,11 @@ def test_questions_that_cannot_be_asked():
 
 # -- schemas
 
-@pytest.mark.parametrize('reply', list(FORMS))
+@pytest.mark.parametrize('reply', list(ANSWER_FORMS))
 def test_schemas_are_strict(reply):
     s = schema(reply, 3)
     assert s['additionalProperties'] is False and s['required'] == list(s['properties']) and json.loads(json.dumps(s)) == s
-    assert all(f'"{k}"' in FORMS[reply] for k in s['properties']), 'the words and the schema differ'
+    assert all(f'"{k}"' in ANSWER_FORMS[reply] for k in s['properties']), 'the words and the schema differ'
     lists = [p for p in s['properties'].values() if p['type'] == 'array']
     assert all(p['minItems'] == p['maxItems'] == 3 for p in lists) and len(lists) == (reply in ('texts', 'items'))
 
@@ -391,7 +391,7 @@ def test_noise_never_raises_anything_else():
     parts = ['{', '}', '[', ']', '"', "'", ',', ':', '\\', '\n', '- ', '1. ', 'texts', 'text', 'abc', '<think>', '</think>', '```', ' ', '😀', 'score', '4', '.', '/5', 'null', '\x00', '<li>', '“']
     for _ in range(1500):
         said = ''.join(rng.choice(parts, rng.integers(1, 25)))
-        for kind in FORMS:
+        for kind in ANSWER_FORMS:
             try: got = parse(kind, said, 3)
             except ValueError: continue
             if kind in ('texts', 'items'): assert 0 < len(got) <= 3 and all(isinstance(t, str) and t == ' '.join(t.split()) != '' for t in got)

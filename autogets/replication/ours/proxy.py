@@ -15,17 +15,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-from ...data.recordings import recording_pool
+from ...generators.recordings import recording_pool
 from .comparison import over_cells
 from ...core import UserError, digest, cached, one_of
-from ...search.evaluator import Evaluator, as_candidate
+from ...search.candidates import as_candidate
+from ...search.evaluator import Evaluator
 from ...search.map import planes, search_map
-from ...search.halving import amounts, likeness
+from ...search.halving import text_weights, jaccard
 from ...metrics import OBJECTIVES
 from ...stats import interval
 from ...plots import COLORS, grid
-from ...search.strategy import Candidate
-from ...search.windows import LEVELS, class_area, inside, windows
+from ...search.candidates import Candidate
+from ...search.windows import WINDOW_SIZES, class_area, inside, windows
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #00252edb
 def read_end(
@@ -95,14 +96,14 @@ def spread(
     rng = np.random.default_rng([seed, 11])
     kinds = [k(evaluator, rng) for k in (_random_sets, _class_sets, _window_sets)]
     found, taken, lost = [Candidate(as_candidate(evaluator.sources), 'everything')], [], 0
-    taken.append(amounts(evaluator, found[0].ids))
+    taken.append(text_weights(evaluator, found[0].ids))
     while len(found) < number and kinds:
         c = next(kinds[0], None)
         if c is None:
             kinds.pop(0)
             continue
-        own = amounts(evaluator, c.ids)
-        fits = own.any() and all(likeness(own, t) <= .9 for t in taken)
+        own = text_weights(evaluator, c.ids)
+        fits = own.any() and all(jaccard(own, t) <= .9 for t in taken)
         if fits:
             found.append(c)
             taken.append(own)
@@ -135,7 +136,7 @@ def _window_sets(ev, rng):
     while True:
         plane = list(planes(xy)[rng.integers(len(planes(xy)))])
         points = xy[plane].to_numpy()
-        places = windows(class_area(points), *LEVELS[rng.integers(2)])
+        places = windows(class_area(points), *WINDOW_SIZES[rng.integers(2)])
         ids = xy.id[inside(points, places[rng.integers(len(places))])]
         yield Candidate(as_candidate(ids), 'window '+' '.join(plane))
 

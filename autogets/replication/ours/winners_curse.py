@@ -17,19 +17,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from ... import __version__
-from ...data.recordings import RECORDINGS, recording_models
+from ...data.recordings import RECORDINGS
+from ...generators.recordings import recording_models
 from ...search.selection import rescore
 from autogets.replication.ours.comparison import (COMPARED, SCORES, ComparisonSetting, differences, gains_by_corpus,
     over_cells)
 from ...stats import assign_folds, bootstrap_means, holm, interval, sign_flips, signed_rank, significance
 from ...core import UserError, digest, cached, one_of, write_atomic
 from ...data.datasets import load_corpus
-from ...search.evaluator import Budget, Evaluator, as_candidate, ids_of, standard_error
+from ...search.candidates import Budget, as_candidate, ids_of, standard_error
+from ...search.evaluator import Evaluator
 from ...generators.build import build_pool
 from ...generators.registry import make_generator
 from ...metrics import OBJECTIVES, scores
 from ...plots import COLORS, NAMES, grid, shorten, style
-from ...search.strategy import Candidate, search
+from ...search.candidates import Candidate
+from ...search.loop import run_search
 from ...search.registry import STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #5535a85e
@@ -212,7 +215,7 @@ def _weakest(s):
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #978097b4
 def _run(ev, s, strategy, objective, settings):
-    trace = search(make_strategy(strategy, ev, objective, s.seed, s.xy), ev, objective,
+    trace = run_search(make_strategy(strategy, ev, objective, s.seed, s.xy), ev, objective,
         Budget(evaluations=settings['evaluations']), progress=False)
     case = Case(ev, trace, objective, settings['folds'], settings['finalists'])
     v, t, n = case.values(), case.values('test'), case.searched

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from ...core import UserError, one_of, shipped, text_id
 from ...data.datasets import DataMissing, data_folder, load_corpus
-from ...data.recordings import RECORDINGS, load_recording
+from ...data.recordings import RECORDINGS
+from ...generators.recordings import load_recording
 from ...data.tables import read_table
 from ...generators.recorded import Recorded
 from ...llm.live import Live
