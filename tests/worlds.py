@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autogets.classifiers.linear import CLASSIFIERS, Classifier, LinearClassifier
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
 from autogets.metrics import OBJECTIVES
@@ -106,6 +107,24 @@ def world(worth, names=NAMES, n=60, folds=2, target='all', several=0, start=.5, 
 def of(ev, *labels):
     "Ids of the training examples of `labels`"
     return list(ev.corpus.train.id[ev.corpus.train.label.isin(labels)])
+
+# --- an expensive classifier (fixture `costly` makes it known) ---
+
+TRAINED = [] # (effort, number of texts) of every training of the fake
+
+class Costly(Classifier):
+    "An expensive classifier that counts its trainings; with little effort it drops texts"
+    name, file = 'costly', 'weights.npz'
+    def __init__(self, seed=0, effort=4): self.params = dict(seed=seed, effort=effort)
+    def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
+        TRAINED.append((self.params['effort'], len(texts)))
+        keep = [i for i in range(len(texts)) if i % 4 < self.params['effort']]
+        self.inner = LinearClassifier().fit([texts[i] for i in keep], [labels[i] for i in keep])
+        self.classes_ = self.inner.classes_
+        return self
+    def predict_proba(self, texts, features=None): return self.inner.predict_proba(texts)
+
+CLASSIFIERS.pop('costly') # a subclass makes itself known
 
 # --- evaluators and strategies ---
 
