@@ -164,7 +164,7 @@ class Outcome:
     def figure(self): return job_report.gains_figure(self)
     def summary(self)->dict: return job_report.summary(self)
     def report(self, path)->Path: return write_atomic(path, job_report.report_page(self, self.model))
-    def __repr__(self): return job_report.verdict(self)
+    def __repr__(self): return job_report.outcome_verdict(self)
     def _repr_html_(self): return job_report.outcome_html(self)
 
 # %% ../nbs/06_job.ipynb #6212914d

@@ -13,7 +13,7 @@ from autogets.generators.filters import HeldOut
 from autogets.generators.pool import load_pool, pool_manifest
 from autogets.generators.registry import make_generator
 from autogets.generators.run import GenerationSettings, RequestSettings, generate
-from autogets.llm.client import Limits
+from autogets.llm.pace import Limits
 
 OLD = Path(__file__).parents[1]/'fixtures'/'v0.4.0'
 

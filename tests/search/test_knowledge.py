@@ -195,8 +195,10 @@ def test_no_second_look_at_test_is_taken_for_the_record(looked, tmp_path):
 
 def test_the_record_of_a_run_says_what_the_final_look_said():
     "With a real evaluator: the last budget's choice is what `final` looked at, or it is not"
-    from autogets.search.evaluator import Budget, Evaluator
-    from autogets.search.strategy import Random, choose, search
+    from autogets.search.candidates import Budget
+    from autogets.search.evaluator import Evaluator
+    from autogets.search.loop import choose
+    from autogets.search.strategy import Random, search
     words = {'a': 'red ant', 'b': 'blue bee'}
     def texts(part, n): return frame([(f'{words[c]} {part} {i}', c) for c in words for i in range(n)])
     corpus = Corpus('toy', texts('train', 6), texts('check', 4), texts('late', 4))
@@ -392,7 +394,7 @@ def test_a_strategy_without_a_color_can_be_drawn():
 def test_a_run_of_improve_looks_at_test_for_its_choice_and_no_more(tmp_path, target, same):
     "The second hearing leaves the best on validation in the first run, and takes another in the second"
     from autogets.data.datasets import load_corpus
-    from autogets.search.evaluator import Budget
+    from autogets.search.candidates import Budget
     from autogets.job import Job, improve
     job = Job(target=target, strategy='random', objective='balanced-accuracy', generator='recorded:tickets', n=1)
     o = improve(load_corpus('tickets'), job, Budget(12), tmp_path, progress=False)

@@ -23,6 +23,7 @@ from ...search.phases import Ensemble, Goal, Phase, fixed
 from ...search.candidates import Budget, as_candidate
 from ...search.evaluator import Evaluator
 from ...search.map import search_map
+from .knowledge_runs import search_every_class
 from ...search.knowledge import KnowledgeMap
 from ...search.regret import regret_table
 from ...metrics import class_report, scores
@@ -558,7 +559,7 @@ def knowledge_study(
                 missing[bank] = str(e)
                 break
             wanted = [ground.codes.get(t, t) for t in (topics or {}).get(bank, ())] or None
-            parts.append(survey(ground.corpus, ground.pool, Budget(evaluations=evaluations), tuple(objectives), wanted,
+            parts.append(search_every_class(ground.corpus, ground.pool, Budget(evaluations=evaluations), tuple(objectives), wanted,
                 tuple(strategies), ground.model or '', s, folder))
     if not parts: raise UserError(f'none of {", ".join(banks)} is here: {next(iter(missing.values()))}')
     return KnowledgeMap(pd.concat(parts, ignore_index=True)), missing
