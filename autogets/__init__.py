@@ -1,1 +1,45 @@
-__version__ = "0.4.0"
+"""Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on data the search never saw
+
+    import autogets as ag
+    corpus = ag.read_corpus('tickets.csv', text='message', label='queue')
+    ag.weak_classes(corpus)
+    texts = ag.generate(corpus, 'openai:gpt-4o-mini', target='billing', max_cost=2)
+    result = ag.improve(corpus, texts, objective='macro-f1', budget=100)
+    result                       # the gain on test with its 95 % confidence interval, beside the full pool
+    result.texts.head()
+    result.report('report.html')
+    result.model.save('model')
+
+The names below are imported when they are first used; `help(ag.improve)` explains one.
+"""
+__version__ = "0.5.0"
+
+from typing import TYPE_CHECKING
+
+from .core import lazy as _lazy
+
+_NAMES = {
+    'read_corpus': 'data.corpus', 'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets', 'Corpus': 'data.corpus',
+    'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
+    'weak_classes': 'job', 'improve': 'job', 'Outcome': 'job',
+    'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
+    'load_classifier': 'classifiers.linear', 'UserError': 'core',
+}
+__all__ = list(_NAMES)
+__getattr__, _listed = _lazy(__name__, _NAMES)
+
+
+def __dir__(): return sorted({*__all__, '__version__', '__doc__', '__all__'})
+
+
+if TYPE_CHECKING: # what editors and type checkers read
+    from .classifiers.linear import list_classifiers, load_classifier
+    from .core import UserError
+    from .data.corpus import Corpus, read_corpus
+    from .data.datasets import list_datasets, load_corpus
+    from .generators.pool import load_pool
+    from .generators.registry import list_generators
+    from .generators.run import generate
+    from .job import Outcome, improve, weak_classes
+    from .metrics import list_objectives
+    from .search.registry import list_strategies

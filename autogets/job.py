@@ -18,16 +18,23 @@ import pandas as pd
 from . import job_report
 from .classifiers.linear import make_classifier, read_classifier
 from .core import UserError, digest, one_of, text_id, write_atomic
-from .generators.base import Generator, Recorded, _dealt, build_pool, make_generator
+from .generators.base import Generator
+from .generators.recorded import assign_leads
+from .generators.build import build_pool
+from .generators.recorded import Recorded
+from .generators.registry import make_generator
 from .metrics import OBJECTIVES, class_report, confusion
-from .search.evaluator import Budget, Evaluator
-from .search.halving import Climb, climb, ladder
+from .search.candidates import Budget
+from .search.evaluator import Evaluator
+from .search.halving import Halving, halving_rungs, run_halving
 from .search.knowledge import load_knowledge
 from .search.map import search_map
 from .search.phases import Adaptive, Ensemble, Goal, fixed, map_advice, read_plan
 from .search.registry import STRATEGIES, make_strategy
 from .search.selection import keeps, read_constraints, rescore
-from .search.strategy import choose, result_of, search
+from .search.loop import choose
+from .search.loop import run_search
+from .search.trace import result_of
 
 # %% ../nbs/06_job.ipynb #bbf761fe
 def weak_classes(
@@ -146,7 +153,7 @@ class Outcome:
     seconds:float # Wall time
     rescored:pd.DataFrame = None # What out-of-fold rescoring said
     run:Ensemble = None # The ensemble's run
-    halving:Climb = None # Successive halving, from the screening classifier to the classifier
+    halving:Halving = None # Successive halving, from the screening classifier to the classifier
     @property
     def texts(self)->pd.DataFrame: return self.evaluator.pool.iloc[self.evaluator.rows(self.final.candidate)]
     @property
@@ -180,7 +187,7 @@ def resolve(
 def _trainable(job):
     "`UserError` for a classifier that cannot be trained"
     model = make_classifier(job.classifier, job.seed, **job.parameters)
-    if job.screen: ladder(job.classifier, job.screen, job.finalists or 9, **job.parameters)
+    if job.screen: halving_rungs(job.classifier, job.screen, job.finalists or 9, **job.parameters)
     if getattr(model, 'encodes', False):
         from autogets.classifiers.encoders import encoder_path
         encoder_path(model.params['encoder'])
@@ -239,8 +246,8 @@ def _pool(r, generator, progress):
 # %% ../nbs/06_job.ipynb #d542af5c
 def _search(ev, r, xy, progress):
     j, strategy = r.job, make_strategy(r.job.strategy, ev, r.job.objective, r.job.seed, xy)
-    trace = search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience, progress=progress,
-                   everything=True)
+    trace = run_search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience, progress=progress,
+                   full_pool=True)
     row, rescored = _choice(ev, r, trace, strategy)
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy,
         rescored=rescored)
@@ -265,8 +272,8 @@ def _allowed(ev, constraints, trace):
 # %% ../nbs/06_job.ipynb #1e236006
 def _halving(ev, r, xy, progress):
     j, target = r.job, 'all' if len(ev.labels) == len(ev.classes) else tuple(ev.labels)
-    rungs = ladder(j.classifier, j.screen, j.finalists or 9, **ev.params)
-    c = climb(ev.corpus, ev.pool, rungs, budget=j.budget, target=target, strategy=j.strategy, objective=j.objective,
+    rungs = halving_rungs(j.classifier, j.screen, j.finalists or 9, **ev.params)
+    c = run_halving(ev.corpus, ev.pool, rungs, budget=j.budget, target=target, strategy=j.strategy, objective=j.objective,
         folder=r.folder, seed=j.seed, workers=j.workers, protocol=j.protocol, constraints=j.constraints,
         patience=j.patience, folds=j.scored_folds, xy=xy, progress=progress)
     return dict(evaluator=c.evaluator, trace=c.trace, row=c.row, final=c.final(), xy=xy, halving=c)
@@ -290,7 +297,7 @@ class GivenTexts(Recorded):
         rows = rows.assign(source_ids=[_source_ids(r) for r in rows.to_dict('records')])
         for c in ('label', 'model', 'method'): rows[c] = rows[c].fillna('').astype(str) if c in rows else ''
         self.path, self.matched, self.model, self.prompt = 'the DataFrame', None, '', ''
-        self.stored = _dealt(rows[['text', 'label', 'source_ids', 'model', 'method']])
+        self.stored = assign_leads(rows[['text', 'label', 'source_ids', 'model', 'method']])
         self.free = set(self.stored.index[self.stored.lead == ''])
         self.most = max(1, int(self.stored.lead.value_counts().max()))
         self.parameters = {'texts': len(rows), 'sha256': digest(rows.text.tolist(), rows.source_ids.tolist())}

@@ -16,10 +16,10 @@ from . import report
 from .core import write_atomic, write_json
 from .metrics import OBJECTIVES
 from .plots import COLORS, grid, map_figure, running_best_figure
-from .search.evaluator import as_candidate, ids_of, weights_of
+from .search.candidates import as_candidate, ids_of, weights_of
 from .search.halving import rungs_table
 from .search.knowledge import characteristics, records, write_record
-from .search.strategy import running_best
+from .search.loop import running_best
 from .stats import significance
 
 # %% ../nbs/05_job_report.ipynb #c24537e1

@@ -21,7 +21,7 @@ import pytest
 from autogets.classifiers.linear import load_classifier
 from autogets.core import shipped, text_id
 from autogets.data.datasets import load_corpus
-from autogets.generators.base import load_pool
+from autogets.generators.pool import load_pool
 from autogets.metrics import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -275,7 +275,7 @@ def test_words_that_are_no_options_end_without_a_traceback(words, autogets, tmp_
 
 SOURCE = toy()[0][0]
 RECORDED = {
-    'missing': ('r.csv', None, ('no file', 'r.csv', 'shipped banks emotion, sst2, tickets, trec6')),
+    'missing': ('r.csv', None, ('no file', 'r.csv', 'shipped recordings emotion, sst2, tickets, trec6')),
     'without source_text': ('r.csv', 'text,label\nred paint,red\n', ('r.csv has the columns text, label', 'need text and source_text')),
     'ragged': ('r.csv', f'source_text,text\n{SOURCE},fine\n{SOURCE},fine,red\n', ('r.csv, line 3: 3 fields where the header has 2',)),
     'not UTF-8': ('r.csv', f'source_text,text\n{SOURCE},caf'.encode()+b'\xe9\n', ('r.csv is not UTF-8', 'line 2', 'convert it')),
@@ -548,7 +548,7 @@ def test_a_public_set_that_is_not_here(autogets, env):
 
 def test_unknown_profile_and_experiment(autogets):
     refused(autogets('replicate', '--profile', 'huge'), "'huge'", 'smoke, quick, full')
-    refused(autogets('replicate', '--only', 'ag-nothing'), "'ag-nothing'", 'ag-m0')
+    refused(autogets('replicate', '--only', 'autogets/nothing'), "'autogets/nothing'", 'autogets/baseline')
     refused(autogets('bench', '--corpus', 'tickets', '--target', 'green'), "'green'")
 
 @pytest.mark.parametrize('words', [['improve', ''], ['bench', '--corpus', 'tickets', '--n', '0', '--no-catboost']], ids=['no name', 'bench of nothing'])

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import autogets
-from autogets.replication import results as rep
+from autogets.replication import manifest, scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in p.relative_to(ROOT).parts))
@@ -28,7 +28,7 @@ NAMES = [p.relative_to(ROOT/'nbs').as_posix() for p in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=NAMES)
 every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=[p.stem for p in EXPERIMENTS])
 MACHINE_PATH = re.compile(r'(?<![\w.~$}:/])/(?:home|root|work|tmp|opt|Users|private|mnt)/\w')
-FIRST = {'ag-m0', 'ag-search', 'ag-tickets'}
+FIRST = {'autogets/baseline', 'autogets/search', 'autogets/tickets'}
 
 
 def cells(path, kind='code'): return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
@@ -140,18 +140,20 @@ def test_directives_are_those_that_nbdev_2_and_3_share(path):
 # -- experiments
 
 def test_the_manifest_lists_the_experiments():
-    listed = rep.load_manifest(ROOT)
+    listed = manifest.load_manifest(ROOT)
     assert FIRST <= {e.id for e in listed}
     assert {e.path for e in listed} == set(EXPERIMENTS)
+    assert {e.path.parent.name for e in listed} == {e.id.split('/')[0] for e in listed}
     for e in listed:
-        assert e.tables and e.paper and e.profiles.keys() >= {'quick', 'full'} and e.minutes.keys() >= {'quick', 'full'}, e.id
+        assert e.paper and e.profiles.keys() >= {'quick', 'full'} and e.minutes.keys() >= {'quick', 'full'}, e.id
     assert sum(e.minutes['quick'] for e in listed if e.id in FIRST) <= 12
+    assert set(manifest.renamed_ids(ROOT).values()) <= {e.id for e in listed}
 
 
 def test_the_manifest_gives_only_declared_parameters():
-    listed = rep.load_manifest(ROOT)
+    listed = manifest.load_manifest(ROOT)
     for e in listed:
-        for profile in rep.PROFILES: rep.check_parameters(e, e.profiles.get(profile, {}))
+        for profile in manifest.PROFILES: manifest.check_parameters(e, e.profiles.get(profile, {}))
     assert any(e.profiles['quick'] for e in listed)
 
 
@@ -164,11 +166,11 @@ def test_an_experiment_has_one_readable_parameters_cell(path):
     for n in ast.parse(tagged[0]).body:
         assert isinstance(n, (ast.Assign, ast.AnnAssign)), f'line {n.lineno} of the parameters cell is no assignment'
         assigned += [t.id for t in (n.targets if isinstance(n, ast.Assign) else [n.target])]
-    assert list(rep.declared(path)) == assigned and assigned
+    assert list(manifest.declared(path)) == assigned and assigned
     assert all(isinstance(n, ast.AnnAssign) for n in ast.parse(tagged[0]).body), 'give each parameter its type'
     everything = '\n'.join(map(source, cells(path)))
     assert 'nbdev_export' not in everything and '#| export' not in everything
-    assert re.search(r'\bsave_result\(', everything)
+    assert re.search(r'\bExperiment\(', everything) and everything.count('exp.save(') == 1
 
 
 # -- the package
@@ -332,29 +334,47 @@ def test_no_file_names_a_machine():
         assert not found, f'{p.relative_to(ROOT)} names {found[0]}'
 
 
-def records(): return [json.loads(p.read_text()) for p in sorted((ROOT/'data'/'results').glob('*.json'))]
+RESULTS = ROOT/'data'/'results'
+
+def records(): return [json.loads(p.read_text()) for p in sorted(RESULTS.rglob('*.json'))]
 
 
 def test_committed_results_are_whole():
     found = records()
-    assert FIRST <= {r['id'] for r in found}
+    assert FIRST <= {r['id'] for r in found} <= {e.id for e in manifest.load_manifest(ROOT)}
     tables, figures = (sorted(n for r in found for n in r[k]) for k in ('tables', 'figures'))
-    assert tables == sorted(p.stem for p in (ROOT/'data'/'results').glob('*.csv'))
-    assert figures == sorted(p.stem for p in (ROOT/'figures').glob('*.png')) and figures
+    def stems(folder, suffix): return sorted(p.relative_to(folder).with_suffix('').as_posix() for p in folder.rglob(f'*.{suffix}'))
+    assert tables == stems(RESULTS, 'csv')
+    assert figures == stems(ROOT/'figures', 'png') and figures
     for r in found:
-        assert r['verdict'] and r['versions']['numpy'] and r['minutes'] > 0 and r['profile'] in rep.PROFILES and r['seeds'], r['id']
+        assert r['versions']['numpy'] and r['minutes'] > 0 and r['profile'] in manifest.PROFILES and r['seeds'], r['id']
+        assert all(n.startswith(r['id']) for k in ('tables', 'figures', 'captions') for n in r[k]), r['id']
         assert re.fullmatch('[0-9a-f]{40}', r['commit'] or ''), f'{r["id"]} does not say which commit made it'
 
+
+def test_every_finding_has_its_row_on_the_scoreboard():
+    findings, claims = scoreboard.load_findings(RESULTS), scoreboard.load_claims(ROOT)
+    listed = {c for said in claims.values() for r in said['rows'] for c in r['claims']}
+    said = {f['claim'] for f in findings}
+    assert said == listed, f'not in claims.yml: {sorted(said-listed)}; never found: {sorted(listed-said)}'
+    keys = [(f['id'], f['claim'], f['setting'], f['protocol']) for f in findings]
+    assert len(set(keys)) == len(keys)
+    rows = scoreboard.board_rows(claims, findings)
+    assert sum(len(r.findings) for r in rows) == len(findings)
+    assert len((ROOT/'REPRODUCING.md').read_bytes()) <= 15_000
+
+
+MARKED = r'<!-- (?:table|value|scoreboard):.*?<!-- end -->'
 
 @pytest.mark.parametrize('name', ['README.md', 'REPRODUCING.md'])
 def test_quoted_numbers_are_the_committed_results(name):
     s = (ROOT/name).read_text()
-    marked = re.findall(r'<!-- (?:table|value):.*?<!-- end -->', s, re.S)
+    marked = re.findall(MARKED, s, re.S)
     assert marked, 'no marked table or number'
-    assert rep.fill_markdown(s) == s, 'run make readme'
-    rest = re.sub(r'<!-- (?:table|value):.*?<!-- end -->|```.*?```|`[^`]*`', '', s, flags=re.S)
+    assert scoreboard.fill_markdown(s) == s, 'run make readme'
+    rest = re.sub(MARKED+r'|```.*?```|`[^`]*`', '', s, flags=re.S)
     loose = re.findall(r'(?<![\w./])[-+−]?0?\.\d{2,}', rest)
-    assert not loose, f'numbers typed by hand: {loose}; mark them (see 16_replication)'
+    assert not loose, f'numbers typed by hand: {loose}; mark them (see nbs/replication/08_scoreboard)'
 
 
 def test_readme_shows_the_two_commands():

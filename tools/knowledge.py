@@ -17,12 +17,12 @@ SMALL = ('news_category', 'parrot_crowdflower_emotion', 'sst5', 'yelp5', 'parrot
 
 def rows(bank, seed, folder):
     "Searches of 50 candidates for every class, strategy and objective of a split"
-    from autogets.data.recordings import bank_pool
-    from autogets.search.evaluator import Budget
-    from autogets.search.knowledge import survey
+    from autogets.generators.recordings import recording_pool
+    from autogets.search.candidates import Budget
+    from autogets.replication.autogets.knowledge_runs import search_every_class
     warnings.simplefilter('ignore')
-    corpus, pool = bank_pool(bank, seed)
-    return survey(corpus, pool, Budget(50), generator=corpus.info['model'] or bank, seed=seed, folder=folder)
+    corpus, pool = recording_pool(bank, seed)
+    return search_every_class(corpus, pool, Budget(50), generator=corpus.info['model'] or bank, seed=seed, folder=folder)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
-"""Write the committed results into the marked tables and numbers of README.md and REPRODUCING.md (see autogets.replication.results.fill_markdown)."""
+"""Write the committed results into the marked tables, numbers and scoreboards of README.md and REPRODUCING.md
+(see autogets.replication.scoreboard.fill_markdown)."""
 from pathlib import Path
 
-from autogets.replication.results import fill_markdown
+from autogets.replication.scoreboard import fill_markdown
 
 for name in ('README.md', 'REPRODUCING.md'):
     path = Path(__file__).resolve().parent.parent/name

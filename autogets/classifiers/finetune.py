@@ -22,7 +22,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from .linear import Classifier, checked_rows, package_versions
 from ..core import UserError, digest, one_of, read_json, write_atomic, write_json
 from .encoders import encoder_path, longest_for, padded, tokenized
-from ..llm.local import bucketed, free_memory, in_batches, is_memory, libraries, load_model, load_part, place, threads
+from ..llm.models import bucketed, free_memory, in_batches, is_memory, libraries, load_model, load_part, place, threads
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #61fd609b
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from ..core import UserError, one_of, text_id
 from .giveaway_words import giveaway_words, pair_up, terms
 from .text_form import FUNCTION_WORDS, form_artifacts, form_only
-from ..generators.base import build_pool
+from ..generators.build import build_pool
 from ..plots import COLORS, grid, shorten
 
 # %% ../../nbs/curation/03_artifacts.ipynb #abe1d184
@@ -234,7 +234,7 @@ def rephrased_by(
     seed:int=0,
 )->pd.DataFrame:
     "`texts`, those with give-aways said in other words by a live model"
-    from autogets.llm.client import Limits
+    from autogets.llm.pace import Limits
     from autogets.llm.chat import make_chat
     from autogets.llm.cache import Meter, Replies, find_price
     from autogets.generators.llm_writer import Writer

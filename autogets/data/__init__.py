@@ -10,7 +10,8 @@ from ..core import lazy
 
 # %% ../../nbs/data/00_data.ipynb #2eca06dc
 __getattr__, __dir__ = lazy(__name__, {
-    'read_table': 'tables', 'read_frame': 'tables', 'Corpus': 'corpus', 'read_corpus': 'corpus', 'split_corpus': 'corpus',
+    'read_table': 'tables', 'read_frame': 'tables', 'Corpus': 'corpus',
+    'read_corpus': 'corpus', 'split_corpus': 'corpus',
     'describe': 'corpus', 'class_characteristics': 'corpus', 'DataMissing': 'datasets', 'load_corpus': 'datasets',
     'list_datasets': 'datasets', 'describe_dataset': 'datasets', 'fetch_dataset': 'datasets',
     'recording_corpus': 'recordings', 'list_recordings': 'recordings'})

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import UserError, digest, one_of, shipped, text_id
+from ..core import UserError, digest, one_of
 from .tables import as_strings, read_table, tidy
 from ..stats import by_class
 
@@ -74,6 +74,13 @@ def _size_table(corpus, most=8):
     shown = pd.concat([pd.DataFrame([sizes.sum()], index=['all']), shown])
     return shown.rename(index=escape).to_html(border=0, escape=False)
 
+# %% ../../nbs/data/02_corpus.ipynb #c0a5c1a5
+def _need_classes(name, classes):
+    if len(classes) < 2:
+        raise UserError(f'{name} has a single class, {classes[0]!r}, in its training rows: at least two are needed')
+    if 'all' in classes:
+        raise UserError(f"{name} has a class named 'all', which here means every class: rename it")
+
 # %% ../../nbs/data/02_corpus.ipynb #1906c013
 @dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
@@ -90,11 +97,7 @@ class Corpus:
         for s in SPLITS:
             split = _need_split(getattr(self, s), f'the {s} split of {self.name}', self.features)
             object.__setattr__(self, s, split)
-        if len(self.classes) < 2:
-            raise UserError(f'{self.name} has a single class, {self.classes[0]!r}, in its training rows: '
-                            'at least two are needed')
-        if 'all' in self.classes:
-            raise UserError(f"{self.name} has a class named 'all', which here means every class: rename it")
+        _need_classes(self.name, self.classes)
         for line in _quality_lines(self.name, self.quality()): warnings.warn(line, stacklevel=3)
 
     def __repr__(self):
@@ -106,17 +109,27 @@ class Corpus:
         return f'<p>{title}</p>{_size_table(self)}'
 
     @property
-    def classes(self)->list: return sorted(set(self.train.label))
+    def classes(self)->list:
+        "The classes of the training split, sorted"
+        return sorted(set(self.train.label))
+
     @property
-    def fingerprint(self)->str: return digest([fingerprint(getattr(self, s)) for s in SPLITS])[:16]
-    def quality(self)->dict: return _quality({s: getattr(self, s) for s in SPLITS}, self.classes)
+    def fingerprint(self)->str:
+        "16 hex digits that name the rows and labels of all splits"
+        return digest([fingerprint(getattr(self, s)) for s in SPLITS])[:16]
+
+    def quality(self)->dict:
+        "How many rows repeat a text of an earlier split, texts with two labels, and classes that train lacks"
+        return _quality({s: getattr(self, s) for s in SPLITS}, self.classes)
+
     def examples(self, label='all'):
+        "The training rows of the class `label`, or all of them, under the row numbers of `train`"
         if label == 'all': return self.train
         return self.train[self.train.label == one_of(label, self.classes, 'class')]
 
 # %% ../../nbs/data/02_corpus.ipynb #9553d408
 def _draw(labels, shares, seed):
-    "For each of `labels` a split: each split of `shares` gets its share of each class, at least one row, and train the rest"
+    "The split of each of `labels`: those of `shares` get their share of each class, at least one row, train the rest"
     labels = np.asarray(labels, dtype=object).astype(str)
     small = [f"{str(c)!r} ({n})" for c, n in zip(*np.unique(labels, return_counts=True)) if n < len(shares)+1]
     if small:
@@ -134,7 +147,8 @@ def _draw(labels, shares, seed):
 def _paper_split(frame, name, seed):
     "Train, validation and test of `frame` as the AutoGeTS experiments drew them"
     from sklearn.model_selection import train_test_split
-    if len(frame) < 5: raise UserError(f'{name} has {len(frame)} rows: too few to split into train, validation and test')
+    if len(frame) < 5:
+        raise UserError(f'{name} has {len(frame)} rows: too few to split into train, validation and test')
     rest, test = train_test_split(frame, test_size=.2, random_state=seed)
     train, validation = train_test_split(rest, test_size=.2, random_state=seed)
     return {'train': train, 'validation': validation, 'test': test}
@@ -174,12 +188,11 @@ def split_corpus(
     return Corpus(name, **parts, features=tuple(features), info={**(info or {}), 'split': how, 'seed': seed})
 
 # %% ../../nbs/data/02_corpus.ipynb #a967ccfe
-def _labeled(table, what, *columns):
-    "The tidy rows of `table`, a path or a frame; `columns` are text, label, features, fewest classes and encoding"
-    text, label, features, fewest, encoding = columns
+def _labeled(table, what, encoding, **options):
+    "The tidy rows of `table`, a path or a frame; `options` are those of `tidy`"
     if table is None: return None
-    options = dict(text=text, label=label, features=tuple(features), min_classes=fewest)
-    if isinstance(table, pd.DataFrame): return tidy(table.set_axis(range(1, len(table)+1)), f'the {what} frame', **options)
+    if isinstance(table, pd.DataFrame):
+        return tidy(table.set_axis(range(1, len(table)+1)), f'the {what} frame', **options)
     if not str(table): raise UserError(f'the {what} file has no name: name a file')
     return read_table(table, encoding=encoding, **options)
 
@@ -198,7 +211,8 @@ def read_corpus(
 )->Corpus: # With `info['split']` and `info['seed']`
     "The labeled texts in `path`, split; a `UserError` of one line for anything that cannot be used"
     if not 0 <= seed < 2**32: raise UserError(f'the seed of the split is {seed}: give one from 0 to {2**32-1}')
-    def read(table, what, fewest=1): return _labeled(table, what, text, label, features, fewest, encoding)
+    columns = dict(text=text, label=label, features=tuple(features))
+    def read(table, what, fewest=1): return _labeled(table, what, encoding, **columns, min_classes=fewest)
     if name is None: name = 'corpus' if isinstance(path, pd.DataFrame) else Path(path).name.split('.')[0]
     rows, how = read(path, 'training', 2), split or ('stratified' if test is None else 'given')
     given = dict(test=read(test, 'test'), validation=read(validation, 'validation'))
@@ -220,7 +234,7 @@ def describe(
 
 # %% ../../nbs/data/02_corpus.ipynb #562530f6
 def _one_vs_rest(table):
-    "Per class: recall, precision, balanced accuracy, confusion entropy and main neighbor, from the confusion `table` (true classes in rows)"
+    "Recall, precision, balanced accuracy, confusion entropy and neighbor per class; `table` has true classes in rows"
     hits, size, asked = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     total, p = size.sum(), table.div(size.where(size > 0), axis=0)
     recall = hits/size.where(size > 0)
@@ -235,14 +249,16 @@ def _one_vs_rest(table):
 def class_characteristics(
     corpus:Corpus, # Any corpus
     predicted=None, # Labels a baseline predicted for `corpus.validation`, row by row
-)->pd.DataFrame: # `class`, `size`, `share`, `median_words` of training; with `predicted` also the figures of the validation split
+)->pd.DataFrame: # `class`, `size`, `share`, `median_words`; with `predicted` also figures of the validation split
     "One row per training class of `corpus`: what makes it easy or hard"
     size = corpus.train.label.value_counts().sort_index()
     out = pd.DataFrame({'size': size, 'share': (size/size.sum()).round(4), 'median_words': _median_words(corpus.train)})
     if predicted is not None:
         predicted, true = list(map(str, predicted)), corpus.validation.label.tolist()
-        if len(predicted) != len(true): raise UserError(f'{len(predicted)} predicted labels for {len(true)} validation rows: give one for each row')
+        if len(predicted) != len(true):
+            raise UserError(f'{len(predicted)} predicted labels for {len(true)} validation rows: give one for each row')
         every = sorted({*corpus.classes, *true, *predicted})
-        table = pd.crosstab(np.array(true, dtype=object), np.array(predicted, dtype=object)).reindex(index=every, columns=every, fill_value=0)
+        table = pd.crosstab(np.array(true, dtype=object), np.array(predicted, dtype=object)).reindex(index=every,
+            columns=every, fill_value=0)
         out = out.join(_one_vs_rest(table))
     return out.rename_axis('class').reset_index()

@@ -80,7 +80,7 @@ def read_part(
 
 # %% ../../nbs/data/04_recordings.ipynb #f0d49735
 def _distinct(rows):
-    "`rows` with `id`, without those that lack text or label or repeat an earlier text; and how many went for which reason"
+    "`rows` with `id`, without those that lack text or label or repeat a text; and how many went for which reason"
     empty = (rows.text.str.strip() == '') | (rows.label == '')
     rows = rows[~empty]
     rows = rows.assign(id=[text_id(t) for t in rows.text])[['id', 'text', 'label']]
@@ -89,7 +89,7 @@ def _distinct(rows):
 
 # %% ../../nbs/data/04_recordings.ipynb #0a1c400e
 def _cut(real, test, min_size, test_rows, seed):
-    "`real` and `test` without classes of fewer than `min_size` real rows, at most `test_rows` test rows, and facts about both cuts"
+    "`real` and `test` without classes below `min_size`, at most `test_rows` test rows, and facts about both cuts"
     sizes = real.label.value_counts().to_dict()
     small = {c: sizes.get(c, 0) for c in sorted({*real.label, *test.label}) if sizes.get(c, 0) < min_size}
     left_out = {c: {'examples': n, 'test': int((test.label == c).sum())} for c, n in small.items()}
@@ -180,7 +180,8 @@ def third_party_folder(
     "The folder `llm_generated/NAME` of `AUTOGETS_DATA`; `DataMissing` when there is none"
     folder = data_folder() and data_folder()/'llm_generated'/name
     if folder and (folder/'llm.csv.gz').is_file(): return folder
-    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with llm_generated/{name}')
+    raise DataMissing(f'the recorded texts {name} are not here: '
+                      f'set AUTOGETS_DATA to a folder with llm_generated/{name}')
 
 # %% ../../nbs/data/04_recordings.ipynb #027c867e
 def _where(name):

@@ -35,7 +35,9 @@ class LiveChat:
     limits: Limits # How hard to use it
     meter: Meter # What it costs
     @property
-    def how(self): return dict(replies=self.replies, limits=self.limits, meter=self.meter)
+    def how(self)->dict:
+        "The arguments `replies`, `limits` and `meter`"
+        return dict(replies=self.replies, limits=self.limits, meter=self.meter)
 
 # %% ../../nbs/llm/08_live.ipynb #61734cba
 @contextmanager

@@ -35,14 +35,16 @@ def out_folder(
     if os.environ.get('IN_TEST'): return Path(tempfile.mkdtemp(prefix='autogets-'))
     return project_root()/'runs'/'jupyter'
 
-# %% ../../nbs/replication/03_results.ipynb #5d5453b5
+# %% ../../nbs/replication/03_results.ipynb #e06ccd56
 def file_stem(
-    id:str, # An experiment's id, or the stem of one of its files
-)->str: # The same
+    name:str, # An experiment's id, the stem of one of its files, or the name of a table or figure
+    folders:bool=True, # Whether it may name folders
+)->str: # `name` itself
     "Refuse what cannot be a file name below the folder of results"
     part = '[a-z0-9][a-z0-9._-]*'
-    if re.fullmatch(f'{part}(/{part})*', id): return id
-    raise UserError(f'{id!r} cannot be a file name: use a-z, 0-9, dot, hyphen, underscore, and / between folders')
+    if re.fullmatch(f'{part}(/{part})*' if folders else part, name): return name
+    among = ', and / between folders' if folders else ''
+    raise UserError(f'{name!r} cannot be a file name: use a-z, 0-9, dot, hyphen, underscore{among}')
 
 # %% ../../nbs/replication/03_results.ipynb #c8576371
 def package_versions()->dict: # Name -> version
@@ -180,14 +182,14 @@ def findings_table(
         'verdict': f['verdict']} for f in rows],
         columns=['claim', 'setting', 'published', 'ours', '95 % CI', 'n', 'verdict'])
 
-# %% ../../nbs/replication/03_results.ipynb #7067934e
+# %% ../../nbs/replication/03_results.ipynb #d3f7e477
 class Recorder:
     "The files of one experiment, and its record"
     def __init__(self, id:str, parameters:dict, folder):
         self.id, self.parameters, self.folder = file_stem(id), parameters, Path(folder)
         self.tables, self.figures, self.captions, self.skipped, self.findings = [], [], {}, {}, []
 
-    def stem(self, name:str)->str: return file_stem(f'{self.id}-{name}' if name else self.id)
+    def stem(self, name:str)->str: return f'{self.id}-{file_stem(name, folders=False)}' if name else self.id
 
     def _named(self, kind:list, name:str, caption:str)->str:
         stem = self.stem(name)

@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['VERDICTS', 'EXPECTS', 'regions', 'verdict']
 
-# %% ../../nbs/replication/01_verdicts.ipynb #8e56a3d0
+# %% ../../nbs/replication/01_verdicts.ipynb #9078b456
 from math import inf, isnan
 from ..core import UserError, one_of
-from ..stats import significance
 
 # %% ../../nbs/replication/01_verdicts.ipynb #9816c303
 VERDICTS = ('holds', 'does not hold', 'inconclusive')

@@ -7,10 +7,10 @@ __all__ = ['STRATEGIES', 'PAPER_STRATEGIES', 'OBJECTIVE_FREE', 'make_strategy']
 
 # %% ../../nbs/search/10_registry.ipynb #493a1e7f
 from ..core import one_of
-from .map import search_map
-from .genetic import Genetic
-from .class_weights import ClassWeights, Merge
 from ..metrics import OBJECTIVES
+from .class_weights import ClassWeights, Merge
+from .genetic import Genetic
+from .map import search_map
 from .strategy import Random
 from .windows import HierarchicalWindow, SlidingWindow
 
@@ -33,8 +33,9 @@ def _by_class(cls):
     return make
 
 # %% ../../nbs/search/10_registry.ipynb #0a369414
-STRATEGIES = {'random': lambda ev, objective, seed, xy: Random(ev.sources, seed), 'sliding-window': _on_map(SlidingWindow),
-              'hierarchical': _on_map(HierarchicalWindow), 'genetic': _genetic, 'levels': _by_class(ClassWeights), 'merge': _by_class(Merge)}
+STRATEGIES = {'random': lambda ev, objective, seed, xy: Random(ev.sources, seed),
+              'sliding-window': _on_map(SlidingWindow), 'hierarchical': _on_map(HierarchicalWindow),
+              'genetic': _genetic, 'levels': _by_class(ClassWeights), 'merge': _by_class(Merge)}
 PAPER_STRATEGIES = ('random', 'sliding-window', 'hierarchical', 'genetic')
 OBJECTIVE_FREE = ('random', 'sliding-window')
 
@@ -47,4 +48,5 @@ def make_strategy(
     xy=None, # The corpus's search map, if it was made before
 ):
     "The strategy called `name`, for the examples of `evaluator`"
-    return STRATEGIES[one_of(name, list(STRATEGIES), 'strategy')](evaluator, one_of(objective, list(OBJECTIVES), 'objective'), seed, xy)
+    make = STRATEGIES[one_of(name, list(STRATEGIES), 'strategy')]
+    return make(evaluator, one_of(objective, list(OBJECTIVES), 'objective'), seed, xy=xy)

@@ -14,7 +14,7 @@ from autogets.data.corpus import split_corpus
 from autogets.classifiers.encoders import Embedder, encoder_path, tiny_encoder, tokenized
 from autogets.search.evaluator import Evaluator
 from autogets.classifiers.finetune import FineTuned, Stage, plan_stages, targets
-from autogets.llm.local import bucketed, train_tokenizer
+from autogets.llm.models import bucketed, train_tokenizer
 
 WORDS = {'lock': ['key', 'door', 'badge', 'gate', 'entry'], 'mail': ['inbox', 'letter', 'sender', 'reply', 'draft'], 'print': ['paper', 'toner', 'tray', 'scan', 'ink']}
 

@@ -20,4 +20,5 @@ def refusal(f, *args, kind=UserError, **kwargs):
 
 def rows(n=30, labels='abc', word='text'):
     texts = [f'{word} number {i}' for i in range(n)]
-    return pd.DataFrame({'id': [text_id(t) for t in texts], 'text': texts, 'label': [labels[i % len(labels)] for i in range(n)]})
+    return pd.DataFrame({'id': [text_id(t) for t in texts], 'text': texts,
+        'label': [labels[i % len(labels)] for i in range(n)]})

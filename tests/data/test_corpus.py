@@ -51,7 +51,8 @@ def test_repeats_and_conflicts_are_counted_and_warned_in_one_line():
         warnings.simplefilter('always')
         c = Corpus('c', train, validation, test)
     assert c.quality() == {'validation_repeats': 2, 'test_repeats': 4, 'conflicting_texts': 2, 'absent_classes': {}}
-    assert len(caught) == 1 and '2 in validation, 4 in test; texts with conflicting labels: 2;' in str(caught[0].message)
+    assert len(caught) == 1 and '2 in validation, 4 in test; texts with conflicting labels: 2;' in str(
+        caught[0].message)
     assert caught[0].filename == __file__
 
 def test_a_clean_corpus_does_not_warn():
@@ -69,7 +70,8 @@ def test_paper_split_is_train_test_split_twice():
     c = split_corpus(f, 'c', 'paper')
     rest, test = train_test_split(f, test_size=.2, random_state=42)
     train, validation = train_test_split(rest, test_size=.2, random_state=42)
-    for got, want in ((c.train, train), (c.validation, validation), (c.test, test)): assert got.text.tolist() == want.text.tolist()
+    for got, want in ((c.train, train), (c.validation, validation), (c.test, test)):
+        assert got.text.tolist() == want.text.tolist()
     assert c.info == {'split': 'paper', 'seed': 42}
 
 @pytest.mark.parametrize('seed', range(5))
@@ -78,7 +80,8 @@ def test_stratified_split_is_a_partition_with_each_class_everywhere(seed):
     c = split_corpus(f, 'c', 'stratified', seed)
     assert sorted(c.train.id.tolist()+c.validation.id.tolist()+c.test.id.tolist()) == sorted(f.id)
     sizes = {s: getattr(c, s).label.value_counts().to_dict() for s in SPLITS}
-    assert sizes == {'train': {'a': 64, 'b': 6, 'c': 1}, 'validation': {'a': 16, 'b': 2, 'c': 1}, 'test': {'a': 20, 'b': 2, 'c': 1}}
+    assert sizes == {'train': {'a': 64, 'b': 6, 'c': 1}, 'validation': {'a': 16, 'b': 2, 'c': 1},
+        'test': {'a': 20, 'b': 2, 'c': 1}}
 
 def test_stratified_split_needs_three_rows_of_a_class():
     f = pd.concat([rows(20), rows(2, 'z', 'rare')])
@@ -130,10 +133,12 @@ def test_own_test_and_validation_rows(tmp_path):
     assert 'no test rows' in refusal(read_corpus, p, **how, split='given')
 
 def test_a_frame_is_as_good_as_a_file_and_is_left_alone(tmp_path):
-    frame = rows(50).rename(columns={'text': 'message', 'label': 'queue'})[['queue', 'message']].set_index(pd.Index(range(50), name='n')[::-1])
+    frame = rows(50).rename(columns={'text': 'message', 'label': 'queue'})[['queue', 'message']].set_index(
+        pd.Index(range(50), name='n')[::-1])
     before = frame.copy()
     got = read_corpus(frame, 'message', 'queue', name='mine', features=())
-    assert got.fingerprint == read_corpus(write(tmp_path, rows(50)), 'message', 'queue').fingerprint and got.name == 'mine'
+    assert got.fingerprint == read_corpus(write(tmp_path, rows(50)), 'message',
+        'queue').fingerprint and got.name == 'mine'
     pd.testing.assert_frame_equal(frame, before)
     assert read_corpus(frame.assign(queue=[i % 2 for i in range(50)]), 'message', 'queue').classes == ['0', '1']
 
@@ -150,13 +155,15 @@ def test_bad_input_is_one_line(tmp_path, options, says):
     assert says in refusal(read_corpus, write(tmp_path, rows(51)), **{'text': 'message', 'label': 'queue'} | options)
 
 def test_bad_frames_are_named_and_counted_from_one():
-    assert "the training frame: rows without a text (column 'text'): 1, at row 3" in refusal(read_corpus, rows(9).assign(text=lambda f: f.text.where(f.index != 2)))
+    assert "the training frame: rows without a text (column 'text'): 1, at row 3" in refusal(read_corpus,
+        rows(9).assign(text=lambda f: f.text.where(f.index != 2)))
     assert 'the test frame has no column' in refusal(read_corpus, rows(30), test=rows(9)[['text']])
 
 # --- shown at a glance
 
 def test_a_corpus_shows_its_sizes(tmp_path):
-    c = split_corpus(pd.concat([rows(40, ['<b>', 'b']), *(rows(3, [f'rare {k}'], f'w{k}') for k in range(9))]), 'sh<o>w')
+    c = split_corpus(pd.concat([rows(40, ['<b>', 'b']), *(rows(3, [f'rare {k}'], f'w{k}') for k in range(9))]),
+        'sh<o>w')
     assert repr(c) == 'Corpus(sh<o>w: 11 classes, 35/15/17 rows)'
     shown = re.findall(r'<tr>\s*<th>(.*?)</th>\s*<td>(\d+)</td>\s*<td>(\d+)</td>\s*<td>(\d+)</td>', c._repr_html_())
     assert shown[0] == ('all', '35', '15', '17') and shown[-1] == ('3 more classes', '3', '3', '3') and len(shown) == 10
@@ -177,14 +184,17 @@ def test_characteristics_agree_with_scikit_learn():
     t = class_characteristics(c, guess)
     precision, recall, *_ = precision_recall_fscore_support(c.validation.label, guess, labels=c.classes)
     assert np.allclose(t.precision, precision) and np.allclose(t.recall, recall)
-    for k, b in zip(t['class'], t.balanced_accuracy): assert np.isclose(b, balanced_accuracy_score(c.validation.label == k, guess == k))
+    for k, b in zip(t['class'], t.balanced_accuracy):
+        assert np.isclose(b, balanced_accuracy_score(c.validation.label == k, guess == k))
     assert t['size'].sum() == len(c.train) and 'recall' not in class_characteristics(c)
 
 def test_characteristics_at_the_edges():
     c = Corpus('c', rows(30), rows(8, 'ab', 'v'), rows(9, word='w'))
     t = class_characteristics(c, ['a']*8).set_index('class')
-    assert t.recall[['a', 'b']].tolist() == [1, 0] and t.precision['b'] == 0 and t.neighbor.to_dict() == {'a': '', 'b': 'a', 'c': ''}
-    assert t.confusion_entropy[['a', 'b']].tolist() == [0, 0] and t.loc['c', ['recall', 'precision', 'balanced_accuracy', 'confusion_entropy']].isna().all()
+    assert t.recall[['a', 'b']].tolist() == [1, 0] and t.precision['b'] == 0 and t.neighbor.to_dict() == {'a': '',
+        'b': 'a', 'c': ''}
+    assert t.confusion_entropy[['a', 'b']].tolist() == [0,
+        0] and t.loc['c', ['recall', 'precision', 'balanced_accuracy', 'confusion_entropy']].isna().all()
     scattered = class_characteristics(c, list('aaaabbbb')).set_index('class')
     assert np.isclose(scattered.confusion_entropy['a'], 1)
     assert '3 predicted labels for 8' in refusal(class_characteristics, c, ['a']*3)

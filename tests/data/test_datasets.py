@@ -1,4 +1,5 @@
-"Corpora by name: the shipped tickets, the content check, fetching from a server on this machine, Hugging Face data sets"
+"""Corpora by name: the shipped tickets, the content check, fetching from a server on this machine, Hugging Face data
+sets"""
 import gzip
 import http.server
 import io
@@ -19,24 +20,28 @@ from data.common import put, refusal, rows
 from autogets.core import UserError, shipped
 from autogets.data import datasets
 from autogets.data.corpus import SPLIT_KINDS
-from autogets.data.datasets import DATASETS, DataMissing, content, describe_dataset, fetch_dataset, list_datasets, load_corpus
+from autogets.data.datasets import (DATASETS, DataMissing, content, describe_dataset, fetch_dataset, list_datasets,
+    load_corpus)
 from autogets.data.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get('AUTOGETS_DATA') or '../shared/data')
 SHARED = SHARED if SHARED.is_absolute() else ROOT/SHARED
-needs_sets = pytest.mark.skipif(not (SHARED/'trec6/train.csv.gz').exists(), reason='no public sets here: set AUTOGETS_DATA')
+needs_sets = pytest.mark.skipif(not (SHARED/'trec6/train.csv.gz').exists(),
+    reason='no public sets here: set AUTOGETS_DATA')
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
     "Neither the user's cache nor the net: an empty cache, and a mirror nobody listens at"
-    for k in ('AUTOGETS_DATA', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'): monkeypatch.delenv(k, raising=False)
+    for k in ('AUTOGETS_DATA', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'):
+        monkeypatch.delenv(k, raising=False)
     monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path/'cache'))
     monkeypatch.setenv('AUTOGETS_MIRROR', 'http://127.0.0.1:9')
 
 @pytest.mark.parametrize('name', ['trec6', 'tickets'])
 def test_shipped_recordings(name):
-    lines = [json.loads(l) for l in gzip.decompress(shipped(f'banks/{name}/bank.jsonl.gz').read_bytes()).decode().splitlines()]
+    lines = [json.loads(l) for l in gzip.decompress(shipped(f'banks/{name}/bank.jsonl.gz').read_bytes()).decode()
+        .splitlines()]
     sources, texts = {l['source_id'] for l in lines}, sum(len(l['texts']) for l in lines)
     assert (len(sources), texts) == {'trec6': (5376, 10582), 'tickets': (1765, 3530)}[name]
     assert {l['label'] for l in lines} == set(DATASETS[name]['content']['train']['classes'])
@@ -64,15 +69,17 @@ def toy(monkeypatch):
     train, test = rows(40, ['LOC', 'HUM']), rows(10, ['LOC', 'HUM'], 'other')
     home = [{'split': 'train', 'format': 'trec', 'url': 'https://home.invalid/toy/train.label'},
             {'split': 'test', 'format': 'csv', 'url': 'https://home.invalid/toy/test.csv', 'text': 'q', 'label': 'y'}]
-    entry = {**{k: k for k in ('title', 'license', 'citation', 'page', 'note', 'home_note')}, 'default_split': 'given', 'features': [], 'home': home,
-             'content': {'train': content(train), 'test': content(test)}}
+    entry = {**{k: k for k in ('title', 'license', 'citation', 'page', 'note', 'home_note')}, 'default_split': 'given',
+             'features': [], 'home': home, 'content': {'train': content(train), 'test': content(test)}}
     monkeypatch.setitem(DATASETS, 'toy', entry)
-    return types.SimpleNamespace(train=train, test=test, label=''.join(f'{r.label}:x {r.text} ?\n' for r in train.itertuples()),
+    return types.SimpleNamespace(train=train, test=test,
+                                 label=''.join(f'{r.label}:x {r.text} ?\n' for r in train.itertuples()),
                                  csv=test.rename(columns={'text': 'q', 'label': 'y'})[['q', 'y']].to_csv(index=False))
 
 @pytest.fixture
 def server(monkeypatch):
-    "A local mirror: `files` maps a path to its bytes, or to bytes and a content length that lies; `asked` lists the requests"
+    """A local mirror: `files` maps a path to its bytes, or to bytes and a content length that lies; `asked` lists the
+    requests"""
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             here.asked.append(self.path)
@@ -92,10 +99,12 @@ def server(monkeypatch):
     httpd.shutdown()
     httpd.server_close()
 
-def serve(server, toy): server.files.update({'/toy/train.label': toy.label.encode('latin-1'), '/toy/test.csv': toy.csv.encode()})
+def serve(server, toy):
+    server.files.update({'/toy/train.label': toy.label.encode('latin-1'), '/toy/test.csv': toy.csv.encode()})
 
 def copy_to(folder, toy):
-    for s in ('train', 'test'): put(folder, f'toy/{s}.csv.gz', gzip.compress(getattr(toy, s)[['text', 'label']].to_csv(index=False).encode()))
+    for s in ('train', 'test'):
+        put(folder, f'toy/{s}.csv.gz', gzip.compress(getattr(toy, s)[['text', 'label']].to_csv(index=False).encode()))
 
 def test_fetched_once_then_from_the_cache(server, toy, tmp_path):
     serve(server, toy)
@@ -150,14 +159,17 @@ def test_dead_or_empty_server(server, toy, monkeypatch):
     assert 'HTTP 404' in refusal(load_corpus, 'toy', kind=DataMissing)
     monkeypatch.setenv('AUTOGETS_MIRROR', 'http://127.0.0.1:9')
     message = refusal(load_corpus, 'toy', kind=DataMissing)
-    for part in ('toy is not in AUTOGETS_DATA (not set)', 'http://127.0.0.1:9/toy/train.label', 'ConnectionError', 'set AUTOGETS_DATA', 'autogets data fetch toy'): assert part in message
+    for part in ('toy is not in AUTOGETS_DATA (not set)', 'http://127.0.0.1:9/toy/train.label', 'ConnectionError',
+            'set AUTOGETS_DATA', 'autogets data fetch toy'):
+        assert part in message
 
 def test_nothing_is_fetched_when_told_so(server, toy):
     serve(server, toy)
     assert 'nothing was fetched' in refusal(load_corpus, 'toy', fetch=False, kind=DataMissing)
     assert server.asked == []
 
-@pytest.mark.parametrize('damage', [lambda b: b[:len(b)//2], lambda b: b'', lambda b: gzip.compress(gzip.decompress(b)[:-40])])
+@pytest.mark.parametrize('damage',
+    [lambda b: b[:len(b)//2], lambda b: b'', lambda b: gzip.compress(gzip.decompress(b)[:-40])])
 def test_a_damaged_cache_is_fetched_again(server, toy, tmp_path, monkeypatch, damage):
     serve(server, toy)
     p = fetch_dataset('toy')/'train.csv.gz'
@@ -209,29 +221,35 @@ def test_unknown_names():
     assert 'choose one of tickets, trec6' in refusal(load_corpus, 'trec7')
     assert 'choose one of tickets, trec6' in refusal(describe_dataset, 'trec7')
     assert 'choose one of paper' in refusal(load_corpus, 'tickets', 'random')
-    for wrong in ({'text': 'body'}, {'features': ('topic',)}, {'revision': 'x'}): assert 'fixed columns' in refusal(load_corpus, 'tickets', **wrong)
+    for wrong in ({'text': 'body'}, {'features': ('topic',)}, {'revision': 'x'}):
+        assert 'fixed columns' in refusal(load_corpus, 'tickets', **wrong)
 
 def test_registry_is_complete_and_holds_no_text():
     for name, e in DATASETS.items():
         for k in ('title', 'license', 'citation', 'page', 'home_note'): assert e[k], (name, k)
         assert e['default_split'] in SPLIT_KINDS
-        for c in e['content'].values(): assert sum(c['classes'].values()) == c['rows'] >= c['ids'] and len(c['fingerprint']) == 64
+        for c in e['content'].values():
+            assert sum(c['classes'].values()) == c['rows'] >= c['ids'] and len(c['fingerprint']) == 64
         if e['home']: assert {h['split'] for h in e['home']} == set(e['content'])
         shown = describe_dataset(name)
         assert e['license'] in shown and str(e['content']['train']['rows']) in shown
     listed = list_datasets().set_index('name')
-    assert listed.loc['trec6', ['rows', 'classes']].tolist() == [5952, 6] and listed.loc['banking77', 'classes'] == 77 and listed.loc['tickets', 'where'] == 'shipped'
+    assert listed.loc['trec6', ['rows', 'classes']].tolist() == [5952,
+        6] and listed.loc['banking77', 'classes'] == 77 and listed.loc['tickets', 'where'] == 'shipped'
     assert all(len(line) == 8 for line in shipped('sms_spam_test.txt').read_text().split())
 
 def test_trec_files_are_latin_1():
-    got = datasets._parse('HUM:ind Who is Zoë : the : one ?\n\nABBR:exp What is AT&T ?\r\n'.encode('latin-1'), {'format': 'trec'})
+    got = datasets._parse('HUM:ind Who is Zoë : the : one ?\n\nABBR:exp What is AT&T ?\r\n'.encode('latin-1'),
+        {'format': 'trec'})
     assert got.text.tolist() == ['Who is Zoë : the : one ?', 'What is AT&T ?'] and got.label.tolist() == ['HUM', 'ABBR']
 
 def test_sms_rows_are_split_by_a_list_of_hashes(tmp_path, monkeypatch):
     listed = put(tmp_path, 'list.txt', '\n'.join(map(datasets._text_hash, ['win a prize', 'see you'])))
     monkeypatch.setattr(datasets, 'shipped', lambda name: listed)
     b = io.BytesIO()
-    with zipfile.ZipFile(b, 'w') as z: z.writestr('SMSSpamCollection', 'spam\tWIN  a prize\nham\tSay "hi\nspam\twin a PRIZE \nham\tSee you\nham\tsay "hi\n')
+    with zipfile.ZipFile(b, 'w') as z:
+        z.writestr('SMSSpamCollection',
+            'spam\tWIN  a prize\nham\tSay "hi\nspam\twin a PRIZE \nham\tSee you\nham\tsay "hi\n')
     got = {s: datasets._parse(b.getvalue(), {'format': 'sms', 'split': s}) for s in ('train', 'test')}
     assert got['train'].text.tolist() == ['Say "hi'] and got['test'].text.tolist() == ['WIN  a prize', 'See you']
     assert 'BadZipFile' in refusal(datasets._parse, b'<html>', {'format': 'sms', 'split': 'test'})
@@ -240,7 +258,8 @@ def test_sms_rows_are_split_by_a_list_of_hashes(tmp_path, monkeypatch):
 def test_trec6_of_the_paper(monkeypatch):
     monkeypatch.setenv('AUTOGETS_DATA', str(SHARED))
     with pytest.warns(UserWarning, match='trec6: .* 17 in validation, 20 in test'): c = load_corpus('trec6')
-    assert [len(c.train), len(c.validation), len(c.test)] == [3488, 873, 1091] and c.classes == ['ABBR', 'DESC', 'ENTY', 'HUM', 'LOC', 'NUM']
+    assert [len(c.train), len(c.validation), len(c.test)] == [3488, 873, 1091] and c.classes == ['ABBR', 'DESC', 'ENTY',
+        'HUM', 'LOC', 'NUM']
     with pytest.warns(UserWarning, match='trec6'): assert len(load_corpus('trec6', 'given').test) == 500
 
 @needs_sets
@@ -256,9 +275,12 @@ def test_public_sets_load(name, monkeypatch):
 
 def home_file(spec, frame, others):
     "The bytes a home serves for `frame`, in its own format; `others` are the further rows of a home without splits"
-    frame = frame.assign(label=frame.label.map({n: i for i, n in enumerate(spec['names'])})) if 'names' in spec else frame
-    frame = frame.rename(columns={'text': spec.get('text', 'text'), 'label': spec.get('label', 'label')}).drop(columns='id')
-    if spec['format'] == 'trec': return ''.join(f'{r.label}:fine {r.text}\n' for r in frame.itertuples()).encode('latin-1')
+    frame = frame.assign(
+        label=frame.label.map({n: i for i, n in enumerate(spec['names'])})) if 'names' in spec else frame
+    frame = frame.rename(columns={'text': spec.get('text', 'text'), 'label': spec.get('label', 'label')}).drop(
+        columns='id')
+    if spec['format'] == 'trec':
+        return ''.join(f'{r.label}:fine {r.text}\n' for r in frame.itertuples()).encode('latin-1')
     if spec['format'] == 'csv': return frame.to_csv(index=False).encode()
     if spec['format'] == 'jsonl': return frame.to_json(orient='records', lines=True).encode()
     b = io.BytesIO()
@@ -266,14 +288,16 @@ def home_file(spec, frame, others):
     else:
         every = pd.concat([others['train'], others['test']])
         every = pd.concat([every, every[:200].assign(text=every.text[:200].str.upper()+' ')])
-        with zipfile.ZipFile(b, 'w') as z: z.writestr('SMSSpamCollection', ''.join(f'{r.label}\t{r.text}\n' for r in every.itertuples()))
+        with zipfile.ZipFile(b, 'w') as z:
+            z.writestr('SMSSpamCollection', ''.join(f'{r.label}\t{r.text}\n' for r in every.itertuples()))
     return b.getvalue()
 
 @needs_sets
 @pytest.mark.parametrize('name', ['trec6', 'sst2', 'emotion', 'banking77', 'sms_spam'])
 def test_each_home_format_gives_the_expected_content(name, server, tmp_path):
     frames = {s: read_table(SHARED/name/f'{s}.csv.gz') for s in DATASETS[name]['content']}
-    for spec in DATASETS[name]['home']: server.files[f'/{name}/{Path(spec["url"]).name}'] = home_file(spec, frames[spec['split']], frames)
+    for spec in DATASETS[name]['home']:
+        server.files[f'/{name}/{Path(spec["url"]).name}'] = home_file(spec, frames[spec['split']], frames)
     with warnings.catch_warnings():
         warnings.filterwarnings('error', message='.*fetching')
         assert fetch_dataset(name) == tmp_path/'cache'/name
@@ -293,27 +317,33 @@ def hub(monkeypatch):
 
 def hub_set(lib, n, word, hidden=False):
     features = lib.Features({'sentence': lib.Value('string'), 'label': lib.ClassLabel(names=['bad', 'good'])})
-    return lib.Dataset.from_dict({'sentence': [f'{word} {i}' for i in range(n)], 'label': [-1 if hidden else i % 2 for i in range(n)]}, features=features)
+    return lib.Dataset.from_dict({'sentence': [f'{word} {i}' for i in range(n)],
+        'label': [-1 if hidden else i % 2 for i in range(n)]}, features=features)
 
 def test_hub_set_with_test_split(hub):
-    hub.sets = hub.lib.DatasetDict(train=hub_set(hub.lib, 40, 'u'), validation=hub_set(hub.lib, 6, 'v'), test=hub_set(hub.lib, 8, 'w'))
+    hub.sets = hub.lib.DatasetDict(train=hub_set(hub.lib, 40, 'u'), validation=hub_set(hub.lib, 6, 'v'),
+        test=hub_set(hub.lib, 8, 'w'))
     c = load_corpus('datasets:some/one', text='sentence', revision='abc')
     assert hub.calls == [('some/one', {'revision': 'abc'})]
-    assert [len(c.train), len(c.validation), len(c.test)] == [40, 6, 8] and c.classes == ['bad', 'good'] and c.info['split'] == 'given'
+    assert [len(c.train), len(c.validation), len(c.test)] == [40, 6, 8] and c.classes == ['bad',
+        'good'] and c.info['split'] == 'given'
     assert len(load_corpus('datasets:some/one', 'stratified', text='sentence').train) == 26
 
 def test_hub_set_without_test_split_or_with_hidden_labels(hub):
     hub.sets = hub_set(hub.lib, 40, 'u')
     assert load_corpus('datasets:some/one', text='sentence').info['split'] == 'stratified'
     hub.sets = hub.lib.DatasetDict(train=hub_set(hub.lib, 40, 'u'), test=hub_set(hub.lib, 8, 'w', hidden=True))
-    assert 'split test: rows without a label (column \'label\'): 8, first' in refusal(load_corpus, 'datasets:some/one', text='sentence')
+    assert 'split test: rows without a label (column \'label\'): 8, first' in refusal(load_corpus, 'datasets:some/one',
+        text='sentence')
     assert len(load_corpus('datasets:some/one', 'paper', text='sentence').test) == 8
 
 def test_hub_labels_may_be_null(hub):
     data = hub_set(hub.lib, 6, 'u').to_dict()
-    features = hub.lib.Features({'sentence': hub.lib.Value('string'), 'label': hub.lib.ClassLabel(names=['bad', 'good'])})
+    features = hub.lib.Features({'sentence': hub.lib.Value('string'),
+        'label': hub.lib.ClassLabel(names=['bad', 'good'])})
     hub.sets = hub.lib.Dataset.from_dict({**data, 'label': [1, 0, None, 1, 0, 1]}, features=features)
-    assert "rows without a label (column 'label'): 1, at row 3" in refusal(load_corpus, 'datasets:some/one', text='sentence')
+    assert "rows without a label (column 'label'): 1, at row 3" in refusal(load_corpus, 'datasets:some/one',
+        text='sentence')
 
 def test_hub_refusals(hub, monkeypatch):
     hub.sets = hub.lib.DatasetDict(test=hub_set(hub.lib, 8, 'w'))
@@ -327,6 +357,7 @@ def test_hub_refusals(hub, monkeypatch):
 
 def test_datasets_reads_a_local_folder(tmp_path):
     pytest.importorskip('datasets')
-    for s, n in (('train', 30), ('test', 6)): put(tmp_path, f'mine/{s}.csv', rows(n, word=s)[['text', 'label']].to_csv(index=False))
+    for s, n in (('train', 30), ('test', 6)):
+        put(tmp_path, f'mine/{s}.csv', rows(n, word=s)[['text', 'label']].to_csv(index=False))
     c = load_corpus(f'datasets:{tmp_path}/mine', cache_dir=str(tmp_path/'hf'))
     assert [len(c.train), len(c.validation), len(c.test)] == [24, 6, 6] and c.classes == ['a', 'b', 'c']

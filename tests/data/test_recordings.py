@@ -8,8 +8,8 @@ from data.common import refusal
 from data.recorded import make, register
 
 from autogets.data.datasets import DataMissing
-from autogets.data.recordings import (RECORDINGS, chosen_texts, further_rows, list_recordings, recording_corpus, recording_source,
-                                      third_party_folder)
+from autogets.data.recordings import (RECORDINGS, chosen_texts, further_rows, list_recordings, recording_corpus,
+                                      recording_source, third_party_folder)
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def registered(tmp_path, monkeypatch): return register(tmp_path, monkeypatch)
 def test_data_needs_no_generator():
     "A user of corpora alone loads nothing that writes texts"
     code = 'import sys, autogets.data.recordings; print([m for m in sys.modules if m.startswith("autogets.generators")])'
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+        check=True).stdout.strip() == '[]'
 
 def test_a_corpus_comes_without_the_texts(zoo):
     (zoo/'llm.csv.gz').unlink()
@@ -41,7 +42,8 @@ def test_defaults_are_those_of_the_registry(registered):
     assert chosen_texts(registered) == {'model': None, 'method': None}
 
 def test_further_rows(zoo):
-    assert further_rows(zoo).columns.tolist() == ['id', 'text', 'label'] and further_rows(zoo).empty and further_rows('tickets').empty
+    assert further_rows(zoo).columns.tolist() == ['id', 'text',
+        'label'] and further_rows(zoo).empty and further_rows('tickets').empty
     (zoo/'train.csv.gz').write_bytes(gzip.compress(b'text,label\na,cat\nb,dog\n'))
     assert further_rows(zoo).text.tolist() == ['a', 'b']
     assert 'unknown recorded dataset' in refusal(further_rows, 'nowhere')
@@ -57,4 +59,5 @@ def test_folders_of_others_need_no_registration(registered, monkeypatch):
 def test_the_list_opens_no_file(registered):
     for p in registered.iterdir(): p.write_bytes(b'not gzip')
     listed = list_recordings().set_index('name')
-    assert listed.loc['zoo', 'where'] == 'AUTOGETS_DATA' and listed.loc['tickets', 'where'] == 'shipped' and len(listed) == len(RECORDINGS)
+    assert listed.loc['zoo', 'where'] == 'AUTOGETS_DATA' and listed.loc['tickets',
+        'where'] == 'shipped' and len(listed) == len(RECORDINGS)

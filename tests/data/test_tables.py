@@ -1,4 +1,5 @@
-"The reader of tables: every format plain and packed gives the same rows, and bad input ends in one line that says where"
+"""The reader of tables: every format plain and packed gives the same rows, and bad input ends in one line that says
+where"""
 import gzip
 import io
 import json
@@ -25,16 +26,20 @@ KINDS = ['csv', 'tsv', 'jsonl', 'parquet']
 
 @pytest.mark.parametrize('name', [f't.{kind}{packed}' for kind in KINDS for packed in ('', '.gz', '.zip')])
 def test_formats_agree(tmp_path, name):
-    frame = pd.DataFrame({'q': ['Où est "le, chat" ?', 'two\nlines', 'null'], 'y': [1, 2, 1], 'site': ['Vigo', None, 'NA']})
+    frame = pd.DataFrame({'q': ['Où est "le, chat" ?', 'two\nlines', 'null'], 'y': [1, 2, 1],
+        'site': ['Vigo', None, 'NA']})
     b = io.BytesIO()
     if 'parquet' in name: frame.to_parquet(b)
-    elif 'jsonl' in name: b.write('\n'.join(json.dumps(r, ensure_ascii=False) for r in frame.astype(object).where(frame.notna(), None).to_dict('records')).encode())
+    elif 'jsonl' in name:
+        b.write('\n'.join(json.dumps(r, ensure_ascii=False) for r in frame.astype(object).where(frame.notna(),
+            None).to_dict('records')).encode())
     else: b.write(frame.to_csv(index=False, sep='\t' if 'tsv' in name else ',').encode())
     pack = {'.gz': gzip.compress, '.zip': lambda data: zipped({name[:-4]: data})}.get(Path(name).suffix, bytes)
     p = put(tmp_path, name, pack(b.getvalue()))
     got = read_table(p, text='q', label='y', features=('site',))
     assert got.columns.tolist() == ['id', 'text', 'label', 'site']
-    assert got.text.tolist() == frame.q.tolist() and got.label.tolist() == ['1', '2', '1'] and got.site.tolist() == ['Vigo', '', 'NA']
+    assert got.text.tolist() == frame.q.tolist() and got.label.tolist() == ['1', '2',
+        '1'] and got.site.tolist() == ['Vigo', '', 'NA']
     assert got.id.tolist() == [text_id(t) for t in frame.q]
 
 def test_byte_order_mark_and_outer_spaces_of_labels(tmp_path):

@@ -27,7 +27,8 @@ def zoo(tmp_path): return make(tmp_path/'zoo')
 def registered(tmp_path, monkeypatch): return register(tmp_path, monkeypatch)
 
 def pooled(corpus, generator, n=5):
-    return build_pool(generator, corpus.examples('all'), n=n, held_out=[*corpus.validation.text, *corpus.test.text], progress=False)
+    return build_pool(generator, corpus.examples('all'), n=n, held_out=[*corpus.validation.text, *corpus.test.text],
+        progress=False)
 
 def refusal(*args, exc=UserError, **kw):
     "The one line with which `load_recording` refuses"
@@ -38,7 +39,8 @@ def refusal(*args, exc=UserError, **kw):
 @pytest.mark.parametrize('name', ['sst6', '', 'no/such/folder'])
 def test_unknown_names_are_refused_with_the_choices(name):
     line = refusal(name)
-    assert 'unknown recorded dataset' in line and 'tickets, trec6, top_navigation' in line and 'path of a folder' in line
+    assert ('unknown recorded dataset' in line and 'tickets, trec6, top_navigation' in line
+        and 'path of a folder' in line)
     with pytest.raises(UserError, match='unknown recorded dataset'): recording_models(name)
 
 @pytest.mark.parametrize('name', FOLDERS)
@@ -69,7 +71,8 @@ def test_a_named_dataset_may_be_compressed_in_another_way(registered):
     assert len(load_recording('zoo')[1].stored) == 68
 
 @pytest.mark.parametrize('part,data,says', [
-    ('seeds', b'text\nhello\n', "no column 'label'"), ('test', b'text,label\nhello\n', 'row 2 has 1 fields'), ('seeds', b'', 'is empty'),
+    ('seeds', b'text\nhello\n', "no column 'label'"),
+    ('test', b'text,label\nhello\n', 'row 2 has 1 fields'), ('seeds', b'', 'is empty'),
     ('test', b'text,label\n\xff,x\n', 'not UTF-8'), ('llm', b'text,label\nx,cat\n', 'need text and source_text')])
 def test_damaged_files_are_refused_in_one_line(zoo, part, data, says):
     (zoo/f'{part}.csv.gz').write_bytes(gzip.compress(data))
@@ -80,8 +83,9 @@ def test_a_truncated_gzip_is_refused(zoo):
     path.write_bytes(path.read_bytes()[:-20])
     assert 'damaged gzip' in refusal(zoo)
 
-@pytest.mark.parametrize('options,says', [({'model': 'm9'}, 'it has m1, m2'), ({'method': 'shout'}, 'it has echo'), ({'min_size': 1}, 'min_size is 1'),
-                                          ({'test_rows': 0}, 'test_rows of 1 or more'), ({'min_size': 11}, 'fewer than two classes')])
+@pytest.mark.parametrize('options,says',
+    [({'model': 'm9'}, 'it has m1, m2'), ({'method': 'shout'}, 'it has echo'), ({'min_size': 1}, 'min_size is 1'),
+        ({'test_rows': 0}, 'test_rows of 1 or more'), ({'min_size': 11}, 'fewer than two classes')])
 def test_bad_options_are_refused(zoo, options, says): assert says in refusal(zoo, **options)
 
 def test_the_shipped_recording_refuses_a_model_it_cannot_tell():
@@ -92,17 +96,22 @@ def test_rows_are_dropped_counted_and_never_shared(tmp_path):
     seeds = [(words(k, i), k) for k in ('cat', 'dog') for i in range(10)]
     test = [(words(k, i), k) for k in ('cat', 'dog') for i in range(50, 60)]
     odd = make(tmp_path/'odd', [*seeds, (' ', 'cat'), (words('cat', 0).upper(), 'dog'), ('no label', ' ')],
-               [*test, test[0], seeds[4], (seeds[5][0]+'!', 'dog'), ('', 'dog')], [('x', 'cat', t, 'm1', 'echo') for t, _ in seeds])
+               [*test, test[0], seeds[4], (seeds[5][0]+'!', 'dog'), ('', 'dog')],
+               [('x', 'cat', t, 'm1', 'echo') for t, _ in seeds])
     corpus, _ = load_recording(odd)
-    assert corpus.info['dropped'] == {'seeds': {'empty': 2, 'repeats': 1}, 'test': {'empty': 1, 'repeats': 1, 'equal to a seed': 2}}
+    assert corpus.info['dropped'] == {'seeds': {'empty': 2, 'repeats': 1},
+        'test': {'empty': 1, 'repeats': 1, 'equal to a seed': 2}}
     assert len(corpus.train)+len(corpus.validation) == 20 and len(corpus.test) == 20
     assert not set(corpus.test.id) & {text_id(t) for t, _ in seeds}
-    assert dict(zip(corpus.train.id, corpus.train.label)).get(text_id(words('cat', 0)), 'cat') == 'cat', 'the first label stays'
+    assert dict(zip(corpus.train.id, corpus.train.label)).get(text_id(words('cat', 0)),
+        'cat') == 'cat', 'the first label stays'
 
 def test_texts_that_look_like_missing_values_stay(tmp_path):
     seeds = [(t, k) for k in ('cat', 'dog') for t in (f'{k} NA', f'{k} a', f'{k} b', f'{k} c', f'{k} d')]
-    corpus, _ = load_recording(make(tmp_path/'na', [*seeds, ('NA', 'cat'), ('null', 'dog')], [('None', 'cat'), ('nan', 'dog')]))
-    assert {'NA', 'null'} <= {*corpus.train.text, *corpus.validation.text} and corpus.test.text.tolist() == ['None', 'nan']
+    corpus, _ = load_recording(make(tmp_path/'na', [*seeds, ('NA', 'cat'), ('null', 'dog')],
+        [('None', 'cat'), ('nan', 'dog')]))
+    assert {'NA', 'null'} <= {*corpus.train.text,
+        *corpus.validation.text} and corpus.test.text.tolist() == ['None', 'nan']
 
 def test_small_classes_go_with_their_test_rows(zoo):
     corpus, generator = load_recording(zoo)
@@ -137,7 +146,8 @@ def test_models_and_defaults(registered):
     assert texts == {None: 48, 'm1': 48, 'm2': 24, 'all': 72}
     assert recording_models('zoo') == recording_models(registered) == [('m1', 'echo', 68), ('m2', 'echo', 34)]
     assert len(load_recording(registered)[1].stored) == 102, 'a folder has no default'
-    assert list_recordings().set_index('name').loc['zoo', ['rows', 'classes', 'texts', 'models', 'where']].tolist() == [34, 3, 102, 'm1, m2', 'AUTOGETS_DATA']
+    assert list_recordings().set_index('name').loc['zoo', ['rows', 'classes', 'texts', 'models', 'where']].tolist() == [
+        34, 3, 102, 'm1, m2', 'AUTOGETS_DATA']
 
 def test_plain_csv_will_do(tmp_path):
     corpus, _ = load_recording(str(make(tmp_path/'plain', gz=False)))
@@ -147,7 +157,8 @@ def test_a_pool_is_that_of_the_recording_and_its_split(zoo):
     corpus, texts = recording_pool(zoo, 3, 2, 'm1')
     same, generator = load_recording(zoo, 3, 'm1')
     pd.testing.assert_frame_equal(texts, pooled(same, generator, 2).texts)
-    assert corpus.fingerprint == same.fingerprint and corpus.info['model'] == 'm1' and set(texts.model) == {'m1'} and len(texts) == 2*len(corpus.train)
+    assert corpus.fingerprint == same.fingerprint and corpus.info['model'] == 'm1' and set(texts.model) == {
+        'm1'} and len(texts) == 2*len(corpus.train)
 
 def test_a_pool_is_quiet_about_repeats_but_not_about_other_things(monkeypatch):
     bare = load_recording('tickets')
@@ -165,23 +176,28 @@ def test_the_registry_agrees_with_the_shipped_recordings():
     for name in ('tickets', 'trec6'):
         data = gzip.decompress(shipped(f'banks/{name}/bank.jsonl.gz').read_bytes())
         recorded = Recorded(name)
-        assert RECORDINGS[name]['files'] == {'bank': {'rows': len(recorded.stored), 'sha256': hashlib.sha256(data).hexdigest()}}
-        assert RECORDINGS[name]['models'] == recordings._recorded_by(recorded) and RECORDINGS[name]['classes'] == DATASETS[name]['content']['train']['classes']
+        assert RECORDINGS[name]['files'] == {'bank': {'rows': len(recorded.stored),
+            'sha256': hashlib.sha256(data).hexdigest()}}
+        assert RECORDINGS[name]['models'] == recordings._recorded_by(
+            recorded) and RECORDINGS[name]['classes'] == DATASETS[name]['content']['train']['classes']
 
 def test_tickets_always_work(monkeypatch):
     monkeypatch.delenv('AUTOGETS_DATA', raising=False)
     corpus, generator = load_recording('tickets', seed=3)
-    assert [len(corpus.train), len(corpus.validation), len(corpus.test)] == [1130, 282, 353] and len(pooled(corpus, generator)) == 2260
+    assert [len(corpus.train), len(corpus.validation), len(corpus.test)] == [1130, 282,
+        353] and len(pooled(corpus, generator)) == 2260
     assert list_recordings().set_index('name')['where']['tickets'] == 'shipped'
 
 def test_the_cuts_hold_for_a_shipped_recording():
     few, whole = (load_recording('tickets', **kw)[0] for kw in ({'test_rows': 100, 'min_size': 50}, {}))
     assert len(few.test) == 100 and set(few.test.id) < set(whole.test.id)
-    assert set(few.classes) == set(few.validation.label) == set(whole.classes)-set(few.info['left_out']) and len(few.info['left_out']) == 5
+    assert set(few.classes) == set(few.validation.label) == set(whole.classes)-set(few.info['left_out']) and len(
+        few.info['left_out']) == 5
 
 def test_the_rows_of_a_recording_are_those_of_its_split(zoo):
     rows, (corpus, generator) = recorded_rows(zoo, 'm1'), load_recording(zoo, model='m1')
-    assert rows.examples.id.tolist() == [*corpus.train.id, *corpus.validation.id] and rows.test.id.tolist() == corpus.test.id.tolist()
+    assert rows.examples.id.tolist() == [*corpus.train.id,
+        *corpus.validation.id] and rows.test.id.tolist() == corpus.test.id.tolist()
     assert rows.stored.text.tolist() == generator.stored.text.tolist() and rows.further.empty
     (zoo/'train.csv').write_text('text,label\none more cat,cat\n')
     assert recorded_rows(zoo).further.text.tolist() == ['one more cat']
@@ -189,13 +205,16 @@ def test_the_rows_of_a_recording_are_those_of_its_split(zoo):
     assert recorded_rows(zoo).further.text.tolist() == ['one more cat', 'one more dog']
 
 
-# the real ones: train, validation, test rows, classes, texts of a pool of 5 per training example (seed 0, default model)
+# the real ones: train, validation, test rows, classes, texts of a pool of 5 per training example (seed 0, default
+# model)
 SIZES = {
-    'tickets': (1130, 282, 353, 15, 2260), 'trec6': (3489, 873, 1090, 6, 6805), 'top_navigation': (280, 70, 2000, 7, 1398),
+    'tickets': (1130, 282, 353, 15, 2260), 'trec6': (3489, 873, 1090, 6, 6805),
+    'top_navigation': (280, 70, 2000, 7, 1398),
     'news_category': (480, 120, 597, 6, 2399), 'sst5': (400, 100, 2000, 5, 1999), 'yelp5': (400, 100, 2000, 5, 2000),
     'parrot_crowdflower_emotion': (396, 99, 1995, 11, 1133), 'parrot_social_dimensions': (396, 100, 1468, 8, 1170),
     'parrot_tweet_sentiment': (400, 100, 2000, 3, 1590), 'parrot_hyperbole': (232, 58, 323, 2, 845),
-    'parrot_question_intimacy': (162, 40, 225, 6, 620), 'parrot_politeness': (22, 6, 32, 2, 90), 'parrot_empathy': (134, 33, 186, 2, 540)}
+    'parrot_question_intimacy': (162, 40, 225, 6, 620), 'parrot_politeness': (22, 6, 32, 2, 90),
+    'parrot_empathy': (134, 33, 186, 2, 540)}
 
 @with_data
 @pytest.mark.parametrize('name', RECORDINGS)
@@ -209,7 +228,8 @@ def test_the_real_recording(name):
     assert set(pool.sources) <= set(corpus.train.id)
     if name in FOLDERS:
         own = {text_id(t) for part in (corpus.train, corpus.validation) for t in part.text}
-        assert not own & set(corpus.test.id) and corpus.test.id.is_unique and set(corpus.test.label) <= set(corpus.classes)
+        assert not own & set(corpus.test.id) and corpus.test.id.is_unique and set(corpus.test.label) <= set(
+            corpus.classes)
     assert sizes == SIZES[name]
 
 @with_data
@@ -218,8 +238,10 @@ def test_the_registry_agrees_with_the_real_files(name):
     rows = {p: read_part(name, p) for p in ('seeds', 'test')}
     recorded = Recorded(recording_file(name, 'llm'))
     files = RECORDINGS[name]['files']
-    assert {p: len(f) for p, f in rows.items()} | {'llm': len(recorded.stored)} == {p: f['rows'] for p, f in files.items()}
-    assert RECORDINGS[name]['models'] == recordings._recorded_by(recorded) and RECORDINGS[name]['classes'] == rows['seeds'].label.value_counts().to_dict()
+    assert {p: len(f) for p, f in rows.items()} | {'llm': len(recorded.stored)} == {p: f['rows'] for p,
+        f in files.items()}
+    assert RECORDINGS[name]['models'] == recordings._recorded_by(
+        recorded) and RECORDINGS[name]['classes'] == rows['seeds'].label.value_counts().to_dict()
 
 @with_data
 @pytest.mark.parametrize('name', FOLDERS)

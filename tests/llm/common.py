@@ -6,7 +6,8 @@ from autogets.llm.pace import Limits
 QUICK = Limits(in_flight=32, timeout=1., tries=12)
 
 def requests(n, tag='', **parameters):
-    return [Request(({'role': 'user', 'content': f'write 1 text about {tag}{i}'},), {'seed': 1} | parameters) for i in range(n)]
+    return [Request(({'role': 'user', 'content': f'write 1 text about {tag}{i}'},), {'seed': 1} | parameters)
+        for i in range(n)]
 
 def ask_all(chat, asked, replies=None, limits=QUICK, meter=None):
     "The outcome of each of `asked`, by its number"

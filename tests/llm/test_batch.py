@@ -17,12 +17,15 @@ def test_batches_give_the_same_replies_and_are_sent_once(tmp_path):
         with Replies(tmp_path/'r.jsonl') as store: got = ask_all(batched, requests(30), store)
         assert {i: r.text for i, r in got.items()} == {i: r.text for i, r in one_by_one.items()}
         assert s.stats()['outcomes']['jobs'] == 1
-        assert {i: r.text for i, r in ask_all(BatchedChat(plain, tmp_path, poll=.01), requests(30)).items()} == {i: r.text for i, r in got.items()}
+        assert {i: r.text for i, r in ask_all(BatchedChat(plain, tmp_path, poll=.01), requests(30)).items()} == {
+            i: r.text for i, r in got.items()}
         assert s.stats()['outcomes']['jobs'] == 1  # the note found the finished batch
-        with Replies(tmp_path/'r.jsonl') as store: assert all(r.cached for r in ask_all(plain, requests(30), store).values())
+        with Replies(tmp_path/'r.jsonl') as store:
+            assert all(r.cached for r in ask_all(plain, requests(30), store).values())
 
 def test_a_batch_with_errors_says_which(tmp_path):
     with serving(faults={'500': .3, 'empty': .1}, seed=2) as s:
         got = ask_all(BatchedChat(make_chat('openai:m', base_url=s.url), tmp_path, poll=.01), requests(60))
         kinds = Counter(r.reason if isinstance(r, Failure) else 'reply' for r in got.values())
-        assert len(got) == 60 and kinds['reply'] > 20 and kinds['server error 500'] > 5 and kinds['no choice in the reply'] > 0
+        assert len(
+            got) == 60 and kinds['reply'] > 20 and kinds['server error 500'] > 5 and kinds['no choice in the reply'] > 0

@@ -50,7 +50,8 @@ def test_nothing_in_a_cache_can_run_code(tmp_path):
     path.write_bytes(pickle.dumps(os.system)+b'\n')
     with pytest.raises(UserError): Replies(path).start()
     source = ''.join(p.read_text() for p in Path(client.__file__).parents[1].rglob('*.py'))
-    assert not re.search(r'^\s*(?:import|from) (?:pickle|dill|marshal|shelve|joblib\.)|yaml\.load\(|(?<![\w.])(?:eval|exec)\(', source, re.M)
+    assert not re.search(r'^\s*(?:import|from) '
+        r'(?:pickle|dill|marshal|shelve|joblib\.)|yaml\.load\(|(?<![\w.])(?:eval|exec)\(', source, re.M)
 
 def test_a_recording_of_two_models_must_be_told_which(tmp_path):
     with Replies(tmp_path/'r.jsonl') as store:
@@ -82,12 +83,15 @@ except UserError as e: print(e)
 
 def test_prices(tmp_path, monkeypatch):
     mine = tmp_path/'prices.yml'
-    mine.write_text(yaml.safe_dump([{'model': 'gpt-4o-mini', 'input': 1, 'output': 2}, {'model': 'own', 'host': 'localhost', 'input': 0, 'output': 0}]))
+    mine.write_text(yaml.safe_dump([{'model': 'gpt-4o-mini', 'input': 1, 'output': 2},
+        {'model': 'own', 'host': 'localhost', 'input': 0, 'output': 0}]))
     mini = make_chat('openai:gpt-4o-mini', base_url='openai')
     assert find_price(mini) == Price(.15, .6, .5) and find_price(mini, mine) == Price(1, 2)
     monkeypatch.setenv('AUTOGETS_PRICES', str(mine))
-    assert find_price(make_chat('openai:own', base_url='vllm')) == Price(0, 0) and find_price(make_chat('openai:own', base_url='openai')) is None
-    for bad in ('- {model: x}', 'model: x', '- {model: x, input: -1, output: 1}', '- {model: x, input: one, output: 1}', '{'):
+    assert find_price(make_chat('openai:own', base_url='vllm')) == Price(0,
+        0) and find_price(make_chat('openai:own', base_url='openai')) is None
+    for bad in ('- {model: x}', 'model: x', '- {model: x, input: -1, output: 1}',
+            '- {model: x, input: one, output: 1}', '{'):
         mine.write_text(bad)
         with pytest.raises(UserError, match='prices.yml'): find_price(mini)
     assert dollars(None) == 'unknown cost'
@@ -109,10 +113,12 @@ def test_a_cache_of_0_4_0_answers_the_same_requests_without_a_server(tmp_path):
     asked = [r for r, _ in old_requests()]
     chat = OpenAIChat('gpt-4o-mini', base_url=json.loads(OLD.read_text().splitlines()[0])['endpoint'])
     with Replies(tmp_path/'r.jsonl') as store: got = ask_all(chat, asked, store)
-    assert len(asked) >= 5 and all(got[i].cached and got[i].text == d['reply'] for i, (_, d) in enumerate(old_requests()))
+    assert len(asked) >= 5 and all(got[i].cached and got[i].text == d['reply'] for i,
+        (_, d) in enumerate(old_requests()))
     assert (tmp_path/'r.jsonl').read_bytes() == OLD.read_bytes(), 'nothing is added'
 
 def test_a_recording_of_0_4_0_can_be_replayed():
     replay = make_chat(f'recorded:{OLD}')
-    assert [r.text for r in replay.complete_many([r for r, _ in old_requests()])] == [d['reply'] for _, d in old_requests()]
+    assert [r.text for r in replay.complete_many([r for r, _ in old_requests()])] == [d['reply'] for _,
+        d in old_requests()]
     assert replay.replies.usage.prompt == sum(d['prompt_tokens'] for _, d in old_requests()) > 0

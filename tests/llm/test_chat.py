@@ -24,9 +24,11 @@ def test_a_reply_over_http(server):
 
 def test_what_is_sent_is_what_the_protocol_wants():
     chat = OpenAIChat('m', base_url='http://localhost:1/v1')
-    request = Request(({'role': 'user', 'content': 'x'},), {'temperature': 0., 'top_p': .9, 'max_tokens': 7, 'stop': ['\n'], 'seed': None, 'schema': {'type': 'object'}})
+    request = Request(({'role': 'user', 'content': 'x'},),
+        {'temperature': 0., 'top_p': .9, 'max_tokens': 7, 'stop': ['\n'], 'seed': None, 'schema': {'type': 'object'}})
     sent = chat.body(request)
-    assert sent['temperature'] == 0. and sent['top_p'] == .9 and sent['max_tokens'] == 7 and sent['stop'] == ['\n'] and 'seed' not in sent
+    assert sent['temperature'] == 0. and sent['top_p'] == .9 and sent['max_tokens'] == 7 and sent['stop'] == [
+        '\n'] and 'seed' not in sent
     assert sent['response_format']['json_schema']['schema'] == {'type': 'object'}
 
 def test_an_endpoint_without_structured_output_is_asked_in_words():
@@ -38,13 +40,15 @@ def test_an_endpoint_without_structured_output_is_asked_in_words():
 
 def test_a_wrong_key_ends_the_run_and_is_not_shown(server, monkeypatch):
     monkeypatch.setenv('MY_KEY', 'wrong')
-    with pytest.raises(UserError, match='refuses m .401.*check MY_KEY') as e: ask_all(make_chat('openai:m', base_url=server.url, key_env='MY_KEY'), requests(50))
+    with pytest.raises(UserError, match='refuses m .401.*check MY_KEY') as e:
+        ask_all(make_chat('openai:m', base_url=server.url, key_env='MY_KEY'), requests(50))
     assert 'provided: wrong' not in str(e.value)
 
 def test_a_missing_key_is_named_before_anything_is_sent(server, monkeypatch):
     before = server.stats()['requests']
     monkeypatch.delenv('NO_SUCH_KEY', raising=False)
-    with pytest.raises(UserError, match='set the environment variable NO_SUCH_KEY'): ask_all(make_chat('openai:m', base_url=server.url, key_env='NO_SUCH_KEY'), requests(2))
+    with pytest.raises(UserError, match='set the environment variable NO_SUCH_KEY'):
+        ask_all(make_chat('openai:m', base_url=server.url, key_env='NO_SUCH_KEY'), requests(2))
     assert server.stats()['requests'] == before
 
 def test_nobody_gets_the_key_of_another(monkeypatch):
@@ -58,7 +62,8 @@ def test_nobody_gets_the_key_of_another(monkeypatch):
 def test_the_keyring_is_asked_where_there_is_one(monkeypatch):
     import types
     ring = types.ModuleType('keyring')
-    ring.get_password, ring.errors = (lambda service, name: f'{service}/{name}'), types.SimpleNamespace(KeyringError=RuntimeError)
+    ring.get_password, ring.errors = (lambda service,
+        name: f'{service}/{name}'), types.SimpleNamespace(KeyringError=RuntimeError)
     monkeypatch.setitem(sys.modules, 'keyring', ring)
     monkeypatch.delenv('SOME_KEY', raising=False)
     assert secret('SOME_KEY') == 'autogets/SOME_KEY'

@@ -26,23 +26,28 @@ def read(text, i):
     if not texts: raise ValueError('no texts')
     return texts[0]
 
-def again(messages, text, why): return (*messages, {'role': 'assistant', 'content': text}, {'role': 'user', 'content': f'{why}: write 1 text'})
+def again(messages, text, why):
+    return (*messages, {'role': 'assistant', 'content': text}, {'role': 'user', 'content': f'{why}: write 1 text'})
 
 def test_two_thousand_requests_through_every_fault(tmp_path):
-    "Nearly half of all attempts fail, in nine ways; every text comes once, nothing that had come is asked again, and the bill is the server's"
+    """Nearly half of all attempts fail, in nine ways; every text comes once, nothing that had come is asked again,
+    and the bill is the server's"""
     with serving(delay=.005, faults=MIX, seed=3, slow=8., retry_after=.05) as s:
         chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1., 2.)), requests(2000)
         with Replies(tmp_path/'r.jsonl') as store:
-            got = {i: v for i, _, v in converse(chat, asked, read, again, store, limits=Limits(in_flight=64, timeout=2., tries=20, backoff=.05), meter=meter)}
+            got = {i: v for i, _, v in converse(chat, asked, read, again, store,
+                limits=Limits(in_flight=64, timeout=2., tries=20, backoff=.05), meter=meter)}
         told = s.stats()
         failed = {i: v for i, v in got.items() if isinstance(v, Failure)}
         assert len(got) == 2000
         unreadable = [v for v in failed.values() if v.reason == 'unreadable reply']
-        assert len(failed) == len(unreadable) <= 40  # a reply of the wrong form twice in a row is given up here, with its reason
+        # a reply of the wrong form twice in a row is given up here, with its reason
+        assert len(failed) == len(unreadable) <= 40
         texts = [v for i, v in got.items() if i not in failed]
         assert len(set(texts)) == len(texts) == 2000-len(failed)
         assert told['repeats'] == 0
-        assert (store.usage.prompt+store.wasted.prompt, store.usage.completion+store.wasted.completion) == (told['prompt_tokens'], told['completion_tokens'])
+        assert (store.usage.prompt+store.wasted.prompt,
+            store.usage.completion+store.wasted.completion) == (told['prompt_tokens'], told['completion_tokens'])
         assert (meter.prompt, meter.completion) == (told['prompt_tokens'], told['completion_tokens'])
         assert meter.sent == told['requests'] and abs(meter.held) < 1e-9
         aside = [json.loads(l) for l in (tmp_path/'r.aside.jsonl').read_text().splitlines()]
@@ -73,7 +78,8 @@ def test_a_dead_endpoint_ends_the_run_in_one_line(tmp_path, monkeypatch):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{s.getsockname()[1]}/v1'
-    with Replies(tmp_path/'r.jsonl') as store, pytest.raises(UserError, match='does not answer .no connection'): ask_all(make_chat('openai:m', base_url=url), requests(5000), store)
+    with Replies(tmp_path/'r.jsonl') as store, pytest.raises(UserError, match='does not answer .no connection'):
+        ask_all(make_chat('openai:m', base_url=url), requests(5000), store)
 
 def test_an_endpoint_that_comes_back_is_used_again(monkeypatch):
     monkeypatch.setattr(pace, 'WAITS', (.2, .2, .4, .8, 1.6, 3.))
@@ -106,7 +112,8 @@ def test_requests_and_tokens_per_minute_are_kept():
             assert .9 < time.perf_counter()-start < 4
 
 def test_refusals_for_long_are_said():
-    with serving(faults={'429': 1.}, retry_after=3600) as s, pytest.raises(UserError, match='come back in 3600 s'): ask_all(make_chat('openai:m', base_url=s.url), requests(5))
+    with serving(faults={'429': 1.}, retry_after=3600) as s, pytest.raises(UserError, match='come back in 3600 s'):
+        ask_all(make_chat('openai:m', base_url=s.url), requests(5))
 
 def test_an_endpoint_that_refuses_everything_is_not_asked_thousands_of_times():
     class Strict(Chat):
@@ -115,7 +122,8 @@ def test_an_endpoint_that_refuses_everything_is_not_asked_thousands_of_times():
             self.calls += 1
             raise Trouble('refused (400)', 'temperature is not supported', again=False)
     strict = Strict()
-    with pytest.raises(UserError, match='none of the first 20.*temperature is not supported'): ask_all(strict, requests(3000), limits=Limits(in_flight=8))
+    with pytest.raises(UserError, match='none of the first 20.*temperature is not supported'):
+        ask_all(strict, requests(3000), limits=Limits(in_flight=8))
     assert strict.calls < 60
 
 def test_one_bad_request_does_not_end_the_others():
@@ -125,10 +133,11 @@ def test_one_bad_request_does_not_end_the_others():
             if '7' in request.messages[0]['content']: raise Trouble('refused (400)', 'too long', again=False)
             return Reply('{}')
     got = ask_all(Picky(), requests(20))
-    assert {i for i, r in got.items() if isinstance(r, Failure)} == {7, 17} and got[7] == Failure('refused (400)', 'too long')
+    assert {i for i, r in got.items() if isinstance(r, Failure)} == {7,
+        17} and got[7] == Failure('refused (400)', 'too long')
 
-@pytest.mark.parametrize('content,sent', [('<think>{"a"}</think> {"b"', '{"b"'), ('', '(nothing)'), ('<think>no end', '(nothing)'),
-                                          ('x'*3000, 'x'*2000)])
+@pytest.mark.parametrize('content,sent',
+    [('<think>{"a"}</think> {"b"', '{"b"'), ('', '(nothing)'), ('<think>no end', '(nothing)'), ('x'*3000, 'x'*2000)])
 def test_a_repair_sends_back_the_answer_without_thoughts_and_not_all_of_it(content, sent):
     *before, said, again = repair_messages(({'role': 'user', 'content': 'q'},), content, 'no {reason} given')
     assert before == [{'role': 'user', 'content': 'q'}] and said == {'role': 'assistant', 'content': sent}
@@ -143,7 +152,9 @@ def test_it_is_as_fast_as_the_client_itself(tmp_path):
     async def bare(url, n):
         client, source = openai.AsyncOpenAI(base_url=url, api_key='x', max_retries=0), iter(range(n))
         async def work():
-            for i in source: await client.chat.completions.create(model='m', messages=[{'role': 'user', 'content': f'write 1 text about b{i}'}])
+            for i in source:
+                await client.chat.completions.create(model='m',
+                    messages=[{'role': 'user', 'content': f'write 1 text about b{i}'}])
         start = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(64)))
         took = time.perf_counter()-start
@@ -160,7 +171,8 @@ def test_it_is_as_fast_as_the_client_itself(tmp_path):
         assert mine > .66*best, (mine, best)
 
 def test_memory_stays_flat():
-    "A list four times as long takes no more room: requests are made when there is a place for them, and replies go when they are read"
+    """A list four times as long takes no more room: requests are made when there is a place for them, and replies go
+    when they are read"""
     code = '''
 import resource, sys
 from autogets.llm.client import ask
@@ -172,20 +184,24 @@ class Echo(Chat):
 stream = (Request(({'role': 'user', 'content': 'y'*2000+str(i)},)) for i in range(int(sys.argv[1])))
 print(sum(1 for _ in ask(Echo(), stream, None, Limits(in_flight=16))), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)
 '''
-    def run(n): return [int(x) for x in subprocess.run([sys.executable, '-c', code, str(n)], capture_output=True, text=True, check=True).stdout.split()]
+    def run(n):
+        return [int(x) for x in subprocess.run([sys.executable, '-c', code, str(n)], capture_output=True, text=True,
+            check=True).stdout.split()]
     (a, small), (b, large) = run(3000), run(12000)
     assert (a, b) == (3000, 12000) and large-small < 25, (small, large)
 
 def test_the_limit_holds_with_many_in_flight(tmp_path):
     with serving(delay=.01) as s:
         chat, meter = make_chat('openai:m', base_url=s.url), Meter(Price(10., 10.), limit=.05)
-        with Replies(tmp_path/'r.jsonl') as store: got = ask_all(chat, requests(400, max_tokens=60), store, limits=Limits(), meter=meter)
+        with Replies(tmp_path/'r.jsonl') as store:
+            got = ask_all(chat, requests(400, max_tokens=60), store, limits=Limits(), meter=meter)
         told = s.stats()
         real = (told['prompt_tokens']+told['completion_tokens'])*10/1e6
         left = sum(isinstance(r, Failure) and r.reason == 'over the cost limit' for r in got.values())
         assert .03 < real <= .05 and meter.spent == pytest.approx(real) and 0 < left < 400 and len(got) == 400
         more = Meter(Price(10., 10.), limit=10., before=store.usage)
-        with Replies(tmp_path/'r.jsonl') as store: got = ask_all(chat, requests(400, max_tokens=60), store, limits=Limits(), meter=more)
+        with Replies(tmp_path/'r.jsonl') as store:
+            got = ask_all(chat, requests(400, max_tokens=60), store, limits=Limits(), meter=more)
         assert all(isinstance(r, Reply) for r in got.values()) and s.stats()['repeats'] == 0
         told = s.stats()
         assert more.spent == pytest.approx((told['prompt_tokens']+told['completion_tokens'])*10/1e6)

@@ -18,7 +18,8 @@ from autogets.llm.local import Draw, TransformersChat, prompt_ids, write
 from autogets.llm.models import in_batches, new_model, train_tokenizer
 from autogets.llm.cache import Replies
 
-WORDS = ['the printer on floor two jams', 'my mail is slow today', 'no wifi in the lobby since monday', 'please reset my password']
+WORDS = ['the printer on floor two jams', 'my mail is slow today', 'no wifi in the lobby since monday',
+    'please reset my password']
 TEMPLATE = "{% for m in messages %}<{{ m.role }}> {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
@@ -31,8 +32,8 @@ def tiny_chat(folder, seed=0, template=TEMPLATE, kind='gpt2', context=256):
     else:
         torch.manual_seed(seed)
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            max_position_embeddings=context, bos_token_id=0, eos_token_id=0, pad_token_id=0))
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=context, bos_token_id=0, eos_token_id=0, pad_token_id=0))
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.ndim > 1 and 'w' in name: p *= 6 # so that the likeliest token depends on the prompt
@@ -40,10 +41,12 @@ def tiny_chat(folder, seed=0, template=TEMPLATE, kind='gpt2', context=256):
     return folder
 
 def frame(texts, labels='X'):
-    return pd.DataFrame({'text': list(texts), 'label': labels}).assign(id=lambda f: f.text.map(text_id))[['id', 'text', 'label']]
+    return pd.DataFrame({'text': list(texts), 'label': labels}).assign(
+        id=lambda f: f.text.map(text_id))[['id', 'text', 'label']]
 
 def asked(text, sample=0, **parameters):
-    return Request(({'role': 'system', 'content': 'You write.'}, {'role': 'user', 'content': text}), {'max_tokens': 10, 'temperature': 1.} | parameters, sample)
+    return Request(({'role': 'system', 'content': 'You write.'}, {'role': 'user', 'content': text}),
+        {'max_tokens': 10, 'temperature': 1.} | parameters, sample)
 
 def texts(replies): return [r.text for r in replies]
 
@@ -60,7 +63,8 @@ def chat(folder): return make_chat(f'transformers:{folder}', batch=4)
 def test_a_reply_does_not_depend_on_its_company(kind, tmp_path):
     "Places counted from the start (GPT-2) and turned (Llama), both with filling on the left"
     chat = TransformersChat(tiny_chat(tmp_path, kind=kind), batch=16)
-    requests = [asked(t, temperature=x, top_p=p) for t in [*WORDS, 'a', ' '.join(WORDS)] for x, p in ((0., 1.), (.7, .9), (1.2, 1.))]
+    requests = [asked(t, temperature=x, top_p=p) for t in [*WORDS, 'a', ' '.join(WORDS)] for x,
+        p in ((0., 1.), (.7, .9), (1.2, 1.))]
     together = texts(chat.complete_many(requests))
     assert together == [chat.complete_many([r])[0].text for r in requests]
     assert together[::-1] == texts(chat.complete_many(requests[::-1]))
@@ -72,7 +76,8 @@ def test_the_same_as_transformers_own_greedy_search(chat):
     requests = [asked(t, temperature=0., max_tokens=12) for t in WORDS]
     for request, reply in zip(requests, chat.complete_many(requests)):
         ids = torch.tensor([prompt_ids(tokenizer, request.messages)])
-        own = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)[0, ids.shape[1]:]
+        own = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False,
+            max_new_tokens=12)[0, ids.shape[1]:]
         assert reply.text == tokenizer.decode(own, skip_special_tokens=True) and reply.completion_tokens == len(own)
         assert reply.prompt_tokens == ids.shape[1]
 
@@ -89,7 +94,8 @@ def test_tokens_come_as_often_as_the_model_says(chat):
     made = write(model, tokenizer, [ids]*600, [Draw(1, f's{k}', t) for k in range(600)])
     counts = Counter(w.text for w in made)
     likely = np.argsort(-p)[:20]
-    spoken = [k for k in likely if k and '\ufffd' not in tokenizer.decode([k])] # bytes that are no character by themselves all look alike
+    # bytes that are no character by themselves all look alike
+    spoken = [k for k in likely if k and '\ufffd' not in tokenizer.decode([k])]
     for k in spoken: assert abs(counts[tokenizer.decode([k])]/600-p[k]) < .07
     assert p[spoken].sum() > .2 and max(p) < .9
     only = write(model, tokenizer, [ids]*50, [Draw(1, f's{k}', t, top_k=2) for k in range(50)])
@@ -105,7 +111,8 @@ def test_a_text_ends_at_its_limit_or_before_a_stop_string(chat, monkeypatch):
     cut = plan(stop=(stop,))
     assert cut.finish == 'stop' and cut.text == text[:text.index(stop)] and cut.tokens < 40
     steps, real = [], local._Sampler.__call__
-    monkeypatch.setattr(local._Sampler, '__call__', lambda self, ids, scores: steps.append(1) or real(self, ids, scores))
+    monkeypatch.setattr(local._Sampler, '__call__', lambda self, ids,
+        scores: steps.append(1) or real(self, ids, scores))
     assert plan(stop=(stop,)) == cut and len(steps) == cut.tokens # and nothing is written after it
 
 def test_the_end_mark_ends_a_text_and_is_counted(folder):
@@ -126,7 +133,8 @@ class Biased(torch.nn.Module):
         return out
 
 def test_what_does_not_fit_is_a_failure_of_its_own_and_what_nearly_fits_is_cut(chat):
-    got = chat.complete_many([asked('short'), asked('word '*300), asked('x '*105, max_tokens=200), asked('short too', max_tokens=120)])
+    got = chat.complete_many([asked('short'), asked('word '*300), asked('x '*105, max_tokens=200),
+        asked('short too', max_tokens=120)])
     assert isinstance(got[1], Failure) and got[1].reason == 'prompt too long' and '256' in got[1].detail
     assert got[2].finish == 'length' and got[2].prompt_tokens+got[2].completion_tokens == 256
     assert got[3].completion_tokens == 120 and got[0].completion_tokens == 10
@@ -136,7 +144,8 @@ def test_a_smaller_room_can_be_asked_for(folder):
     chat = TransformersChat(folder, context=30)
     assert isinstance(chat.complete_many([asked(' '.join(WORDS))])[0], Failure)
 
-@pytest.mark.parametrize('bad, why', [({'temperature': -1.}, 'below 0'), ({'top_p': 0.}, 'top_p'), ({'max_tokens': -2}, 'limit')])
+@pytest.mark.parametrize('bad, why',
+    [({'temperature': -1.}, 'below 0'), ({'top_p': 0.}, 'top_p'), ({'max_tokens': -2}, 'limit')])
 def test_parameters_without_sense_are_named(chat, bad, why):
     with pytest.raises(UserError, match=why): chat.complete_many([asked('x', **bad)])
 
@@ -145,7 +154,8 @@ def test_parameters_without_sense_are_named(chat, bad, why):
 
 def test_the_template_of_the_tokenizer_is_used(chat):
     _, tokenizer = chat.loaded
-    assert tokenizer.decode(prompt_ids(tokenizer, asked('hello').messages)) == '<system> You write.\n<user> hello\n<assistant>'
+    assert tokenizer.decode(prompt_ids(tokenizer,
+        asked('hello').messages)) == '<system> You write.\n<user> hello\n<assistant>'
 
 def test_a_model_without_a_template_gets_a_script(tmp_path):
     chat = TransformersChat(tiny_chat(tmp_path, template=None))
@@ -153,12 +163,14 @@ def test_a_model_without_a_template_gets_a_script(tmp_path):
     assert isinstance(chat.complete_many([asked('hello')])[0], Reply)
 
 def test_a_template_without_system_role(tmp_path):
-    template = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"+TEMPLATE
+    template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"+TEMPLATE)
     chat = TransformersChat(tiny_chat(tmp_path, template=template))
     assert chat.loaded[1].decode(chat.draw_for(asked('hello'))[0]) == '<user> You write.\n\nhello\n<assistant>'
 
 def test_a_model_is_asked_not_to_think_aloud(tmp_path):
-    chat = TransformersChat(tiny_chat(tmp_path, template=TEMPLATE+"{% if enable_thinking is defined and not enable_thinking %}now{% endif %}"))
+    chat = TransformersChat(tiny_chat(tmp_path,
+        template=TEMPLATE+"{% if enable_thinking is defined and not enable_thinking %}now{% endif %}"))
     assert chat.loaded[1].decode(chat.draw_for(asked('hello'))[0]).endswith('<assistant>now')
 
 
@@ -186,7 +198,8 @@ def test_a_damaged_model_is_named_in_one_line(tmp_path):
     tiny_chat(tmp_path)
     weights = tmp_path/'model.safetensors'
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match='holds no model that transformers can load') as e: TransformersChat(tmp_path).complete_many([asked('x')])
+    with pytest.raises(UserError, match='holds no model that transformers can load') as e:
+        TransformersChat(tmp_path).complete_many([asked('x')])
     assert '\n' not in str(e.value)
     (tmp_path/'config.json').write_text('{}')
     with pytest.raises(UserError, match='holds no model'): TransformersChat(tmp_path)
@@ -203,7 +216,8 @@ def test_weights_that_carry_code_are_not_run(tmp_path):
 @pytest.mark.parametrize('library', ['torch', 'transformers'])
 def test_missing_libraries_are_named(folder, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UserError, match=rf"needs {library}: pip install 'autogets\[transformers\]'"): make_chat(f'transformers:{folder}')
+    with pytest.raises(UserError, match=rf"needs {library}: pip install 'autogets\[transformers\]'"):
+        make_chat(f'transformers:{folder}')
 
 def test_a_device_that_is_not_there(folder):
     if torch.cuda.is_available(): pytest.skip('there is a GPU')
@@ -211,9 +225,11 @@ def test_a_device_that_is_not_there(folder):
 
 def test_half_precision_writes_too(folder):
     chat = TransformersChat(folder, dtype='bfloat16')
-    assert chat.complete_many([asked('x', temperature=0.)])[0].completion_tokens == 10 and chat.loaded[0].dtype == torch.bfloat16
+    assert chat.complete_many(
+        [asked('x', temperature=0.)])[0].completion_tokens == 10 and chat.loaded[0].dtype == torch.bfloat16
 
-@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory'), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory'),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
 def test_memory_that_runs_out_halves_the_batch_once(folder, error, monkeypatch):
     real, sizes = local.write, []
     def tight(model, tokenizer, prompts, draws, **more):

@@ -9,10 +9,12 @@ import pytest
 
 from autogets.core import UserError, shipped, text_id
 from autogets.data.corpus import Corpus
-from autogets.search.knowledge import (BUDGETS, COLUMNS, KEYS, TRAITS, KnowledgeMap, beside_paper, cases, characteristics, knowledge_figure, leave_one_out, load_knowledge,
-                                read_record, records, regret_table, regret_verdict, write_record)
+from autogets.replication.autogets.knowledge_runs import assignment_beside_paper
+from autogets.search.knowledge import (BUDGETS, KEYS, KNOWLEDGE_COLUMNS, TRAITS, KnowledgeMap, cases, characteristics,
+                                       load_knowledge, read_record, records, write_record)
+from autogets.search.regret import best_strategies, knowledge_figure, leave_one_out, regret_table, regret_verdict
 from autogets.metrics import OBJECTIVES
-from autogets.search.strategy import COLUMNS as TRACE, Trace
+from autogets.search.trace import TRACE_COLUMNS, Trace
 
 STRATEGIES = ('random', 'sliding-window', 'hierarchical', 'genetic')
 FILES = ('classes.csv', 'searches.csv', 'knowledge.json')
@@ -148,7 +150,7 @@ def trace(values, texts):
     "A trace whose candidate `i` is source `i`, row 0 M0"
     t = Trace([f's{i}' for i in range(1, len(values))])
     for i, (v, n) in enumerate(zip(values, texts)):
-        t.rows.append(dict.fromkeys(TRACE[:-1], 0) | dict(evaluation=i, members=hex(1 << i-1) if i else '0x0', texts=n, seconds=1., **{o: v for o in OBJECTIVES}))
+        t.rows.append(dict.fromkeys(TRACE_COLUMNS[:-1], 0) | dict(evaluation=i, members=hex(1 << i-1) if i else '0x0', texts=n, seconds=1., **{o: v for o in OBJECTIVES}))
     return t
 
 class Judge:
@@ -173,7 +175,7 @@ def test_records_take_the_best_so_far_and_give_ties_to_fewer_texts_then_to_the_e
 
 def test_records_of_a_search_that_found_nothing_choose_the_model_as_it_was():
     t = records(trace([.5]+[.4]*12, [0]+[5]*12), TRAITS_OF_A, Judge(), 'genetic', 'recall')
-    assert (t.gain == 0).all() and (t.honest == 0).all() and list(t.columns) == list(COLUMNS)
+    assert (t.gain == 0).all() and (t.honest == 0).all() and list(t.columns) == list(KNOWLEDGE_COLUMNS)
 
 def looked_before(*looked):
     "A search of 60 whose best at 50 is s50, recorded without a look at test; what was asked"
@@ -251,7 +253,7 @@ def test_one_strategy_and_few_classes_are_enough(planted):
     assert one.strategy[0] == 'genetic' and np.isfinite(one.error).all()
 
 def test_an_unknown_objective_is_named_with_those_known(planted):
-    for ask in (planted.recommend, lambda _, o, b: planted.best(o, b), lambda _, o, b: leave_one_out(planted, o, b)):
+    for ask in (planted.recommend, lambda _, o, b: best_strategies(planted, o, b), lambda _, o, b: leave_one_out(planted, o, b)):
         raises(lambda: ask({}, 'recal', 50), 'recal', 'f1')
 
 def test_a_budget_between_those_known_takes_the_one_below():
@@ -298,10 +300,10 @@ def test_one_corpus_cannot_be_left_out():
 # --- what is shown ------------------------------------------------------------------------------------------------------------------
 
 def test_the_best_strategy_leads_over_another_strategy_not_over_another_split():
-    t = KnowledgeMap(rows(splits=3)).best('f1', 50)
+    t = best_strategies(KnowledgeMap(rows(splits=3)), 'f1', 50)
     assert len(t) == 20 and (t.margin > .02).all() and (t.runs == 3).all() and (t.error < .003).all()
     assert set(t.best[t['class'].isin(['class 0', 'class 2'])]) == {'genetic'}
-    alone = KnowledgeMap(rows(strategies=('random',))).best('f1', 50)
+    alone = best_strategies(KnowledgeMap(rows(strategies=('random',))), 'f1', 50)
     assert set(alone.best) == {'random'} and alone.margin.isna().all()
 
 def test_the_figure_has_a_cell_for_each_class_and_objective():
@@ -319,9 +321,9 @@ def test_the_published_assignment_is_complete_and_agreement_is_counted():
     assert paper.published.value_counts().to_dict() == {'hierarchical': 7, 'sliding-window': 6, 'genetic': 2} and set(paper.index) == {f'T{i}' for i in range(1, 16)}
     o = paper.objective.iloc[0]
     t = rows(lambda s, t: .03*(s == 'genetic'), corpora=1, classes=15, objective=o).assign(corpus='tickets')
-    b = beside_paper(KnowledgeMap(t), {f'T{i}': f'class {i-1}' for i in range(1, 16)}, 50)
+    b = assignment_beside_paper(KnowledgeMap(t), {f'T{i}': f'class {i-1}' for i in range(1, 16)}, 50)
     assert len(b) == 15 and b.topic[b.agrees].tolist() == ['T11', 'T15']
-    assert len(beside_paper(KnowledgeMap(t), {'T1': 'class 0', 'T2': 'gone'}, 50)) == 1
+    assert len(assignment_beside_paper(KnowledgeMap(t), {'T1': 'class 0', 'T2': 'gone'}, 50)) == 1
 
 def test_the_shipped_map_can_be_read_and_knows_more_than_one_corpus():
     m = load_knowledge()

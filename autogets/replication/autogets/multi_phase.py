@@ -15,29 +15,31 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
-from ...data.recordings import bank_pool
+from ...generators.recordings import recording_pool
 from ...search.selection import read_constraints
 from ...core import UserError, digest, one_of, patch_to, read_json, shipped, write_json
 from ...data.datasets import DataMissing
 from ...search.phases import Ensemble, Goal, Phase, fixed
-from ...search.evaluator import Budget, Evaluator, as_candidate
+from ...search.candidates import Budget, as_candidate
+from ...search.evaluator import Evaluator
 from ...search.map import search_map
-from ...search.knowledge import KnowledgeMap, regret_table, survey
+from ...search.knowledge import KnowledgeMap
+from ...search.regret import regret_table
 from ...metrics import class_report, scores
-from ..results import compare
-from ...search.strategy import search
+from ..published import compare
+from ...search.loop import run_search
 from ...search.registry import PAPER_STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #a34a4eb3
 class Ground:
     "One split of a corpus and its texts, ready for chains of phases"
     def __init__(self,
-        bank:str, # A name of `BANKS`, or a folder
+        bank:str, # A name of `RECORDINGS`, or a folder
         seed:int=0, # Seed of the split
         n:int=5, # Synthetic texts per example, at most
         workers:int=1, # Processes
     ):
-        self.corpus, self.pool = bank_pool(bank, seed, n)
+        self.corpus, self.pool = recording_pool(bank, seed, n)
         self.seed, self.workers, self.model, self._made = seed, workers, self.corpus.info['model'], {}
         self.codes = self.corpus.info.get('codes', {})
         self.topics = {c: t for t, c in self.codes.items()}
@@ -141,7 +143,7 @@ def _phase(ground, ev, phase, base, m0, rules, number, folder, seed):
     view, objective = ev.view(phase.target, base, phase.how), phase.objective or _CBA
     strategy = make_strategy(phase.strategy, view, objective, seed+number, ground.xy('paper'))
     here = folder and Path(folder)/f'phase-{number+1:02}'
-    trace = search(strategy, view, objective, Budget(evaluations=phase.evaluations), here, progress=False)
+    trace = run_search(strategy, view, objective, Budget(evaluations=phase.evaluations), here, progress=False)
     done = here and here/'taken.json'
     if done and done.exists(): taken = read_json(done)
     else:
@@ -238,13 +240,13 @@ def cross_effects(
         for s in strategies:
             here = Path(folder)/digest(ground.mark, label, c, s, evaluations, seed)[:16] if folder else None
             strategy = make_strategy(s, view, _CBA, seed, ground.xy('honest'))
-            trace = search(strategy, view, _CBA, Budget(evaluations=evaluations), here, progress=False)
+            trace = run_search(strategy, view, _CBA, Budget(evaluations=evaluations), here, progress=False)
             out.append(dict(seed=seed, topic=ground.topic(c), strategy=s, **_gains(trace), evaluations=len(trace)-1))
     return pd.DataFrame(out)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #6caa314a
 def _gains(trace):
-    from autogets.search.strategy import result_of
+    from autogets.search.trace import result_of
     results = [result_of(r, trace.sources) for r in trace.rows]
     return {n: max(v)-v[0] for n, v in (('gain', [r.goal[_CBA] for r in results]),
         ('own', [r.scores[_CBA] for r in results]))}
@@ -260,7 +262,7 @@ def guided_steps(
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #67050ac6
 def multiphase_study(
-    bank:str, # A name of `BANKS` with topic codes
+    bank:str, # A name of `RECORDINGS` with topic codes
     seeds:list, # Splits
     plans:list, # Names in `MULTIPHASE`, and 'A*'
     evaluations:int, # For each phase
@@ -413,7 +415,7 @@ def phases_figure(
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #b005e1df
 def multiobjective_study(
-    bank:str, # A name of `BANKS` with topic codes
+    bank:str, # A name of `RECORDINGS` with topic codes
     seeds:list, # Splits
     evaluations:int, # For each of the twelve phases of A; B's share the same total
     plans:list=('A', 'B'), # Names in `MULTIOBJECTIVE`
@@ -537,7 +539,7 @@ def tradeoff_figure(
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #16ea813f
 def knowledge_study(
-    banks:list, # Names of `BANKS`
+    banks:list, # Names of `RECORDINGS`
     seeds:list, # Splits of each
     evaluations:int, # For each search
     objectives:list, # What is maximized

@@ -14,13 +14,16 @@ import pandas as pd
 from tqdm import tqdm
 from ...classifiers.linear import make_classifier
 from ...core import UserError, digest, cached, shipped
-from ...search.evaluator import Evaluator, ids_of
+from ...search.candidates import ids_of
+from ...search.evaluator import Evaluator
 from ...search.map import search_map
-from ...generators.base import build_pool, make_generator
+from ...generators.build import build_pool
+from ...generators.registry import make_generator
 from ...search.registry import OBJECTIVE_FREE, make_strategy
 from ...metrics import class_report, confusion, scores
-from ..results import compare
-from ...search.strategy import choose, running_best, search
+from ..published import compare
+from ...search.loop import choose, running_best
+from ...search.loop import run_search
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #d3771c2b
 def baseline_study(
@@ -168,7 +171,7 @@ def _cell(ev, generator, strategies, objectives, budget, seed, xy, folder):
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #61b058f8
 def _one(ev, strategy, objective, budget, seed, xy, folder, key):
     here = Path(folder)/digest(key)[:16] if folder else None
-    return search(make_strategy(strategy, ev, objective, seed, xy), ev, objective, budget, here, progress=False)
+    return run_search(make_strategy(strategy, ev, objective, seed, xy), ev, objective, budget, here, progress=False)
 
 def _changes(trace, objective, split):
     f = trace.frame[objective if split == 'validation' else f'test {objective}'].astype(float)

@@ -6,11 +6,9 @@
 __all__ = ['CLASS_PAIRS', 'EPOCHS', 'PATIENCE', 'STEP', 'STAGED_TUNING', 'TRAINING_MODES', 'EVALUATION_POINTS', 'MixSetting',
            'draw_in_proportion', 'draw_setting', 'balanced_order', 'StagedLogistic', 'staged_classifier', 'MixTraining',
            'stopping_set', 'train_stepwise', 'train_mixed', 'resampled_auc', 'mixing_curve', 'add_auc', 'over_seeds',
-           'paired_over_seeds', 'auc_at', 'mean_gain', 'MixPlan', 'missing_extra', 'run_plans', 'gain_verdict',
-           'all_hold', 'mixing_facts']
+           'paired_over_seeds', 'auc_at', 'mean_gain', 'MixPlan', 'missing_extra', 'run_plans', 'mixing_facts']
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #bf8cd68e
-import warnings
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib.util import find_spec
@@ -24,12 +22,10 @@ from sklearn.model_selection import train_test_split
 from ... import __version__
 from ...core import UserError, cached, one_of, shipped, text_id
 from ...stats import Estimate, resample_counts, seed_band
-from ...data.tables import read_table
-from ...data.datasets import data_folder
-from ...data.recordings import load_bank
 from ...classifiers.linear import make_classifier
 from ...classifiers.encoders import OFFLINE, Embedder
 from ...classifiers.finetune import Stage
+from ...generators.recordings import recorded_rows
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #20d341f3
 @dataclass(frozen=True)
@@ -46,28 +42,18 @@ class MixSetting:
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #8d5059bf
 CLASS_PAIRS = {'tickets': ('Account activation and access issues', 'Access and login issues')}
 
-def _without_synthetic(dataset):
-    "The real texts of a recorded dataset that no text was written from"
-    folder = data_folder()
-    path = folder/'llm_generated'/dataset/'train.csv.gz' if folder else None
-    return read_table(path) if path and path.is_file() else pd.DataFrame(columns=['id', 'text', 'label'])
-
-# %% ../../../nbs/replication/mixing/01_curves.ipynb #14bce38e
 @lru_cache(maxsize=8)
 def _frames(name):
     "Real texts, test texts and synthetic texts of the setting `name`, two classes only"
     dataset, _, model = name.partition('/')
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='.*repeat a text.*')
-        corpus, generator = load_bank(dataset, model=model or None)
-    real = pd.concat([corpus.train, corpus.validation, _without_synthetic(dataset)])[['id', 'text', 'label']]
-    pool = generator.stored[['text', 'lead']].assign(
-        id=[text_id(t) for t in generator.stored.text], label=generator.stored.lead.map(dict(zip(real.id, real.label))))
-    pair = CLASS_PAIRS.get(dataset, sorted(set(corpus.train.label)))
+    rows = recorded_rows(dataset, model or None)
+    real, pool = pd.concat([rows.examples, rows.further])[['id', 'text', 'label']], rows.stored[['text', 'lead']]
+    pool = pool.assign(id=[text_id(t) for t in pool.text], label=pool.lead.map(dict(zip(real.id, real.label))))
+    pair = CLASS_PAIRS.get(dataset, sorted(set(rows.examples.label)))
     if len(pair) != 2:
         raise UserError(f'{dataset} has {len(pair)} classes, and the area under the curve needs two: '
                         'give another dataset')
-    return tuple(f[f.label.isin(pair)].drop_duplicates('id') for f in (real, corpus.test, pool))
+    return tuple(f[f.label.isin(pair)].drop_duplicates('id') for f in (real, rows.test, pool))
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #af89f5db
 def draw_in_proportion(
@@ -381,21 +367,6 @@ def run_plans(
         else: curves.append(compare(plan))
     if not curves: raise UserError(f'no plan can be run here ({"; ".join(skipped.values())})')
     return add_auc(pd.concat(curves, ignore_index=True)), skipped
-
-# %% ../../../nbs/replication/mixing/01_curves.ipynb #5c0a1101
-def gain_verdict(
-    low:float, # Lower end of the 95 % CI
-    high:float, # Its upper end
-)->str: # holds, does not hold or inconclusive
-    "Whether a difference is above 0"
-    return 'holds' if low > 0 else 'does not hold' if high < 0 else 'inconclusive'
-
-def all_hold(
-    verdicts:list, # Verdicts of the parts of a claim
-)->str: # holds, does not hold or inconclusive
-    "The verdict of a claim that needs all its parts"
-    if 'does not hold' in verdicts: return 'does not hold'
-    return 'holds' if verdicts and set(verdicts) == {'holds'} else 'inconclusive'
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #5521e8f7
 def mixing_facts(

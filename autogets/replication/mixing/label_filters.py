@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GRADERS', 'AGREEMENT', 'FILTER_MARGIN', 'grade_by_classifier', 'grade_by_llm', 'label_agreement', 'naming_share',
-           'FilterPlan', 'grade_texts', 'compare_filters', 'grades_table', 'filter_verdict', 'filter_table',
-           'filter_findings', 'filter_figure']
+           'FilterPlan', 'grade_texts', 'compare_filters', 'grades_table', 'filter_table', 'filter_findings',
+           'filter_claims', 'filter_figure']
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #5c0a44a2
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from ...plots import COLORS, grid
 from ...llm.live import Live, open_chat
 from ...llm.classify import classify
 from ...classifiers.linear import make_classifier
+from ..verdicts import verdict
 from .curves import (STAGED_TUNING, MixPlan, auc_at, balanced_order,
     mixing_curve, over_seeds, paired_over_seeds, stopping_set)
 from .ratio import CURVE_KEY, common_points, verdict_counts
@@ -131,15 +132,7 @@ def grades_table(
     return each.groupby(['corpus', 'grader'], sort=False)[AGREEMENT].mean().reset_index()
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #fe99dd4c
-FILTER_MARGIN = .02
-
-def filter_verdict(
-    low:float, # Lower end of the 95 % CI of filtered minus unfiltered
-    high:float, # Its upper end
-    margin:float=FILTER_MARGIN, # The smallest improvement that matters
-)->str: # holds, does not hold or inconclusive
-    "Whether a filter gives no improvement"
-    return 'does not hold' if low > 0 else 'holds' if high < margin else 'inconclusive'
+FILTER_MARGIN = .02 # AUC: the smallest improvement that matters
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #f13db94c
 def _filter_row(mine, unfiltered):
@@ -150,7 +143,7 @@ def _filter_row(mine, unfiltered):
     d = paired_over_seeds(mine, unfiltered, value)
     return dict(seeds=len(mine), steps=len(shared), human_only=over_seeds(unfiltered, auc_at(0)).estimate,
         unfiltered=over_seeds(unfiltered, value).estimate, filtered=over_seeds(mine, value).estimate,
-        difference=d.estimate, low=d.low, high=d.high, verdict=filter_verdict(d.low, d.high))
+        difference=d.estimate, low=d.low, high=d.high, verdict=verdict(d.low, d.high, 'no more', margin=FILTER_MARGIN))
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #5c0a44a6
 def filter_table(
@@ -179,13 +172,24 @@ def filter_findings(
         largest_difference=('difference', 'max'), least_kappa=('kappa', 'min'), largest_kappa=('kappa', 'max'))
     return pd.concat([verdict_counts(claims), spans.reset_index(drop=True)], axis=1)
 
+# %% ../../../nbs/replication/mixing/04_label_filters.ipynb #5c0a44b1
+def filter_claims(
+    table:pd.DataFrame, # From `filter_table`
+)->list: # Arguments of `Experiment.finding`, one dict a finding; stepwise only, as in the paper
+    "The findings on the filter, setting by setting"
+    claim = 'Keeping only texts with a consistent second label gives no improvement'
+    return [dict(claim=claim, estimate=r.difference, low=r.low, high=r.high, n=r.seeds, margin=FILTER_MARGIN,
+                 expects='no more', resampled=f'test texts and draws ({r.seeds}), paired',
+                 setting=f'{r.corpus}, {r.classifier}, stepwise, {r.texts}')
+            for r in table[table.training_mode == 'stepwise'].itertuples()]
+
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #cff9b9a8
 def filter_figure(
     table:pd.DataFrame, # From `filter_table`
 ):
     "The difference that each grader's filter makes, with its 95 % CI; the band is the margin"
     parts = list(table.groupby(CURVE_KEY[1:3], sort=False))
-    fig, axes = grid(len(parts), 2, (4.6, 1+.24*max(len(d) for _, d in parts)))
+    fig, axes = grid(len(parts), 2, (6, 1+.24*max(len(d) for _, d in parts)))
     for ax, (key, d) in zip(axes, parts):
         d = d.iloc[::-1].reset_index(drop=True)
         names = [f'{r.corpus.removeprefix("parrot_")}, {r.texts}, kappa {r.kappa:.2f}' for r in d.itertuples()]

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ADDED_TEXTS', 'CURVE_KEY', 'TEXT_COLORS', 'draw_like', 'repeat_rounds', 'number_for_share', 'RatioPlan',
-           'compare_ratios', 'estimate_columns', 'honest_curves', 'common_points', 'ratio_table', 'ratio_summary',
-           'nearest_point', 'share_verdict', 'best_share_table', 'leak_table', 'verdicts_of', 'verdict_counts',
-           'ratio_findings', 'curves_figure']
+           'compare_ratios', 'estimate_columns', 'stopped_on_validation', 'common_points', 'ratio_table',
+           'ratio_summary', 'nearest_point', 'share_verdict', 'best_share_table', 'leak_table', 'verdicts_of',
+           'verdict_counts', 'ratio_findings', 'ratio_claims', 'curves_figure']
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22a2
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ import pandas as pd
 from ...core import UserError, one_of
 from ...plots import COLORS, grid
 from ...stats import Estimate
-from .curves import (EVALUATION_POINTS, MixPlan, auc_at, balanced_order, gain_verdict,
+from ..verdicts import VERDICTS, verdict
+from .curves import (EVALUATION_POINTS, MixPlan, auc_at, balanced_order,
     mean_gain, mixing_curve, over_seeds, paired_over_seeds)
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #3d2b390c
@@ -104,7 +105,7 @@ def estimate_columns(
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #d9301bc0
 CURVE_KEY = ['corpus', 'classifier', 'training_mode', 'texts']
 
-def honest_curves(curves): return curves[curves.stop_on == 'validation']
+def stopped_on_validation(curves): return curves[curves.stop_on == 'validation']
 
 def common_points(g): return sorted(set.intersection(*map(set, g.points)))
 
@@ -113,7 +114,7 @@ def ratio_table(
 )->pd.DataFrame: # A row per kind of curve and number of added texts
     "AUC and its gain over the real texts alone, with 95 % CIs; only of what stopped on validation"
     rows = []
-    for key, g in honest_curves(curves).groupby(CURVE_KEY, sort=False):
+    for key, g in stopped_on_validation(curves).groupby(CURVE_KEY, sort=False):
         for n in common_points(g):
             auc, gain = over_seeds(g, auc_at(n)), over_seeds(g, lambda a, p: auc_at(n)(a, p)-auc_at(0)(a, p))
             own = np.mean([o[list(p).index(n)] for o, p in zip(g.own, g.points)]) if n else np.nan
@@ -138,7 +139,7 @@ def ratio_summary(
 )->pd.DataFrame: # A row per setting, classifier and training mode
     "The mean gain over the steps, and how it differs from that of the controls"
     rows = []
-    for key, g in honest_curves(curves).groupby(CURVE_KEY[:3], sort=False):
+    for key, g in stopped_on_validation(curves).groupby(CURVE_KEY[:3], sort=False):
         arms, value = dict(list(g.groupby('texts'))), mean_gain(250 if key[2] == 'stepwise' else np.inf)
         if 'synthetic' not in arms: continue
         mine = arms['synthetic']
@@ -165,8 +166,8 @@ def share_verdict(
     rivals:list, # Widened estimates of 80 % minus every other point
 )->str: # holds, does not hold or inconclusive
     "Whether 80 % is the best share: it beats both neighbors, and no point beats it"
-    if any(gain_verdict(b.low, b.high) == 'does not hold' for b in rivals): return 'does not hold'
-    beats = len(neighbors) == 2 and all(gain_verdict(b.low, b.high) == 'holds' for b in neighbors)
+    if any(verdict(b.low, b.high) == 'does not hold' for b in rivals): return 'does not hold'
+    beats = len(neighbors) == 2 and all(verdict(b.low, b.high) == 'holds' for b in neighbors)
     return 'holds' if beats else 'inconclusive'
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22a5
@@ -191,7 +192,7 @@ def best_share_table(
     share:float=.8, # The share that the paper finds best
 )->pd.DataFrame: # A row per setting, classifier, training mode and kind of synthetic texts
     "Where the curve of synthetic texts is highest, and how `share` compares with its neighbors"
-    mine = honest_curves(curves[curves.texts.str.startswith('synthetic')]).groupby(CURVE_KEY, sort=False)
+    mine = stopped_on_validation(curves[curves.texts.str.startswith('synthetic')]).groupby(CURVE_KEY, sort=False)
     rows = [dict(zip(CURVE_KEY, key)) | _share_row(g, share) for key, g in mine if len(common_points(g)) > 2]
     if not rows:
         raise UserError('no curve of synthetic texts has two steps or more: '
@@ -223,13 +224,13 @@ def verdicts_of(
 )->list: # One verdict a row; rows without a CI are left out
     "Whether each difference of a table is above 0"
     ends = [f'{name}_low', f'{name}_high'] if name else ['low', 'high']
-    return [gain_verdict(low, high) for low, high in table[ends].dropna().itertuples(index=False)]
+    return [verdict(low, high) for low, high in table[ends].dropna().itertuples(index=False)]
 
 def verdict_counts(
     claims:dict, # Claim -> verdicts
 )->pd.DataFrame: # claim, comparisons, holds, does not hold, inconclusive
     "How often each claim holds"
-    counts = [{v: list(vs).count(v) for v in ('holds', 'does not hold', 'inconclusive')} for vs in claims.values()]
+    counts = [{v: list(vs).count(v) for v in VERDICTS} for vs in claims.values()]
     return pd.DataFrame([dict(claim=c, comparisons=len(vs)) | n for (c, vs), n in zip(claims.items(), counts)])
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22a8
@@ -246,6 +247,39 @@ def ratio_findings(
         'synthetic texts raise it more than as many extra real texts': verdicts_of(summary, 'over_extra_real'),
         'synthetic texts raise it more than the same real texts repeated': verdicts_of(summary, 'over_repeated_real'),
         'stopping on test raises the reported AUC of the real texts alone': verdicts_of(alone, '')})
+
+# %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22b1
+def _setting(r): return f'{r.corpus}, {r.classifier}, stepwise'
+
+def ratio_claims(
+    best:pd.DataFrame, # From `best_share_table`
+    summary:pd.DataFrame, # From `ratio_summary`
+    leak:pd.DataFrame, # From `leak_table`
+)->list: # Arguments of `Experiment.finding`, one dict a finding; stepwise only, as in the paper
+    "The findings on the ratio, setting by setting"
+    out, seeds = [], {(r.corpus, r.classifier): r.seeds for r in summary.itertuples()}
+    for r in best[(best.training_mode == 'stepwise') & (best.texts == 'synthetic')].itertuples():
+        out.append(dict(claim='AUC is highest at 80 % synthetic texts', estimate=r.best_share, published=.8,
+            n=seeds[r.corpus, r.classifier], verdict=r.verdict, setting=_setting(r),
+            resampled='test texts and draws; bands of 80 % against each other share, corrected for their number'))
+    claims = (('Synthetic texts raise the mean AUC over the human texts alone', 'mean_gain', 1),
+        ('As many further real texts raise AUC more than synthetic ones', 'over_extra_real', -1),
+        ('Synthetic texts raise AUC more than the same real texts repeated', 'over_repeated_real', 1))
+    for claim, name, sign in claims:
+        for r in summary[summary.training_mode == 'stepwise'].dropna(subset=name).itertuples():
+            low, high = sorted(sign*getattr(r, f'{name}_{end}') for end in ('low', 'high'))
+            out.append(_claim(claim, r, sign*getattr(r, name), low=low, high=high))
+    for claim, name in (('Stopping on test raises the reported AUC of human texts alone', 'human alone'),
+                        ('Stopping on test raises the reported mean gain', 'mean gain')):
+        for r in leak[leak.reported == name].itertuples():
+            out.append(_claim(claim, r, r.difference, low=r.low, high=r.high))
+    return out
+
+# %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22b2
+def _claim(claim, r, estimate, low, high):
+    paired = '' if claim.endswith('human texts alone') and claim.startswith('Synthetic') else ', paired'
+    return dict(claim=claim, estimate=estimate, low=low, high=high, n=r.seeds, setting=_setting(r),
+        resampled=f'test texts and draws ({r.seeds}){paired}')
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #915f6913
 TEXT_COLORS = {'synthetic': COLORS['synthetic'], 'synthetic, own': COLORS['mixed'], 'extra-real': COLORS['extra-real'],

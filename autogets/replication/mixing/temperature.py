@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEMPERATURE_COLORS', 'write_texts', 'TemperaturePlan', 'compare_temperatures', 'writing_examples', 'within_run_sd',
            'temperature_of', 'source_kind', 'temperature_table', 'low_temperature_verdict', 'high_temperature_verdict',
-           'temperature_findings', 'temperature_colors', 'temperature_figure']
+           'temperature_findings', 'temperature_claims', 'temperature_colors', 'temperature_figure']
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #5c0a33a2
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from ...stats import bootstrap
 from ...plots import COLORS, grid
 from ...llm.live import Live
 from ...generators.base import build_pool
-from ..survey.generation_methods import Task, by_prompt, distinct_2, read_way
-from .curves import (STEP, MixPlan, all_hold, auc_at, balanced_order, draw_setting,
-    gain_verdict, mean_gain, mixing_curve, over_seeds)
+from ..survey.generation_methods import Task, by_prompt, distinct_2, read_method
+from ..verdicts import verdict
+from .curves import (STEP, MixPlan, auc_at, balanced_order, draw_setting,
+    mean_gain, mixing_curve, over_seeds)
 from .ratio import CURVE_KEY, estimate_columns
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #d8f163fc
@@ -44,7 +45,7 @@ def write_texts(
     folder=None, # Where trained language models are cached
 )->pd.DataFrame: # id, text, label, own; fewer if fewer came
     "Texts of one source, none of which is a real text"
-    kind, choice, t = read_way(source)
+    kind, choice, t = read_method(source)
     if kind == 'recorded': return balanced_order(s.pool, number, seed)
     held = pd.concat([s.validation, s.test, s.extra_real])
     if kind == 'causal-lm':
@@ -108,7 +109,7 @@ def within_run_sd(
     "Standard deviation of the AUC over the steps of one curve"
     return float(np.std([a for a, n in zip(auc, points) if n > 0], ddof=1))
 
-def temperature_of(source): return read_way(source)[2]
+def temperature_of(source): return read_method(source)[2]
 
 def source_kind(source): return source.partition('@')[0]
 
@@ -154,14 +155,15 @@ def low_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
     "Whether the lowest temperature gains, and varies less within a run than every freer one"
-    rises = [gain_verdict(r.sd_rise_low, r.sd_rise_high) for r in free]
-    return all_hold([gain_verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])])
+    rises = [verdict(r.sd_rise_low, r.sd_rise_high) for r in free]
+    parts = {verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])}
+    return 'does not hold' if 'does not hold' in parts else 'holds' if parts == {'holds'} else 'inconclusive'
 
 def high_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
     "Whether some freer source varies more within a run and falls below the real texts at times"
-    found = {'does not hold' if r.share_below == 0 else gain_verdict(r.sd_rise_low, r.sd_rise_high) for r in free}
+    found = {'does not hold' if r.share_below == 0 else verdict(r.sd_rise_low, r.sd_rise_high) for r in free}
     return 'holds' if 'holds' in found else 'does not hold' if found == {'does not hold'} else 'inconclusive'
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #77c2b5bb
@@ -176,6 +178,27 @@ def temperature_findings(
         rows.append(dict(zip([*CURVE_KEY[:3], 'source'], key)) | dict(lowest=d[0].temperature, gain=d[0].gain,
             stable_limited_gain=low_temperature_verdict(d[0], free), more_variance=high_temperature_verdict(free)))
     return pd.DataFrame(rows)
+
+# %% ../../../nbs/replication/mixing/03_temperature.ipynb #5c0a33b1
+def temperature_claims(
+    table:pd.DataFrame, # From `temperature_table`
+)->list: # Arguments of `Experiment.finding`, one dict a finding
+    "The findings on temperature, for each setting and kind of source"
+    out, mine = [], table.dropna(subset='temperature')
+    for r in temperature_findings(table).itertuples():
+        same = (mine.corpus == r.corpus) & (mine.classifier == r.classifier) & (mine.training_mode == r.training_mode)
+        d = mine[same & (mine.texts.map(source_kind) == r.source)].sort_values('temperature')
+        low, free = d.iloc[0], d.iloc[1:][d.temperature.iloc[1:] >= .7]
+        setting = f'{r.corpus}, {r.classifier}, {r.training_mode}, {r.source}'
+        out.append(dict(claim='Temperature 0.3 gives a stable but limited gain', estimate=low.gain, low=low.gain_low,
+            high=low.gain_high, n=int(low.seeds), verdict=r.stable_limited_gain, setting=setting,
+            resampled=f'test texts and draws ({int(low.seeds)})'))
+        if not len(free): continue
+        top = free.loc[free.sd_rise.idxmax()]
+        out.append(dict(claim='Temperature 0.7 and above brings more variance, at times below human texts',
+            estimate=top.sd_rise, low=top.sd_rise_low, high=top.sd_rise_high, n=int(top.seeds),
+            verdict=r.more_variance, setting=setting, resampled=f'draws ({int(top.seeds)}), paired'))
+    return out
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #34e1007f
 TEMPERATURE_COLORS = ('#2f6fb5', '#2b8a4b', '#d79b00', '#c2185b', '#7b3fb0', '#c0392b')
@@ -206,6 +229,6 @@ def temperature_figure(
             ax.set_yticks(d.index, d.texts, fontsize=8)
             ax.set_ylim(-.6, len(d)-.4)
         left.set_title(f'{key[0].removeprefix("parrot_")}, {key[1]}: mean gain', fontsize=9)
-        right.set_title('SD within a run (bar), between runs (mark)', fontsize=9)
+        right.set_title('SD within (bar), between runs (◆)', fontsize=9)
     fig.supxlabel('AUC: mean gain over the real texts alone, 95 % CI; standard deviations', fontsize=9)
     return fig

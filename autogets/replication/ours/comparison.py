@@ -13,22 +13,24 @@ from functools import cache
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from scipy import stats
-from ...data.recordings import bank_pool
+from ...generators.recordings import recording_pool
 from ...core import UserError, cached, one_of
 from ...search.phases import Adaptive, Ensemble, Goal, Phase, fixed, map_advice
-from ...search.evaluator import Budget, Evaluator, as_candidate, weights_of
+from ...search.candidates import Budget, as_candidate, weights_of
+from ...search.evaluator import Evaluator
 from ...search.map import search_map
 from ...metrics import OBJECTIVES
 from ...stats import bootstrap_means, holm, interval, signed_rank
 from ...plots import COLORS, NAMES, grid, shorten
-from ...search.strategy import choose, search
+from ...search.loop import choose
+from ...search.loop import run_search
 from ...search.registry import PAPER_STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #525690e7
 class ComparisonSetting:
     "One corpus, split and pool, and what all strategies share on it"
     def __init__(self,
-        corpus:str, # A name of `BANKS`, or a folder
+        corpus:str, # A name of `RECORDINGS`, or a folder
         seed:int=0, # Seed of the split, and of every strategy
         objective:str='f1', # What all strategies maximize
         trainings:int=500, # What each may spend
@@ -38,14 +40,14 @@ class ComparisonSetting:
         knowledge=None, # A `KnowledgeMap` that advises the ensemble; what it knows of this very corpus is not used
     ):
         one_of(objective, list(OBJECTIVES), 'objective')
-        self.corpus, pool = bank_pool(corpus, seed, n, model)
+        self.corpus, pool = recording_pool(corpus, seed, n, model)
         self.seed, self.objective, self.trainings, self.knowledge = seed, objective, trainings, knowledge
         self.plain = Evaluator(self.corpus, pool)
         self.folded, self.xy, self.candidates = self.plain.judged(folds), search_map(self.corpus), trainings//(folds+1)
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #53ba58e6
 def _best(ev, strategy, setting, evaluations, **how):
-    trace = search(strategy, ev, setting.objective, Budget(evaluations=evaluations), progress=False, **how)
+    trace = run_search(strategy, ev, setting.objective, Budget(evaluations=evaluations), progress=False, **how)
     return trace.ids(choose(trace, setting.objective)), len(trace)-1
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #b5b20fe6
@@ -64,7 +66,7 @@ def one_class(s):
     for c in s.corpus.classes:
         try: view = s.plain.view(c)
         except UserError: continue
-        t = search(make_strategy('hierarchical', view, s.objective, s.seed, s.xy), view, s.objective,
+        t = run_search(make_strategy('hierarchical', view, s.objective, s.seed, s.xy), view, s.objective,
             Budget(evaluations=each), progress=False)
         i = choose(t, s.objective)
         spent += len(t)-1
@@ -101,7 +103,7 @@ COMPARED = {**{name: single(name) for name in PAPER_STRATEGIES}, 'everything': e
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #0d784555
 def compare_strategies(
-    corpora:list, # Names of `BANKS`
+    corpora:list, # Names of `RECORDINGS`
     seeds:list, # Splits
     strategies:list, # Names in `COMPARED`
     objective:str='f1', # What all maximize
@@ -186,13 +188,15 @@ def differences(
 def by_corpus(
     cells:pd.DataFrame, # What `compare_strategies` gave
     objective:str, # Which gain
-    strategy:str, # The strategy that is compared
+    strategy:str, # The one that is compared
     other:str, # With this one
-)->pd.DataFrame: # corpus, splits, difference, low, high, better, worse
-    "`differences` for each corpus: the interval is over its splits"
-    parts = [differences(g, objective, strategy, [other]).assign(corpus=b, splits=g.seed.nunique())
-        for b, g in cells.groupby('corpus')]
-    return pd.concat(parts, ignore_index=True)[['corpus','splits','difference','low','high','better','worse']]
+)->pd.DataFrame: # corpus, splits, gain (of `strategy`), other_gain, difference, low, high, better, worse
+    "`differences` for each corpus: the 95 % CI resamples its splits"
+    means = cells.pivot_table(index='corpus', columns='strategy', values=objective)
+    parts = [differences(g, objective, strategy, [other]).assign(corpus=c, splits=g.seed.nunique(), gain=means[strategy][c],
+        other_gain=means[other][c]) for c, g in cells.groupby('corpus')]
+    columns = ['corpus', 'splits', 'gain', 'other_gain', 'difference', 'low', 'high', 'better', 'worse']
+    return pd.concat(parts, ignore_index=True)[columns]
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #2e5ee252
 def ranks(

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from ...classifiers.linear import make_classifier
-from ...search.evaluator import Evaluator, as_candidate
+from ...search.candidates import as_candidate
+from ...search.evaluator import Evaluator
 from ...metrics import OBJECTIVES
 from ...classifiers.refit import make_refit
 

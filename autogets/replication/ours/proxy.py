@@ -15,17 +15,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-from ...data.recordings import bank_pool
+from ...generators.recordings import recording_pool
 from .comparison import over_cells
 from ...core import UserError, digest, cached, one_of
-from ...search.evaluator import Evaluator, as_candidate
+from ...search.candidates import as_candidate
+from ...search.evaluator import Evaluator
 from ...search.map import planes, search_map
-from ...search.halving import amounts, likeness
+from ...search.halving import text_weights, jaccard
 from ...metrics import OBJECTIVES
 from ...stats import interval
 from ...plots import COLORS, grid
-from ...search.strategy import Candidate
-from ...search.windows import LEVELS, class_area, inside, windows
+from ...search.candidates import Candidate
+from ...search.windows import WINDOW_SIZES, class_area, inside, windows
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #00252edb
 def read_end(
@@ -53,7 +54,7 @@ class World:
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #556ebef6
 def small_world(
-    name:str, # A name of `BANKS`, or a folder
+    name:str, # A name of `RECORDINGS`, or a folder
     split:int=0, # Seed of split and candidates
     number:int=24, # Candidates besides the baseline
     real:int=200, # Training rows
@@ -61,7 +62,7 @@ def small_world(
     test_rows:int=600, # At most so many test rows
 )->World:
     "A small training split of the corpus, with a list of candidates"
-    corpus, pool = bank_pool(name, split, n)
+    corpus, pool = recording_pool(name, split, n)
     rng = np.random.default_rng([split, 7])
     train, rest = _cut(corpus.train, real, rng)
     test, _ = _cut(pd.concat([corpus.test, rest], ignore_index=True) if len(corpus.test) < test_rows else corpus.test,
@@ -95,14 +96,14 @@ def spread(
     rng = np.random.default_rng([seed, 11])
     kinds = [k(evaluator, rng) for k in (_random_sets, _class_sets, _window_sets)]
     found, taken, lost = [Candidate(as_candidate(evaluator.sources), 'everything')], [], 0
-    taken.append(amounts(evaluator, found[0].ids))
+    taken.append(text_weights(evaluator, found[0].ids))
     while len(found) < number and kinds:
         c = next(kinds[0], None)
         if c is None:
             kinds.pop(0)
             continue
-        own = amounts(evaluator, c.ids)
-        fits = own.any() and all(likeness(own, t) <= .9 for t in taken)
+        own = text_weights(evaluator, c.ids)
+        fits = own.any() and all(jaccard(own, t) <= .9 for t in taken)
         if fits:
             found.append(c)
             taken.append(own)
@@ -135,7 +136,7 @@ def _window_sets(ev, rng):
     while True:
         plane = list(planes(xy)[rng.integers(len(planes(xy)))])
         points = xy[plane].to_numpy()
-        places = windows(class_area(points), *LEVELS[rng.integers(2)])
+        places = windows(class_area(points), *WINDOW_SIZES[rng.integers(2)])
         ids = xy.id[inside(points, places[rng.integers(len(places))])]
         yield Candidate(as_candidate(ids), 'window '+' '.join(plane))
 
@@ -168,7 +169,7 @@ def _measured(ev, c):
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #50ecf366
 def proxy_cells(
-    corpora:list, # Names of `BANKS`
+    corpora:list, # Names of `RECORDINGS`
     splits:list, # Seeds of splits
     cheap:list, # Classifiers that may screen
     expensive:list, # Classifiers that are meant

@@ -17,18 +17,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from ... import __version__
-from ...data.recordings import BANKS, bank_models
+from ...data.recordings import RECORDINGS
+from ...generators.recordings import recording_models
 from ...search.selection import rescore
 from autogets.replication.ours.comparison import (COMPARED, SCORES, ComparisonSetting, differences, gains_by_corpus,
     over_cells)
 from ...stats import assign_folds, bootstrap_means, holm, interval, sign_flips, signed_rank, significance
 from ...core import UserError, digest, cached, one_of, write_atomic
 from ...data.datasets import load_corpus
-from ...search.evaluator import Budget, Evaluator, as_candidate, ids_of, standard_error
-from ...generators.base import build_pool, make_generator
+from ...search.candidates import Budget, as_candidate, ids_of, standard_error
+from ...search.evaluator import Evaluator
+from ...generators.build import build_pool
+from ...generators.registry import make_generator
 from ...metrics import OBJECTIVES, scores
 from ...plots import COLORS, NAMES, grid, shorten, style
-from ...search.strategy import Candidate, search
+from ...search.candidates import Candidate
+from ...search.loop import run_search
 from ...search.registry import STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #5535a85e
@@ -143,7 +147,7 @@ def demo_recording(
     classes:int=4, # The largest topics
     rows:int=30, # Real examples of each
     n:int=2, # Texts of each writer for each example
-)->str: # The folder, a name for `load_bank`
+)->str: # The folder, a name for `load_recording`
     "A corpus of two writers from what ships: recorded LLM texts of tickets, and EDA's edits"
     corpus = load_corpus('tickets', split='stratified', seed=0)
     keep = corpus.train.label.value_counts().index[:classes]
@@ -161,7 +165,7 @@ def demo_recording(
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #51b0a793
 def _identity(corpus):
     "What a corpus is made of"
-    if str(corpus) in BANKS: return [corpus, BANKS[corpus]['files']]
+    if str(corpus) in RECORDINGS: return [corpus, RECORDINGS[corpus]['files']]
     return [Path(corpus).name, [hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(Path(corpus).glob('*.csv*'))]]
 
@@ -172,7 +176,7 @@ def _kept(folder, key, make):
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #1c3ca6de
 def honest_runs(
-    corpora:list, # Names of `BANKS`, or folders
+    corpora:list, # Names of `RECORDINGS`, or folders
     seeds:list, # Splits
     strategies:list=('random',), # Names in `STRATEGIES`
     objectives:list=('f1',), # What is searched for and chosen by
@@ -211,7 +215,7 @@ def _weakest(s):
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #978097b4
 def _run(ev, s, strategy, objective, settings):
-    trace = search(make_strategy(strategy, ev, objective, s.seed, s.xy), ev, objective,
+    trace = run_search(make_strategy(strategy, ev, objective, s.seed, s.xy), ev, objective,
         Budget(evaluations=settings['evaluations']), progress=False)
     case = Case(ev, trace, objective, settings['folds'], settings['finalists'])
     v, t, n = case.values(), case.values('test'), case.searched
@@ -410,18 +414,18 @@ def _rules_said(rules):
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #9c353f5d
 def writers(
-    corpus:str, # A name of `BANKS`, or a folder
+    corpus:str, # A name of `RECORDINGS`, or a folder
 )->list: # Names of models
     "The LLMs whose texts a corpus has; `UserError` when there is nothing to compare"
-    models = list(dict.fromkeys(m for m, _, _ in bank_models(corpus) if m))
+    models = list(dict.fromkeys(m for m, _, _ in recording_models(corpus) if m))
     if len(models) < 2:
         raise UserError(f'the corpus {corpus} has texts of {len(models)} named model: to compare writers it takes two, '
-            'see ' 'autogets.data.recordings.list_banks')
+            'see ' 'autogets.data.recordings.list_recordings')
     return models
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #fb283bcd
 def llm_cells(
-    corpora:list, # Names of `BANKS`, or folders
+    corpora:list, # Names of `RECORDINGS`, or folders
     seeds:list, # Splits
     strategies:list, # Names in `COMPARED`
     objective:str='f1', # What all maximize

@@ -18,7 +18,8 @@ from ... import __version__
 from ...classifiers.linear import make_classifier, read_classifier
 from ...core import UserError, cached, one_of
 from ...data.datasets import load_corpus
-from ...generators.base import build_pool, make_generator
+from ...generators.build import build_pool
+from ...generators.registry import make_generator
 from ...metrics import bootstrap_scores
 from .comparison import over_cells
 from ..survey.generation_methods import even

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from ...core import UserError, one_of, shipped, text_id
 from ...data.datasets import DataMissing, data_folder, load_corpus
-from ...data.recordings import BANKS, load_bank
+from ...data.recordings import RECORDINGS
+from ...generators.recordings import load_recording
 from ...data.tables import read_table
-from ...generators.base import Recorded
+from ...generators.recorded import Recorded
 from ...llm.live import Live
 from ...stats import stratified
 from ..survey.generation_methods import Task, by_prompt, small_task, texts_by
@@ -123,11 +124,11 @@ def _recording_folder(name):
     raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with llm_generated/{name}')
 
 def _third_party(name, seed, real, test_rows):
-    "A set of `BANKS`: `real` of its examples are drawn, the others join what further training texts it has"
+    "A set of `RECORDINGS`: `real` of its examples are drawn, the others join what further training texts it has"
     folder = _recording_folder(name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        corpus, generator = load_bank(name, 0, 'all', 'all', test_rows)
+        corpus, generator = load_recording(name, 0, 'all', 'all', test_rows)
         further = read_table(folder/'train.csv.gz') if (folder/'train.csv.gz').is_file() else corpus.train[:0]
     seeds = _columns(pd.concat([corpus.train, corpus.validation]))
     return _drawn(seeds, real, seed), pd.concat([seeds, further]), _columns(corpus.test), generator.stored
@@ -156,7 +157,7 @@ def _questions(name, seed, real, test_rows):
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #b46611f4
 PROMPT_TASKS = {'sst2': _written_here, 'emotion': _written_here, 'tickets': _tickets,
-    **{b: _third_party for b in BANKS if b not in ('tickets', 'trec6')},
+    **{b: _third_party for b in RECORDINGS if b not in ('tickets', 'trec6')},
     'tweet_sentiment_fewshot': _tweets, 'trec6_paraphrase': _questions}
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #875d6be7

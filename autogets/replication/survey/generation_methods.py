@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ... import __version__
-from ...llm.client import Limits
+from ...llm.pace import Limits
 from ...classifiers.linear import make_classifier
 from ...core import UserError, cached, text_id
 from ...data.datasets import load_corpus
-from ...generators.base import EDA, Recorded, build_pool
+from ...generators.build import build_pool
+from ...generators.eda import EDA
+from ...generators.recorded import Recorded
 from ...llm.chat import make_chat
 from ...metrics import confusion, gain_interval, scores
 from ...stats import stratified

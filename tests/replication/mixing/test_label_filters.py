@@ -8,6 +8,7 @@ from autogets.core import UserError
 from autogets.llm.live import Live
 from autogets.replication.mixing import label_filters as d
 from autogets.replication.mixing.curves import add_auc, balanced_order
+from autogets.replication.verdicts import verdict
 
 
 def plan(**more): return d.FilterPlan(**dict(corpora=['tickets'], human=20, validation=20) | more)
@@ -60,14 +61,14 @@ def test_a_live_grader_that_answers_something_else_confirms_nothing(s, tmp_path)
         found = d.grade_by_llm(s, list(s.test.text[:2]), Live('openai:m', tmp_path, served.url))
         assert list(found) == ['', ''] and served.stats()['requests'] >= 4 # each was asked once more
 
-@pytest.mark.parametrize('low, high, verdict',
-    [(.001, .1, 'does not hold'), (0., .1, 'inconclusive'), (-.1, .0199, 'holds'), (-.1, .02, 'inconclusive')])
-def test_the_verdict_on_the_filter(low, high, verdict): assert d.filter_verdict(low, high) == verdict
+@pytest.mark.parametrize('low, high, found',
+    [(.021, .1, 'does not hold'), (0., .1, 'inconclusive'), (-.1, .0199, 'holds'), (-.1, .02, 'inconclusive')])
+def test_the_verdict_on_the_filter(low, high, found): assert verdict(low, high, 'no more', d.FILTER_MARGIN) == found
 
 @pytest.fixture
 def curves(cell):
     "Curves with a filter that helps, and one that changes nothing"
-    rng, truth = np.random.default_rng(0), np.arange(300) % 2
+    truth = np.arange(300) % 2
     def row(arm, height, seed):
         noise = np.random.default_rng(seed).normal(size=300)
         grader = None if arm == 'all' else arm.removeprefix('confirmed by ')

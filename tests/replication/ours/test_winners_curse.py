@@ -8,7 +8,7 @@ import pytest
 from autogets.replication.ours import winners_curse as h
 from autogets.stats import holm
 from autogets.core import UserError
-from autogets.search.strategy import choose
+from autogets.search.loop import choose
 
 
 @pytest.fixture(scope='module')
@@ -72,11 +72,11 @@ def test_a_search_that_ended_early_stays_where_it_ended():
 
 def test_the_figures_are_those_of_an_ordinary_search(corpus, runs):
     from autogets.replication.ours.comparison import ComparisonSetting
-    from autogets.search.evaluator import Budget
-    from autogets.search.strategy import search
+    from autogets.search.candidates import Budget
+    from autogets.search.loop import run_search
     from autogets.search.registry import make_strategy
     s = ComparisonSetting(corpus, 1, n=2)
-    trace = search(make_strategy('genetic', s.plain, 'macro-f1', 1, s.xy), s.plain, 'macro-f1', Budget(evaluations=8),
+    trace = run_search(make_strategy('genetic', s.plain, 'macro-f1', 1, s.xy), s.plain, 'macro-f1', Budget(evaluations=8),
         progress=False)
     run, = (r for r in runs if (r['seed'], r['strategy'], r['objective']) == (1, 'genetic', 'macro-f1'))
     assert run['validation'] == pytest.approx(trace.frame['macro-f1'].tolist()) and run[
@@ -88,7 +88,7 @@ def test_the_figures_are_those_of_an_ordinary_search(corpus, runs):
 def test_a_killed_study_goes_on_and_finds_the_same(corpus, runs, tmp_path, monkeypatch):
     assert h.honest_runs([corpus], [0], folder=tmp_path, **HOW) + [] == [r for r in runs if r['seed'] == 0]
     searches = []
-    monkeypatch.setattr(h, 'search', lambda *a, search=h.search, **k: searches.append(1) or search(*a, **k))
+    monkeypatch.setattr(h, 'search', lambda *a, search=h.search, **k: searches.append(1) or run_search(*a, **k))
     assert h.honest_runs([corpus], [0, 1], folder=tmp_path, **HOW) == runs
     assert len(searches) == 4, 'only the second split was searched'
     h.honest_runs([corpus], [0], folder=tmp_path, **HOW | dict(evaluations=3))

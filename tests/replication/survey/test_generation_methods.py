@@ -24,7 +24,7 @@ def test_each_class_has_the_same_number(task, method):
     assert not set(texts.text) & set(task.test.text)
 
 def test_only_texts_of_the_real_examples_are_taken_from_a_bank(task):
-    from autogets.generators.base import Recorded
+    from autogets.generators.recorded import Recorded
     stored = Recorded('tickets').stored
     mine = set(stored.text[stored.lead.isin(set(task.real.id))])
     assert set(texts_by('recorded', task, 99, 0).text) <= mine
