@@ -73,7 +73,7 @@ def test_texts_that_are_none_are_left_out_with_a_reason(tickets, learned, monkey
 
 def test_a_kept_model_is_read_and_not_trained_again(tickets, tmp_path, monkeypatch):
     first = small(epochs=1, folder=tmp_path/'kept').prepare(tickets)
-    monkeypatch.setattr(causal, 'train', lambda *a, **k: pytest.fail('trained again'))
+    monkeypatch.setattr(causal, 'train_lm', lambda *a, **k: pytest.fail('trained again'))
     again = small(epochs=1, folder=tmp_path/'kept', temperature=.5).prepare(tickets)
     again.parameters['temperature'] = first.parameters['temperature']
     assert again.losses == first.losses and again.generate(tickets.head(4), 1).equals(first.generate(tickets.head(4), 1))

@@ -38,7 +38,7 @@ def held_out(corpus): return [*corpus.validation.text, *corpus.test.text]
 NOWHERE = RequestSettings('http://127.0.0.1:39503/v1', limits=Limits(tries=1, timeout=1.))
 WANTED = GenerationSettings('openai:gpt-4o-mini', 'few-shot-3', target=('net',), n=1)
 
-@pytest.mark.parametrize('name, texts, generator', [('pool', 156, 'eda'), ('pool-written', 26, 'llm')])
+@pytest.mark.parametrize('name, texts, generator', [('pool-eda', 156, 'eda'), ('pool-written', 26, 'llm')])
 def test_a_pool_is_read(name, texts, generator):
     pool = load_pool(OLD/name)
     assert len(pool) == texts and set(pool.texts.generator) == {generator}
@@ -64,9 +64,9 @@ def test_half_a_written_pool_is_resumed_from_the_cached_replies(tmp_path, corpus
     assert load_pool(folder).fingerprint == load_pool(OLD/'pool-written').fingerprint
 
 def test_half_a_pool_of_edits_is_resumed(tmp_path, corpus):
-    folder, held = copy('pool', tmp_path/'p', 40), held_out(corpus)
+    folder, held = copy('pool-eda', tmp_path/'p', 40), held_out(corpus)
     build_pool(EDA(synonyms='none'), corpus.train, folder, n=2, held_out=held, filters=[HeldOut(held)])
-    assert (folder/'texts.jsonl').read_bytes() == (OLD/'pool'/'texts.jsonl').read_bytes()
+    assert (folder/'texts.jsonl').read_bytes() == (OLD/'pool-eda'/'texts.jsonl').read_bytes()
 
 def test_other_filters_are_still_refused(tmp_path, corpus):
     folder = copy('pool-written', tmp_path/'p', 13)
@@ -75,7 +75,7 @@ def test_other_filters_are_still_refused(tmp_path, corpus):
 
 def test_a_search_among_its_texts(corpus):
     from autogets.job import improve
-    found = build_pool(make_generator(f'pool:{OLD}/pool'), corpus.train, n=2, held_out=held_out(corpus))
-    assert set(found.texts.text) == set(load_pool(OLD/'pool').texts.text)
-    result = improve(corpus, f'pool:{OLD}/pool', strategy='random', budget=5, seed=0)
+    found = build_pool(make_generator(f'pool:{OLD}/pool-eda'), corpus.train, n=2, held_out=held_out(corpus))
+    assert set(found.texts.text) == set(load_pool(OLD/'pool-eda').texts.text)
+    result = improve(corpus, f'pool:{OLD}/pool-eda', strategy='random', budget=5, seed=0)
     assert set(result.texts.text) <= set(found.texts.text)
