@@ -12,7 +12,7 @@ from autogets.generators.eda import EDA
 from autogets.generators.filters import HeldOut
 from autogets.generators.pool import load_pool, pool_manifest
 from autogets.generators.registry import make_generator
-from autogets.generators.run import GenerationSettings, RequestSettings, generate
+from autogets.generators.run import GenerationSettings, RequestSettings, run_generation
 from autogets.llm.pace import Limits
 
 OLD = Path(__file__).parents[1]/'fixtures'/'v0.4.0'
@@ -48,7 +48,7 @@ def test_a_pool_is_read(name, texts, generator):
 def test_a_finished_pool_is_not_made_again(tmp_path, corpus):
     folder = copy('pool-written', tmp_path/'p')
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != 'run.json'}
-    made = generate(corpus, WANTED, folder, NOWHERE)
+    made = run_generation(corpus, WANTED, folder, NOWHERE)
     assert made.sent == 0 and made.manifest['counts']['kept'] == 26
     assert {k: (folder/k).read_bytes() for k in before} == before
     assert len(json.loads((folder/'run.json').read_text())['runs']) == 2
@@ -57,7 +57,7 @@ def test_a_finished_pool_is_not_made_again(tmp_path, corpus):
 def test_half_a_written_pool_is_resumed_from_the_cached_replies(tmp_path, corpus, keep):
     folder = copy('pool-written', tmp_path/'p', keep)
     with pytest.raises(UserError, match='not finished'): load_pool(folder)
-    made = generate(corpus, WANTED, folder, NOWHERE)
+    made = run_generation(corpus, WANTED, folder, NOWHERE)
     assert made.sent == 0 and made.manifest['counts'] == pool_manifest(OLD/'pool-written')['counts']
     for name in ('texts.jsonl', 'replies.jsonl'):
         assert (folder/name).read_bytes() == (OLD/'pool-written'/name).read_bytes()
@@ -71,7 +71,7 @@ def test_half_a_pool_of_edits_is_resumed(tmp_path, corpus):
 def test_other_filters_are_still_refused(tmp_path, corpus):
     folder = copy('pool-written', tmp_path/'p', 13)
     with pytest.raises(UserError, match='was begun with filters'):
-        generate(corpus, GenerationSettings('openai:gpt-4o-mini', 'few-shot-3', ('net',), n=1, filtered=False), folder, NOWHERE)
+        run_generation(corpus, GenerationSettings('openai:gpt-4o-mini', 'few-shot-3', ('net',), n=1, filtered=False), folder, NOWHERE)
 
 def test_a_search_among_its_texts(corpus):
     from autogets.job import improve

@@ -9,22 +9,18 @@ __all__ = ['KINDS', 'METHOD_NAMES', 'Task', 'small_task', 'read_method', 'even',
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #84de1e0d
 from dataclasses import dataclass
-from pathlib import Path
 import numpy as np
 import pandas as pd
 from ... import __version__
-from ...llm.pace import Limits
 from ...classifiers.linear import make_classifier
 from ...core import UserError, cached, text_id
 from ...data.datasets import load_corpus
 from ...generators.build import build_pool
 from ...generators.eda import EDA
 from ...generators.recorded import Recorded
-from ...llm.chat import make_chat
 from ...metrics import confusion, gain_interval, scores
 from ...stats import stratified
 from ...plots import COLORS, grid
-from ...llm.cache import Meter, Replies, find_price
 from ...generators.llm_writer import Writer
 from ...llm.live import Live, open_chat
 
@@ -94,7 +90,7 @@ def by_prompt(task, number, seed, live, method, choice, t):
     if live is None: raise UserError(f'the method {method} needs a live model: give one, such as openai:gpt-4o-mini')
     with open_chat(live) as it:
         writer = Writer(it.chat, seed, method, t, choice or 'random', live.task, **it.how)
-        return build_pool(writer, task.real, n=_spare(task, number), progress=False).texts
+        return build_pool(writer, task.real, n=5, exactly=number, progress=False, held_out=task.test.text).texts
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #14588e37
 KINDS = {'eda': by_eda, 'recorded': by_recording, 'causal-lm': by_causal}
