@@ -164,7 +164,7 @@ class Outcome:
     def figure(self): return job_report.gains_figure(self)
     def summary(self)->dict: return job_report.summary(self)
     def report(self, path)->Path: return write_atomic(path, job_report.report_page(self, self.model))
-    def __repr__(self): return job_report.verdict(self)
+    def __repr__(self): return job_report.outcome_verdict(self)
     def _repr_html_(self): return job_report.outcome_html(self)
 
 # %% ../nbs/06_job.ipynb #6212914d
@@ -285,7 +285,7 @@ def _ensemble(ev, r, xy, progress):
     planner = fixed(r.plan) if j.plan else Adaptive(ev.labels, map_advice(r.plan, xy))
     run = Ensemble(ev, goal, planner, budget=j.budget, folder=r.folder, seed=j.seed, xy=xy, progress=progress).run()
     trace, row = run.joined()
-    return dict(evaluator=run.judge, trace=trace, row=row, final=run.judge.final(run.base, j.objective), xy=xy, run=run)
+    return dict(evaluator=run.scorer, trace=trace, row=row, final=run.scorer.final(run.base, j.objective), xy=xy, run=run)
 
 # %% ../nbs/06_job.ipynb #66832a76
 class GivenTexts(Recorded):

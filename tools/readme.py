@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autogets.replication.scoreboard import fill_markdown
 
-for name in ('README.md', 'REPRODUCING.md'):
+for name in ('README.md', 'REVIEWS.md', 'REPRODUCING.md'):
     path = Path(__file__).resolve().parent.parent/name
     old = path.read_text()
     new = fill_markdown(old)

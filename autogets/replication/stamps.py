@@ -13,7 +13,7 @@ import json
 import re
 from pathlib import Path
 from ..core import UserError, digest, read_json, shipped
-from .results import package_versions
+from .results import run_versions
 
 # %% ../../nbs/replication/05_stamps.ipynb #85417a3a
 def code_cells(
@@ -188,7 +188,7 @@ def inputs(
     named = data_named(source).union(*(modules.facts(m)[1] for m in used))
     return dict(notebook=code_digest(source), parameters=parameters, modules={m: modules.facts(m)[0] for m in used},
         data=data_files(named, words), public=public_files(experiment.needs, data),
-        versions={k: v for k, v in package_versions().items() if k != 'autogets'})
+        versions={k: v for k, v in run_versions().items() if k != 'autogets'})
 
 # %% ../../nbs/replication/05_stamps.ipynb #c19eef6f
 def stamp(

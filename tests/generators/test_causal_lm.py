@@ -12,7 +12,7 @@ from autogets.data.datasets import load_corpus
 from autogets.generators import causal_lm as causal
 from autogets.generators.pool import load_pool
 from autogets.generators.registry import make_generator
-from autogets.generators.run import GenerationSettings, generate
+from autogets.generators.run import GenerationSettings, run_generation
 from autogets.llm import local
 from autogets.llm.models import identity
 
@@ -73,7 +73,7 @@ def test_texts_that_are_none_are_left_out_with_a_reason(tickets, learned, monkey
 
 def test_a_kept_model_is_read_and_not_trained_again(tickets, tmp_path, monkeypatch):
     first = small(epochs=1, folder=tmp_path/'kept').prepare(tickets)
-    monkeypatch.setattr(causal, 'train', lambda *a, **k: pytest.fail('trained again'))
+    monkeypatch.setattr(causal, 'train_lm', lambda *a, **k: pytest.fail('trained again'))
     again = small(epochs=1, folder=tmp_path/'kept', temperature=.5).prepare(tickets)
     again.parameters['temperature'] = first.parameters['temperature']
     assert again.losses == first.losses and again.generate(tickets.head(4), 1).equals(first.generate(tickets.head(4), 1))
@@ -105,7 +105,7 @@ def test_a_given_model_is_tuned(folder, tickets):
 def test_exactly_so_many_from_a_language_model(tmp_path):
     corpus = load_corpus('tickets')
     order = GenerationSettings('causal-lm', target=corpus.classes[2], n=2, exactly=12, most=12, temperature=1.)
-    made = generate(corpus, order, tmp_path/'p', progress=False)
+    made = run_generation(corpus, order, tmp_path/'p', progress=False)
     assert made.manifest['counts']['kept'] == 12 == len(load_pool(tmp_path/'p'))
     assert all(p['demonstrations'] == [] for p in load_pool(tmp_path/'p').texts.parameters)
 
@@ -118,7 +118,7 @@ def test_a_step_is_quick_enough_for_a_laptop():
 def test_a_local_model_through_the_whole_command(folder, tmp_path):
     "It babbles, so nothing it says can be read: every request is accounted for, and costs nothing"
     corpus = load_corpus('tickets')
-    made = generate(corpus, GenerationSettings(f'transformers:{folder}', 'zero-shot', corpus.classes[2], n=1, max_tokens=4), tmp_path/'p', progress=False)
+    made = run_generation(corpus, GenerationSettings(f'transformers:{folder}', 'zero-shot', corpus.classes[2], n=1, max_tokens=4), tmp_path/'p', progress=False)
     counts = made.manifest['counts']
     assert counts['kept'] == 0 and counts['requested'] == sum(counts['missing'].values()) > 0
     assert set(counts['missing']) <= {'unreadable reply', 'prompt too long'} and made.cost == 0

@@ -19,7 +19,7 @@ from autogets.llm.pace import Limits
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
 from autogets.data.datasets import load_corpus
-from autogets.generators.run import GenerationSettings, RequestSettings, forecast, generate, say_forecast, say_run
+from autogets.generators.run import GenerationSettings, RequestSettings, forecast, run_generation, say_forecast, say_run
 from autogets.generators.build import build_pool, fill_pool
 from autogets.generators.pool import load_pool
 from autogets.llm.chat import Chat, Reply, make_chat
@@ -107,30 +107,30 @@ def test_ten_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
 def test_a_pool_from_a_recording_needs_no_server_and_is_the_same(tmp_path):
     c = corpus()
     with serving() as s:
-        made = generate(c, GenerationSettings('openai:m', 'few-shot-3', n=2), tmp_path/'a', RequestSettings(base_url=s.url))
-    again = generate(c, GenerationSettings(f'recorded:{tmp_path}/a/replies.jsonl', 'few-shot-3', n=2), tmp_path/'b')
+        made = run_generation(c, GenerationSettings('openai:m', 'few-shot-3', n=2), tmp_path/'a', RequestSettings(base_url=s.url))
+    again = run_generation(c, GenerationSettings(f'recorded:{tmp_path}/a/replies.jsonl', 'few-shot-3', n=2), tmp_path/'b')
     assert again.sent == 0 or again.cost == 0
     a, b = load_pool(tmp_path/'a').texts, load_pool(tmp_path/'b').texts
     assert a.drop(columns='model').equals(b.drop(columns='model'))
     assert made.manifest['counts'] == again.manifest['counts']
 
 def test_what_is_not_recorded_is_missing_and_said(tmp_path, server):
-    generate(corpus(), GenerationSettings('openai:m', n=2), tmp_path/'a', RequestSettings(base_url=server.url))
-    other = generate(corpus(), GenerationSettings(f'recorded:{tmp_path}/a/replies.jsonl', n=3), tmp_path/'b')
+    run_generation(corpus(), GenerationSettings('openai:m', n=2), tmp_path/'a', RequestSettings(base_url=server.url))
+    other = run_generation(corpus(), GenerationSettings(f'recorded:{tmp_path}/a/replies.jsonl', n=3), tmp_path/'b')
     assert other.manifest['counts']['missing'].keys() == {'not recorded'} and other.manifest['counts']['kept'] == 0
 
 def test_failures_are_asked_again_only_when_told(tmp_path):
     c = corpus(30)
     with serving(faults={'refusal': 1.}) as s:
-        first = generate(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url))
+        first = run_generation(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url))
         assert first.manifest['counts']['kept'] == 0 and first.manifest['counts']['missing'].keys() == {'unreadable reply'}
         s.set(faults={})
         asked = s.stats()['requests']
-        assert generate(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url)).manifest['counts']['kept'] == 0 and s.stats()['requests'] == asked
-        mended = generate(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url, retry=True)).manifest['counts']
+        assert run_generation(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url)).manifest['counts']['kept'] == 0 and s.stats()['requests'] == asked
+        mended = run_generation(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url, retry=True)).manifest['counts']
         assert mended['kept'] == len(c.train) and whole(mended)
         settled = s.stats()['requests']
-        assert generate(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url, retry=True)).manifest['counts']['kept'] == len(c.train)
+        assert run_generation(c, GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=s.url, retry=True)).manifest['counts']['kept'] == len(c.train)
         assert s.stats()['requests'] == settled
 
 def test_the_limit_of_cost_stops_a_run_that_goes_on_later(tmp_path, server):
@@ -153,12 +153,12 @@ def test_the_limit_of_cost_stops_a_run_that_goes_on_later(tmp_path, server):
 def test_exactly_so_many_texts_per_class(tmp_path):
     c = corpus(40)
     with serving(faults={'duplicate': .2, 'schema': .1, '500': .1}, seed=4) as s:
-        made = generate(c, GenerationSettings('openai:m', n=3, exactly=70), tmp_path/'p', RequestSettings(base_url=s.url, limits=FAST))
+        made = run_generation(c, GenerationSettings('openai:m', n=3, exactly=70), tmp_path/'p', RequestSettings(base_url=s.url, limits=FAST))
         pool = load_pool(tmp_path/'p')
         assert pool.texts.label.value_counts().to_dict() == {'X': 70, 'Y': 70} and pool.texts.id.is_unique and whole(made.manifest['counts'])
         assert made.manifest['counts']['dropped'].get('not needed', 0) <= 4
         asked = s.stats()['requests']
-        generate(c, GenerationSettings('openai:m', n=3, exactly=70), tmp_path/'p', RequestSettings(base_url=s.url, limits=FAST))
+        run_generation(c, GenerationSettings('openai:m', n=3, exactly=70), tmp_path/'p', RequestSettings(base_url=s.url, limits=FAST))
         assert s.stats()['requests'] == asked
 
 def test_exactly_so_many_resumes_where_it_was(tmp_path, server):
@@ -183,11 +183,11 @@ def test_exactly_so_many_resumes_where_it_was(tmp_path, server):
 def test_too_few_within_the_limit_of_requests_is_said_and_kept(tmp_path):
     with serving(faults={'duplicate': .9}, seed=1) as s:
         with pytest.raises(UserError, match='fewer than 50 texts for X .*repeat within the pool.*--most'):
-            generate(corpus(), GenerationSettings('openai:m', n=5, exactly=50, most=2, target='X', filtered=False), tmp_path/'p', RequestSettings(base_url=s.url))
+            run_generation(corpus(), GenerationSettings('openai:m', n=5, exactly=50, most=2, target='X', filtered=False), tmp_path/'p', RequestSettings(base_url=s.url))
         assert 0 < len(Pooled(tmp_path/'p').stored) < 50
 
 def test_a_generator_that_cannot_be_asked_again_says_so(tmp_path):
-    with pytest.raises(UserError, match='asked again'): generate(corpus(), GenerationSettings('eda', exactly=5), tmp_path/'p')
+    with pytest.raises(UserError, match='asked again'): run_generation(corpus(), GenerationSettings('eda', exactly=5), tmp_path/'p')
 
 
 # --- the forecast
@@ -196,7 +196,7 @@ def test_the_forecast_sends_nothing_and_is_right(tmp_path, server):
     c, order = corpus(), GenerationSettings('openai:m', 'few-shot-3', n=4, task='tickets')
     plan = forecast(c, order, RequestSettings(base_url=server.url, price=(1., 2.)))
     assert server.stats()['requests'] == 0 and plan['requests'] == len(c.train)
-    made = generate(c, order, tmp_path/'p', RequestSettings(base_url=server.url, price=(1., 2.)))
+    made = run_generation(c, order, tmp_path/'p', RequestSettings(base_url=server.url, price=(1., 2.)))
     assert made.usage.prompt == pytest.approx(plan['prompt_tokens'], rel=.1)
     assert made.cost <= plan['most_cost'] and 'Nothing was sent' in say_forecast(plan)
 
@@ -204,7 +204,7 @@ def test_the_forecast_sends_nothing_and_is_right(tmp_path, server):
 def test_the_forecast_counts_what_each_method_asks_first(tmp_path, server, prompt):
     c = corpus(12)
     plan = forecast(c, GenerationSettings('openai:m', prompt, n=2), RequestSettings(base_url=server.url))
-    made = generate(c, GenerationSettings('openai:m', prompt, n=2, filtered=False), tmp_path/'p', RequestSettings(base_url=server.url))
+    made = run_generation(c, GenerationSettings('openai:m', prompt, n=2, filtered=False), tmp_path/'p', RequestSettings(base_url=server.url))
     assert made.sent == plan['requests'] and made.manifest['counts']['kept'] == 2*len(c.train), (made.sent, plan, made.manifest['counts'])
     assert plan['cost'] is None and 'not known' in say_forecast(plan) and 'unknown cost' in say_run(made)
 
@@ -262,7 +262,7 @@ def test_an_example_that_gives_orders_changes_nothing():
 def test_who_writes_for_one_class_is_told_all(tmp_path, server):
     c = load_corpus('tickets')
     for prompt in ('one-shot', 'topic'):
-        made = generate(c, GenerationSettings('openai:m', prompt, c.classes[2], n=1, judge=2.), tmp_path/prompt, RequestSettings(base_url=server.url))
+        made = run_generation(c, GenerationSettings('openai:m', prompt, c.classes[2], n=1, judge=2.), tmp_path/prompt, RequestSettings(base_url=server.url))
         lines = [json.loads(l) for l in (tmp_path/prompt/'replies.jsonl').read_text().splitlines()]
         assert len(lines) == 2*made.manifest['counts']['requested'] + (prompt == 'topic')  # topics are asked for the one class alone
         assert all(json.dumps(name)[1:-1] in l['messages'][0]['content'] for l in lines for name in c.classes)
@@ -271,10 +271,10 @@ def test_who_writes_for_one_class_is_told_all(tmp_path, server):
 def test_requests_of_the_same_words_are_not_answered_by_one_reply(tmp_path, server, prompt):
     "One at a time, so that each finds all earlier replies"
     c = corpus(30)
-    made = generate(c, GenerationSettings('openai:m', prompt, n=2), tmp_path/'p', RequestSettings(base_url=server.url, limits=Limits(in_flight=1)))
+    made = run_generation(c, GenerationSettings('openai:m', prompt, n=2), tmp_path/'p', RequestSettings(base_url=server.url, limits=Limits(in_flight=1)))
     assert made.manifest['counts']['kept'] == made.manifest['counts']['requested'] == 2*len(c.train)
     asked = server.stats()['requests']
-    again = generate(c, GenerationSettings(f'recorded:{tmp_path}/p/replies.jsonl', prompt, n=2), tmp_path/'q')
+    again = run_generation(c, GenerationSettings(f'recorded:{tmp_path}/p/replies.jsonl', prompt, n=2), tmp_path/'q')
     assert again.manifest['counts'] == made.manifest['counts'] and server.stats()['requests'] == asked
 
 def test_labels_in_replies_are_not_believed():
@@ -318,17 +318,17 @@ def test_bad_words_get_one_line(tmp_path, words, said):
 
 def test_a_second_run_in_the_folder_at_once_is_refused(tmp_path, server):
     with Replies(tmp_path/'p/replies.jsonl'), pytest.raises(UserError, match='in use by another run'):
-        generate(corpus(), GenerationSettings('openai:m'), tmp_path/'p', RequestSettings(base_url=server.url))
+        run_generation(corpus(), GenerationSettings('openai:m'), tmp_path/'p', RequestSettings(base_url=server.url))
 
 def test_another_order_in_the_folder_is_refused(tmp_path, server):
-    generate(corpus(), GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=server.url))
+    run_generation(corpus(), GenerationSettings('openai:m', n=1), tmp_path/'p', RequestSettings(base_url=server.url))
     for order in (GenerationSettings('openai:m', n=2), GenerationSettings('openai:m', 'one-shot', n=1), GenerationSettings('openai:m', n=1, temperature=.1), GenerationSettings('openai:other', n=1), GenerationSettings('openai:m', n=1, filtered=False)):
-        with pytest.raises(UserError, match='was begun with'): generate(corpus(), order, tmp_path/'p', RequestSettings(base_url=server.url))
+        with pytest.raises(UserError, match='was begun with'): run_generation(corpus(), order, tmp_path/'p', RequestSettings(base_url=server.url))
 
 def test_the_pace_and_the_batch_endpoint_change_nothing(tmp_path, server):
     c = corpus(20)
-    a = generate(c, GenerationSettings('openai:m', n=2), tmp_path/'a', RequestSettings(base_url=server.url))
-    b = generate(c, GenerationSettings('openai:m', n=2), tmp_path/'b', RequestSettings(base_url=server.url, batch=True, poll=.01, price=(1., 1.)))
+    a = run_generation(c, GenerationSettings('openai:m', n=2), tmp_path/'a', RequestSettings(base_url=server.url))
+    b = run_generation(c, GenerationSettings('openai:m', n=2), tmp_path/'b', RequestSettings(base_url=server.url, batch=True, poll=.01, price=(1., 1.)))
     assert b.manifest['counts'] == a.manifest['counts'] and b.cost == pytest.approx((b.usage.prompt+b.usage.completion)/2e6)
     assert len(load_pool(tmp_path/'b')) == len(load_pool(tmp_path/'a'))
 

@@ -12,8 +12,8 @@ from autogets.generators.eda import EDA
 from autogets.generators.filters import HeldOut
 from autogets.generators.pool import load_pool, pool_manifest
 from autogets.generators.registry import make_generator
-from autogets.generators.run import GenerationSettings, RequestSettings, generate
-from autogets.llm.client import Limits
+from autogets.generators.run import GenerationSettings, RequestSettings, run_generation
+from autogets.llm.pace import Limits
 
 OLD = Path(__file__).parents[1]/'fixtures'/'v0.4.0'
 
@@ -38,7 +38,7 @@ def held_out(corpus): return [*corpus.validation.text, *corpus.test.text]
 NOWHERE = RequestSettings('http://127.0.0.1:39503/v1', limits=Limits(tries=1, timeout=1.))
 WANTED = GenerationSettings('openai:gpt-4o-mini', 'few-shot-3', target=('net',), n=1)
 
-@pytest.mark.parametrize('name, texts, generator', [('pool', 156, 'eda'), ('pool-written', 26, 'llm')])
+@pytest.mark.parametrize('name, texts, generator', [('pool-eda', 156, 'eda'), ('pool-written', 26, 'llm')])
 def test_a_pool_is_read(name, texts, generator):
     pool = load_pool(OLD/name)
     assert len(pool) == texts and set(pool.texts.generator) == {generator}
@@ -48,7 +48,7 @@ def test_a_pool_is_read(name, texts, generator):
 def test_a_finished_pool_is_not_made_again(tmp_path, corpus):
     folder = copy('pool-written', tmp_path/'p')
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != 'run.json'}
-    made = generate(corpus, WANTED, folder, NOWHERE)
+    made = run_generation(corpus, WANTED, folder, NOWHERE)
     assert made.sent == 0 and made.manifest['counts']['kept'] == 26
     assert {k: (folder/k).read_bytes() for k in before} == before
     assert len(json.loads((folder/'run.json').read_text())['runs']) == 2
@@ -57,25 +57,25 @@ def test_a_finished_pool_is_not_made_again(tmp_path, corpus):
 def test_half_a_written_pool_is_resumed_from_the_cached_replies(tmp_path, corpus, keep):
     folder = copy('pool-written', tmp_path/'p', keep)
     with pytest.raises(UserError, match='not finished'): load_pool(folder)
-    made = generate(corpus, WANTED, folder, NOWHERE)
+    made = run_generation(corpus, WANTED, folder, NOWHERE)
     assert made.sent == 0 and made.manifest['counts'] == pool_manifest(OLD/'pool-written')['counts']
     for name in ('texts.jsonl', 'replies.jsonl'):
         assert (folder/name).read_bytes() == (OLD/'pool-written'/name).read_bytes()
     assert load_pool(folder).fingerprint == load_pool(OLD/'pool-written').fingerprint
 
 def test_half_a_pool_of_edits_is_resumed(tmp_path, corpus):
-    folder, held = copy('pool', tmp_path/'p', 40), held_out(corpus)
+    folder, held = copy('pool-eda', tmp_path/'p', 40), held_out(corpus)
     build_pool(EDA(synonyms='none'), corpus.train, folder, n=2, held_out=held, filters=[HeldOut(held)])
-    assert (folder/'texts.jsonl').read_bytes() == (OLD/'pool'/'texts.jsonl').read_bytes()
+    assert (folder/'texts.jsonl').read_bytes() == (OLD/'pool-eda'/'texts.jsonl').read_bytes()
 
 def test_other_filters_are_still_refused(tmp_path, corpus):
     folder = copy('pool-written', tmp_path/'p', 13)
     with pytest.raises(UserError, match='was begun with filters'):
-        generate(corpus, GenerationSettings('openai:gpt-4o-mini', 'few-shot-3', ('net',), n=1, filtered=False), folder, NOWHERE)
+        run_generation(corpus, GenerationSettings('openai:gpt-4o-mini', 'few-shot-3', ('net',), n=1, filtered=False), folder, NOWHERE)
 
 def test_a_search_among_its_texts(corpus):
     from autogets.job import improve
-    found = build_pool(make_generator(f'pool:{OLD}/pool'), corpus.train, n=2, held_out=held_out(corpus))
-    assert set(found.texts.text) == set(load_pool(OLD/'pool').texts.text)
-    result = improve(corpus, f'pool:{OLD}/pool', strategy='random', budget=5, seed=0)
+    found = build_pool(make_generator(f'pool:{OLD}/pool-eda'), corpus.train, n=2, held_out=held_out(corpus))
+    assert set(found.texts.text) == set(load_pool(OLD/'pool-eda').texts.text)
+    result = improve(corpus, f'pool:{OLD}/pool-eda', strategy='random', budget=5, seed=0)
     assert set(result.texts.text) <= set(found.texts.text)

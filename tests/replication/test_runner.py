@@ -96,9 +96,9 @@ def test_stamp_sees_parameters_versions_and_public_corpora(root, tmp_path, monke
     assert mark() == base and mark({'n': 3}) != base and mark(data=str(tmp_path)) == base
     write_atomic(tmp_path/'trec6'/'train.csv', 'text,label\n')
     assert mark(data=str(tmp_path)) != base
-    monkeypatch.setattr(stamps, 'package_versions', lambda: dict(numpy='9', autogets='1'))
+    monkeypatch.setattr(stamps, 'run_versions', lambda: dict(numpy='9', autogets='1'))
     nine = mark()
-    monkeypatch.setattr(stamps, 'package_versions', lambda: dict(numpy='9', autogets='2'))
+    monkeypatch.setattr(stamps, 'run_versions', lambda: dict(numpy='9', autogets='2'))
     assert nine != base and mark() == nine
 
 

@@ -13,7 +13,7 @@ from autogets.core import UserError
 from autogets.data.corpus import Corpus
 from autogets.generators.base import POOL_COLUMNS, Generator
 from autogets.job import Job, run_job
-from autogets.job_report import verdict
+from autogets.replication.verdicts import verdict
 from autogets.metrics import OBJECTIVES
 from autogets.search.candidates import Budget, as_candidate
 from autogets.search.evaluator import Evaluator

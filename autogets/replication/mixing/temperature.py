@@ -17,7 +17,7 @@ from ...core import UserError, cached, one_of, text_id
 from ...stats import bootstrap
 from ...plots import COLORS, grid
 from ...llm.live import Live
-from ...generators.base import build_pool
+from ...generators.build import build_pool
 from ..survey.generation_methods import Task, by_prompt, distinct_2, read_method
 from ..verdicts import verdict
 from .curves import (STEP, MixPlan, auc_at, balanced_order, draw_setting,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHOICES', 'RULE_NAMES', 'CLAIMED_RULES', 'top', 'gaps', 'Seen', 'Case', 'demo_recording', 'honest_runs',
            'honest_curves', 'honest_choices', 'honest_table', 'honest_figure', 'rules_table', 'recommended',
-           'rules_figure', 'honest_verdict', 'writers', 'llm_cells', 'agreement', 'rank_table', 'writer_table',
+           'rules_figure', 'honest_verdict', 'writers', 'llm_cells', 'ranking_agreement', 'rank_table', 'writer_table',
            'llm_table', 'llm_figure', 'llm_verdict', 'honest_findings', 'llm_findings']
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #a350ace4
@@ -73,12 +73,12 @@ class Seen(Evaluator):
         super().__init__(corpus, pool, target, protocol='paper')
         self.seen, self.heard = [], {}
 
-    def _tally(self, rows, predicted, seconds):
+    def tally(self, rows, predicted, seconds):
         if not self.folds: self.seen.append(predicted)
-        return super()._tally(rows, predicted, seconds)
+        return super().tally(rows, predicted, seconds)
 
-    def judged(self, folds):
-        if folds not in self.heard: self.heard[folds] = super().judged(folds)
+    def with_folds(self, folds):
+        if folds not in self.heard: self.heard[folds] = super().with_folds(folds)
         return self.heard[folds]
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #522d3d82
@@ -469,7 +469,7 @@ def _halved(g, rng):
 def _interaction(d): return (d.mean(0)**2).sum()
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #9412d60e
-def agreement(
+def ranking_agreement(
     gains, # Splits x 2 writers x strategies
     draws:int=1000, # Of the bootstrap, of halves, and of swaps
     seed:int=0, # Of the draws
@@ -504,7 +504,7 @@ def rank_table(
     "Agreement of the writers of each corpus about the strategies, and its mean ('all')"
     rows, found = [], []
     for corpus, first, second, a, b in _pairs(cells):
-        found.append(f := agreement(np.stack([a, b], 1), draws, len(found)))
+        found.append(f := ranking_agreement(np.stack([a, b], 1), draws, len(found)))
         rows.append(dict(corpus=corpus, first=first, second=second, splits=len(a), **_ranked([f], f['drawn']),
                          **{'best of first': a.mean().idxmax(), 'best of second': b.mean().idxmax()}))
     drawn = np.stack([f['drawn'] for f in found])

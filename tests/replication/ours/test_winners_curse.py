@@ -251,7 +251,7 @@ def test_writers_that_agree_are_not_said_to_differ():
 
 
 def test_where_strategies_are_equal_writers_agree_as_little_as_one_with_itself():
-    r = [h.agreement(np.random.default_rng(s).normal(0, .01, (10, 2, 5)), 200) for s in range(20)]
+    r = [h.ranking_agreement(np.random.default_rng(s).normal(0, .01, (10, 2, 5)), 200) for s in range(20)]
     assert abs(np.mean([x['within'] for x in r])) < .15 and abs(np.mean([x['across'] for x in r])) < .15
     assert 1 <= sum((x['swapped'] >= x['size']).mean() < .25 for x in r) <= 10, 'p is spread evenly'
 

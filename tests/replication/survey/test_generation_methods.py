@@ -5,7 +5,8 @@ import pytest
 from servers import serving
 
 from autogets.core import UserError
-from autogets.replication.survey.generation_methods import Live, Task, compare_writing, distinct_2, even, read_method, small_task, texts_by, writing_figure, writing_table, writing_findings
+from autogets.llm.live import Live
+from autogets.replication.survey.generation_methods import Task, compare_writing, distinct_2, even, read_method, small_task, texts_by, writing_figure, writing_table, writing_findings
 
 
 @pytest.fixture(scope='module')
