@@ -259,12 +259,13 @@ def knowledge_show(map:Path=typer.Option(None, '--map',
         figure:Path=typer.Option(None, '--figure',
         help='Write the heat map (classes x objectives) to this .png or .pdf file.'),):
     "The best strategy of every class, its margin, and how well the map advises on corpora it has not seen."
-    from autogets.search import knowledge
-    m = knowledge.load_knowledge(map)
-    typer.echo(m.best(objective, budget).to_string(index=False, float_format='{:.4f}'.format))
-    typer.echo(knowledge.regret_verdict(m, objective, budget))
+    from autogets.search.knowledge import load_knowledge
+    from autogets.search.regret import best_strategies, knowledge_figure, regret_verdict
+    m = load_knowledge(map)
+    typer.echo(best_strategies(m, objective, budget).to_string(index=False, float_format='{:.4f}'.format))
+    typer.echo(regret_verdict(m, objective, budget))
     if figure:
-        knowledge.knowledge_figure(m, budget=budget).savefig(figure)
+        knowledge_figure(m, budget=budget).savefig(figure)
         typer.echo(f'heat map: {figure}')
 
 # %% ../nbs/07_cli.ipynb #9faa8fb4

@@ -145,7 +145,8 @@ def docments(
     cls, # A dataclass
 )->dict: # Field -> the comment behind it
     "What the comments of a class say about its fields"
-    lines = inspect.getsource(cls).splitlines()
+    try: lines = inspect.getsource(cls).splitlines()
+    except (OSError, TypeError): return {} # a class of a notebook cell
     found = (re.match(r'\s+(\w+)\s*:[^#]*#\s*(.+)$', line) for line in lines)
     return {m[1]: m[2].strip() for m in found if m and m[1] in cls.__dataclass_fields__}
 

@@ -285,7 +285,7 @@ def _ensemble(ev, r, xy, progress):
     planner = fixed(r.plan) if j.plan else Adaptive(ev.labels, map_advice(r.plan, xy))
     run = Ensemble(ev, goal, planner, budget=j.budget, folder=r.folder, seed=j.seed, xy=xy, progress=progress).run()
     trace, row = run.joined()
-    return dict(evaluator=run.judge, trace=trace, row=row, final=run.judge.final(run.base, j.objective), xy=xy, run=run)
+    return dict(evaluator=run.scorer, trace=trace, row=row, final=run.scorer.final(run.base, j.objective), xy=xy, run=run)
 
 # %% ../nbs/06_job.ipynb #66832a76
 class GivenTexts(Recorded):

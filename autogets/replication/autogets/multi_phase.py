@@ -25,7 +25,7 @@ from ...search.evaluator import Evaluator
 from ...search.map import search_map
 from .knowledge_runs import search_every_class
 from ...search.knowledge import KnowledgeMap
-from ...search.regret import regret_table
+from ...search.regret import best_strategies, regret_table
 from ...metrics import class_report, scores
 from ..published import compare
 from ...search.loop import run_search
@@ -571,7 +571,7 @@ def knowledge_table(
     budget:int, # Evaluations
 )->pd.DataFrame: # corpus, topic, class, objective, best, value, margin, error, runs, published, agrees
     "The best strategy of each class and objective beside the published one"
-    t = pd.concat([m.best(o, budget).assign(objective=o) for o in dict.fromkeys(m.table.objective)], ignore_index=True)
+    t = pd.concat([best_strategies(m, o, budget).assign(objective=o) for o in dict.fromkeys(m.table.objective)], ignore_index=True)
     topics = {c: k for k, c in codes.items()}
     t['topic'] = [topics.get(c, '') if n == 'tickets' else '' for n, c in zip(t.corpus, t['class'])]
     theirs = pd.read_csv(shipped('papers/assignment.csv')).rename(columns={'class': 'topic'})

@@ -43,7 +43,7 @@ class ComparisonSetting:
         self.corpus, pool = recording_pool(corpus, seed, n, model)
         self.seed, self.objective, self.trainings, self.knowledge = seed, objective, trainings, knowledge
         self.plain = Evaluator(self.corpus, pool)
-        self.folded, self.xy, self.candidates = self.plain.judged(folds), search_map(self.corpus), trainings//(folds+1)
+        self.folded, self.xy, self.candidates = self.plain.with_folds(folds), search_map(self.corpus), trainings//(folds+1)
 
 # %% ../../../nbs/replication/ours/02_comparison.ipynb #53ba58e6
 def _best(ev, strategy, setting, evaluations, **how):

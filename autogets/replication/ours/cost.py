@@ -55,7 +55,7 @@ def bench_costs(
 )->pd.DataFrame: # method, candidates, ms (median), ms_max, ratio (to the exact refit)
     "Milliseconds per candidate of each method to evaluate one"
     exact, screen = (make_refit(k, ev.corpus, ev.pool) for k in ('linear','ridge-screen'))
-    def refit(r): return lambda c: ev.result(c, ev._tally(ev.rows(c), r.predict(ev.rows(c)), 0.))
+    def refit(r): return lambda c: ev.result(c, ev.tally(ev.rows(c), r.predict(ev.rows(c)), 0.))
     few = candidates[:max(3, len(candidates)//10)]
     methods = {'exact refit': (refit(exact), candidates), 'ridge screen': (refit(screen), candidates),
         'plain pipeline': (_plain(ev), few)}

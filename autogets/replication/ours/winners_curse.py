@@ -73,12 +73,12 @@ class Seen(Evaluator):
         super().__init__(corpus, pool, target, protocol='paper')
         self.seen, self.heard = [], {}
 
-    def _tally(self, rows, predicted, seconds):
+    def tally(self, rows, predicted, seconds):
         if not self.folds: self.seen.append(predicted)
-        return super()._tally(rows, predicted, seconds)
+        return super().tally(rows, predicted, seconds)
 
-    def judged(self, folds):
-        if folds not in self.heard: self.heard[folds] = super().judged(folds)
+    def with_folds(self, folds):
+        if folds not in self.heard: self.heard[folds] = super().with_folds(folds)
         return self.heard[folds]
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #522d3d82
