@@ -2,6 +2,8 @@
 import pytest
 import worlds
 
+from autogets.classifiers import linear
+from autogets.search import halving
 from autogets.data.datasets import load_corpus
 
 @pytest.fixture(scope='session')
@@ -18,3 +20,10 @@ def small():
 def small_pool(small):
     "Two synthetic texts for each training example of `small`"
     return worlds.texts(small)
+
+@pytest.fixture
+def costly(monkeypatch):
+    "The classifier `worlds.Costly`, four efforts long, with nothing trained yet"
+    monkeypatch.setitem(halving.EFFORTS, 'costly', ('effort', 4))
+    monkeypatch.setitem(linear.CLASSIFIERS, 'costly', worlds.Costly)
+    worlds.TRAINED.clear()

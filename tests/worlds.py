@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autogets.classifiers.linear import CLASSIFIERS, Classifier, LinearClassifier
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
 from autogets.metrics import OBJECTIVES
@@ -31,28 +32,31 @@ def frame(rows):
     "Rows of (text, label) as a frame with ids"
     return pd.DataFrame([(text_id(t), t, l) for t, l in rows], columns=['id', 'text', 'label'])
 
-def corpus(names=NAMES, n=20, step=0, seed=0):
-    "A corpus with `n` texts of the first class, `n - step` of the second, ... in a stratified split"
+def corpus(names=NAMES, n=20, step=0, seed=0, tag=True):
+    """A corpus with `n` texts of the first class, `n - step` of the second, ... in a stratified split.
+    `tag` gives each text a word of its own, so that no two are the same."""
     rng = np.random.default_rng(seed)
-    rows = [(sentence(rng, k)+f' row{k}x{i}', c) for k, c in enumerate(names) for i in range(n-step*k)]
+    rows = [(sentence(rng, k)+f' row{k}x{i}'*tag, c) for k, c in enumerate(names) for i in range(n-step*k)]
     return split_corpus(frame(rows), 'small', 'stratified')
 
 def uneven(classes=3, n=36, seed=0):
     "A corpus of classes `class 0`, `class 1`, ... each with 8 texts fewer than the one before"
-    return corpus([f'class {k}' for k in range(classes)], n, step=8, seed=seed)
+    return corpus([f'class {k}' for k in range(classes)], n, step=8, seed=seed, tag=False)
 
 def pool(rows):
     "A pool from (text, label, source ids), perhaps with the number of the sample as a fourth"
     t = pd.DataFrame([(*r, 0)[:4] for r in rows], columns=['text', 'label', 'source_ids', 'sample'])
     return t.assign(id=t.text.map(text_id), generator='test', model='', prompt='', parameters=[{}]*len(t))
 
-def texts(c, n=2, seed=1, labels=None, several=0, examples=None):
-    "`n` texts of each training example (of `labels`, or `examples`), and `several` with two or three sources of one class"
+def texts(c, n=2, seed=1, labels=None, several=0, examples=None, shared=0):
+    """`n` texts of each training example (of `labels`, or `examples`), and `several` with two or three sources of one class.
+    The last word of a text is its own, or one of `shared` words that all texts draw from."""
     rng, rows, number = np.random.default_rng(seed), [], {l: k for k, l in enumerate(c.classes)}
     e = c.train[c.train.label.isin(labels or c.classes)] if examples is None else examples
     e = e.drop_duplicates('id')
     for r in e.itertuples():
-        new = [sentence(rng, number[r.label], rng.choice([.2, .6]))+f' new{r.Index}x{s}' for s in range(n)]
+        new = [sentence(rng, number[r.label], rng.choice([.2, .6]))+f' new{rng.integers(shared) if shared else f"{r.Index}x{s}"}'
+               for s in range(n)]
         rows += [(t, r.label, [r.id], s) for s, t in enumerate(new)]
     for i in range(several):
         label = c.classes[i % len(c.classes)]
@@ -103,6 +107,24 @@ def world(worth, names=NAMES, n=60, folds=2, target='all', several=0, start=.5, 
 def of(ev, *labels):
     "Ids of the training examples of `labels`"
     return list(ev.corpus.train.id[ev.corpus.train.label.isin(labels)])
+
+# --- an expensive classifier (fixture `costly` makes it known) ---
+
+TRAINED = [] # (effort, number of texts) of every training of the fake
+
+class Costly(Classifier):
+    "An expensive classifier that counts its trainings; with little effort it drops texts"
+    name, file = 'costly', 'weights.npz'
+    def __init__(self, seed=0, effort=4): self.params = dict(seed=seed, effort=effort)
+    def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
+        TRAINED.append((self.params['effort'], len(texts)))
+        keep = [i for i in range(len(texts)) if i % 4 < self.params['effort']]
+        self.inner = LinearClassifier().fit([texts[i] for i in keep], [labels[i] for i in keep])
+        self.classes_ = self.inner.classes_
+        return self
+    def predict_proba(self, texts, features=None): return self.inner.predict_proba(texts)
+
+CLASSIFIERS.pop('costly') # a subclass makes itself known
 
 # --- evaluators and strategies ---
 

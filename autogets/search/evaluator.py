@@ -148,7 +148,8 @@ class FinalScores(FittedModels):
         rows = self.rows(candidate)
         if refit_class(self.classifier) is not PlainRefit: return self.both.predict(rows, self.weights(candidate, rows))
         model = self.fit(candidate)
-        def codes(d): return pd.Index(self.classes).get_indexer(model.predict(*classifier_inputs(d, self.corpus.features)))
+        def codes(d):
+            return pd.Index(self.classes).get_indexer(model.predict(*classifier_inputs(d, self.corpus.features)))
         return {s: codes(getattr(self.corpus, s)) for s in ('validation', 'test')}
 
     def score(self, candidate):

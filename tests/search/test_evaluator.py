@@ -71,7 +71,7 @@ def test_ridge_screen_solves_its_equations(classes):
 def test_the_screen_sees_large_candidates_as_the_exact_refit_does():
     "A warm start that stops at once would score every candidate like the baseline"
     c = uneven(3, n=60, seed=5)
-    exact, screen = (Evaluator(c, texts(c, n=3), classifier=k) for k in ('linear', 'ridge-screen'))
+    exact, screen = (Evaluator(c, texts(c, n=3, shared=30), classifier=k) for k in ('linear', 'ridge-screen'))
     large = [x for x in random_candidates(exact.sources, 30, seed=4) if len(x) > len(exact.sources)/2]
     a, b = ([r.scores['macro-f1'] for r in e.evaluate([(), *large])] for e in (exact, screen))
     assert len(large) > 8 and np.mean(np.array(b[1:]) != b[0]) > .7 and np.corrcoef(a, b)[0, 1] > .3

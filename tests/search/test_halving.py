@@ -3,11 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import worlds
+from worlds import TRAINED
 
-from autogets.classifiers import linear
-from autogets.classifiers.linear import Classifier, LinearClassifier
 from autogets.core import UserError
-from autogets.search import halving
 from autogets.search.candidates import Budget, Candidate, as_candidate
 from autogets.search.evaluator import Evaluator
 from autogets.search.halving import (Listed, Rung, check_rungs, halving_rungs, promote, run_halving, rungs_table,
@@ -19,30 +17,7 @@ from autogets.search.trace import Trace
 
 # --- a small world ---
 
-TRAINED = [] # (effort, number of texts) of every training of the fake
-
-class Costly(Classifier):
-    "An expensive classifier that counts its trainings; with little effort it drops texts"
-    name, file = 'costly', 'weights.npz'
-    def __init__(self, seed=0, effort=4): self.params = dict(seed=seed, effort=effort)
-    def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
-        TRAINED.append((self.params['effort'], len(texts)))
-        keep = [i for i in range(len(texts)) if i % 4 < self.params['effort']]
-        self.inner = LinearClassifier().fit([texts[i] for i in keep], [labels[i] for i in keep])
-        self.classes_ = self.inner.classes_
-        return self
-    def predict_proba(self, texts, features=None): return self.inner.predict_proba(texts)
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    TRAINED.clear()
-    monkeypatch.setitem(halving.EFFORTS, 'costly', ('effort', 4))
-    yield
-
-@pytest.fixture(autouse=True, scope='module')
-def gone():
-    yield
-    linear.CLASSIFIERS.pop('costly', None)
+pytestmark = pytest.mark.usefixtures('costly')
 
 def world(n=36, seed=0):
     "A corpus of three classes and a pool with two texts for each training example"

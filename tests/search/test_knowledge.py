@@ -193,18 +193,18 @@ def test_no_second_look_at_test_is_taken_for_the_record(looked, tmp_path):
     write_record(tmp_path, t)
     pd.testing.assert_frame_equal(read_record(tmp_path), KnowledgeMap(t).table)
 
-def test_the_record_of_a_run_says_what_the_final_look_said():
+def test_the_record_of_a_run_says_what_the_final_measurement_said():
     "With a real evaluator: the last budget's choice is what `final` looked at, or it is not"
     from autogets.search.candidates import Budget
     from autogets.search.evaluator import Evaluator
-    from autogets.search.loop import choose
-    from autogets.search.strategy import Random, search
+    from autogets.search.loop import choose, run_search
+    from autogets.search.strategy import Random
     words = {'a': 'red ant', 'b': 'blue bee'}
     def texts(part, n): return frame([(f'{words[c]} {part} {i}', c) for c in words for i in range(n)])
     corpus = Corpus('toy', texts('train', 6), texts('check', 4), texts('late', 4))
     pool = texts('new', 6).assign(source_ids=[[i] for i in corpus.train.id])
     ev = Evaluator(corpus, pool, 'a')
-    t = search(Random(ev.sources, 0), ev, 'f1', Budget(12), progress=False)
+    t = run_search(Random(ev.sources, 0), ev, 'f1', Budget(12), progress=False)
     def rows(): return records(t, dict.fromkeys(TRAITS, 1.), ev, 'random', 'f1', honest=False)
     last = choose(t, 'f1', allowed=list(range(11)))
     other = next(i for i in range(len(t)) if ev.key(t.ids(i)) not in (ev.key(t.ids(last)), ev.key(())))
@@ -297,7 +297,7 @@ def test_a_corpus_is_held_out_with_all_its_splits():
 def test_one_corpus_cannot_be_left_out():
     m = KnowledgeMap(rows(corpora=1))
     raises(lambda: leave_one_out(m, 'f1', 50), 'one corpus')
-    assert 'cannot be said' in regret_verdict(m, 'f1', 50)
+    assert 'cannot be tested' in regret_verdict(m, 'f1', 50)
 
 # --- what is shown ------------------------------------------------------------------------------------------------------------------
 
@@ -391,13 +391,12 @@ def test_a_strategy_without_a_color_can_be_drawn():
     plt.close('all')
 
 @pytest.mark.parametrize('target, same', [('Humanitarian aid for Ukraine', True), ('Email security and attachments', False)])
-def test_a_run_of_improve_looks_at_test_for_its_choice_and_no_more(tmp_path, target, same):
-    "The second hearing leaves the best on validation in the first run, and takes another in the second"
+def test_a_run_of_improve_measures_test_for_its_choice_and_no_more(tmp_path, target, same):
+    "Rescoring leaves the best on validation in the first run, and takes another in the second"
     from autogets.data.datasets import load_corpus
-    from autogets.search.candidates import Budget
-    from autogets.job import Job, improve
-    job = Job(target=target, strategy='random', objective='balanced-accuracy', generator='recorded:tickets', n=1)
-    o = improve(load_corpus('tickets'), job, Budget(12), tmp_path, progress=False)
+    from autogets.job import Job, run_job
+    job = Job(target=target, strategy='random', objective='balanced-accuracy', generator='recorded:tickets', n=1, evaluations=12)
+    o = run_job(load_corpus('tickets'), job, tmp_path, progress=False)
     ev, t = o.evaluator, read_record(tmp_path)
     best = min(range(11), key=lambda i: (-o.trace.rows[i][job.objective], o.trace.rows[i]['texts'], i))
     assert best and (ev.key(o.trace.ids(best)) == ev.key(o.final.candidate)) == same

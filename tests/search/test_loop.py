@@ -11,7 +11,7 @@ from worlds import corpus, digits, evaluator, every_strategy, frame, of, pool, q
 from autogets.search import loop
 from autogets.core import UserError
 from autogets.data.corpus import Corpus
-from autogets.generators.base import Generator
+from autogets.generators.base import POOL_COLUMNS, Generator
 from autogets.job import Job, run_job
 from autogets.replication.verdicts import verdict
 from autogets.metrics import OBJECTIVES

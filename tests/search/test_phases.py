@@ -118,7 +118,7 @@ def test_rule_3_takes_the_choice_of_class_weights_as_it_is():
     ev = world({'ant': 0., 'bee': 0., 'cat': .001}, n=60)
     run = ensemble(ev, [Phase('all', 'levels', None, 40, 'replace')])
     h, = run.history
-    assert h['accepted'] and run.base == full_pool(ev) and h['gain'] <= 2*h['error']
+    assert h['accepted'] and run.base == as_candidate(ev.sources) and h['gain'] <= 2*h['error']
     consistent(run)
 
 def test_the_base_never_gets_worse():

@@ -21,8 +21,7 @@ from ...core import UserError, digest, cached, one_of
 from ...search.candidates import as_candidate
 from ...search.evaluator import Evaluator
 from ...search.map import planes, search_map
-from ...generators.filters import jaccard
-from ...search.halving import text_weights
+from ...search.halving import text_weights, weighted_jaccard
 from ...metrics import OBJECTIVES
 from ...stats import interval
 from ...plots import COLORS, grid
@@ -104,7 +103,7 @@ def spread(
             kinds.pop(0)
             continue
         own = text_weights(evaluator, c.ids)
-        fits = own.any() and all(jaccard(own, t) <= .9 for t in taken)
+        fits = own.any() and all(weighted_jaccard(own, t) <= .9 for t in taken)
         if fits:
             found.append(c)
             taken.append(own)
