@@ -21,7 +21,8 @@ from ...core import UserError, digest, cached, one_of
 from ...search.candidates import as_candidate
 from ...search.evaluator import Evaluator
 from ...search.map import planes, search_map
-from ...search.halving import text_weights, weighted_jaccard
+from ...search.halving import weighted_jaccard
+from ...search.halving import text_weights
 from ...metrics import OBJECTIVES
 from ...stats import interval
 from ...plots import COLORS, grid
