@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/replication/00_replication.ipynb #25fa5683
 from ..core import lazy
 
-# %% ../../nbs/replication/00_replication.ipynb #e980f43a
+# %% ../../nbs/replication/00_replication.ipynb #9eb1137b
 _names = {'Experiment': 'results', 'compare': 'published', 'exit_code': 'runner', 'fill_markdown': 'scoreboard',
-          'load_manifest': 'manifest', 'publish': 'runner', 'replicate': 'runner', 'verdict': 'verdicts'}
+          'load_manifest': 'manifest', 'publish': 'runner', 'replicate': 'runner', 'claim_verdict': 'verdicts'}
 __getattr__, __dir__ = lazy(__name__, _names)

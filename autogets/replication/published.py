@@ -19,10 +19,12 @@ def compare(
 )->pd.DataFrame: # The columns of `table`, then published, ours, difference
     "Our numbers beside the published ones"
     theirs, on = pd.read_csv(shipped(f'papers/{published_name}.csv')), list(on)
-    for side, frame, need in (('our table', table, [*on, value]), (f'{published_name}.csv', theirs, [*on, 'published'])):
+    for side, frame, need in (('our table', table, [*on, value]),
+            (f'{published_name}.csv', theirs, [*on, 'published'])):
         if lost := [c for c in need if c not in frame.columns]:
             raise UserError(f'{side} has no column {", ".join(lost)}; it has {", ".join(map(str, frame.columns))}')
-    if theirs.duplicated(on).any(): raise UserError(f'{published_name}.csv has several rows for one {"/".join(on)}; add a column to on')
+    if theirs.duplicated(on).any():
+        raise UserError(f'{published_name}.csv has several rows for one {"/".join(on)}; add a column to on')
     joined = table.rename(columns={value: 'ours'}).merge(theirs[[*on, 'published']], on=on, how=how)
     joined['difference'] = joined['ours'] - joined['published']
     rest = [c for c in joined.columns if c not in ('published', 'ours', 'difference')]

@@ -77,7 +77,8 @@ def notebook_error(
     path, # An executed notebook
 )->tuple: # (cell number, counted from 1; error class; message), or None
     "The first error stored in the notebook at `path`"
-    try: cells = [c for c in read_json(path)['cells'] if 'papermill-error-cell-tag' not in c['metadata'].get('tags', [])]
+    try:
+        cells = [c for c in read_json(path)['cells'] if 'papermill-error-cell-tag' not in c['metadata'].get('tags', [])]
     except UserError: return None
     for i, c in enumerate(cells, 1):
         for o in c.get('outputs', []):

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['SETS', 'code_cells', 'code_digest', 'Imports', 'offered', 'Modules', 'Closure', 'data_named', 'data_files',
-           'public_files', 'inputs', 'stamp', 'unchanged']
+           'public_files', 'stamp_parts', 'stamp', 'unchanged']
 
-# %% ../../nbs/replication/05_stamps.ipynb #0cc4cc78
+# %% ../../nbs/replication/05_stamps.ipynb #7fc6f2f0
 import ast
 import hashlib
 import json
 import re
 from pathlib import Path
 from ..core import UserError, digest, read_json, shipped
-from .results import run_versions
+from .results import numeric_versions
 
 # %% ../../nbs/replication/05_stamps.ipynb #85417a3a
 def code_cells(
@@ -172,8 +172,8 @@ def public_files(
         found[name] = sorted((p.name, p.stat().st_size) for p in folder.iterdir()) if there else None
     return found
 
-# %% ../../nbs/replication/05_stamps.ipynb #a2115eca
-def inputs(
+# %% ../../nbs/replication/05_stamps.ipynb #0e4d55eb
+def stamp_parts(
     experiment, # An `Entry`
     parameters:dict, # What it is run with
     data:str='', # The folder of public corpora
@@ -188,9 +188,9 @@ def inputs(
     named = data_named(source).union(*(modules.facts(m)[1] for m in used))
     return dict(notebook=code_digest(source), parameters=parameters, modules={m: modules.facts(m)[0] for m in used},
         data=data_files(named, words), public=public_files(experiment.needs, data),
-        versions={k: v for k, v in run_versions().items() if k != 'autogets'})
+        versions={k: v for k, v in numeric_versions().items() if k != 'autogets'})
 
-# %% ../../nbs/replication/05_stamps.ipynb #c19eef6f
+# %% ../../nbs/replication/05_stamps.ipynb #6c703b73
 def stamp(
     experiment, # An `Entry`
     parameters:dict, # What it is run with
@@ -198,7 +198,7 @@ def stamp(
     modules=None, # A `Closure`, to read the package once for many
 )->str: # 64 hex digits
     "A digest of everything that can change the experiment's results"
-    return digest(inputs(experiment, parameters, data, modules))
+    return digest(stamp_parts(experiment, parameters, data, modules))
 
 # %% ../../nbs/replication/05_stamps.ipynb #359493a5
 def unchanged(

@@ -96,16 +96,16 @@ def test_stamp_sees_parameters_versions_and_public_corpora(root, tmp_path, monke
     assert mark() == base and mark({'n': 3}) != base and mark(data=str(tmp_path)) == base
     write_atomic(tmp_path/'trec6'/'train.csv', 'text,label\n')
     assert mark(data=str(tmp_path)) != base
-    monkeypatch.setattr(stamps, 'run_versions', lambda: dict(numpy='9', autogets='1'))
+    monkeypatch.setattr(stamps, 'numeric_versions', lambda: dict(numpy='9', autogets='1'))
     nine = mark()
-    monkeypatch.setattr(stamps, 'run_versions', lambda: dict(numpy='9', autogets='2'))
+    monkeypatch.setattr(stamps, 'numeric_versions', lambda: dict(numpy='9', autogets='2'))
     assert nine != base and mark() == nine
 
 
 def test_stamp_sees_the_shipped_data_that_is_named(root):
     notebook(root, 'demo/02_table.ipynb', 'n: int = 2', "from autogets.replication.published import compare\ncompare(t, 'table9', on=['class'])")
     manifest(root, dict(id='demo/table', title='Table'))
-    found = stamps.inputs(load_manifest(root)[0], {}, modules=stamps.Closure())
+    found = stamps.stamp_parts(load_manifest(root)[0], {}, modules=stamps.Closure())
     assert [Path(f).name for f in found['data']] == ['table9.csv']
     assert 'autogets.replication.published' in found['modules'] and 'autogets.plots' not in found['modules']
 

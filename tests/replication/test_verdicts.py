@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from autogets.core import UserError
-from autogets.replication.verdicts import EXPECTS, VERDICTS, verdict
+from autogets.replication.verdicts import EXPECTS, VERDICTS, claim_verdict
 from autogets.stats import significance
 
 
@@ -24,15 +24,15 @@ HOLDS, NOT, OPEN = VERDICTS
     ('equal', -.05, .01, .02, None, OPEN), ('at least', .5, .6, None, .4, HOLDS), ('at least', .2, .3, None, .4, NOT),
     ('at least', .35, .45, None, .4, OPEN), ('at least', .38, .45, .05, .4, HOLDS), ('published', .39, .41, .05, .4, HOLDS),
     ('published', .3, .39, .05, .4, NOT), ('published', .3, .5, .05, .4, OPEN), ('published', .3, .5, None, .4, OPEN)])
-def test_a_claim(expects, low, high, margin, published, said): assert verdict(low, high, expects, margin, published) == said
+def test_a_claim(expects, low, high, margin, published, said): assert claim_verdict(low, high, expects, margin, published) == said
 
 
 @pytest.mark.parametrize('expects', EXPECTS)
 def test_without_an_interval_nothing_is_said(expects):
-    for low, high in ((None, None), (np.nan, .1)): assert verdict(low, high, expects, .1, .5) == OPEN
+    for low, high in ((None, None), (np.nan, .1)): assert claim_verdict(low, high, expects, .1, .5) == OPEN
 
 
 def test_wrong_claims_are_refused():
     for args, said in (((0, 1, 'bigger'), 'more, less'), ((0, 1, 'at least'), 'published number'),
                        ((0, 1, 'published', .1, '0.3 to 0.5'), 'published number'), ((1, 0), 'upper end')):
-        with pytest.raises(UserError, match=said): verdict(*args)
+        with pytest.raises(UserError, match=said): claim_verdict(*args)
