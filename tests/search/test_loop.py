@@ -13,7 +13,7 @@ from autogets.core import UserError
 from autogets.data.corpus import Corpus
 from autogets.generators.base import POOL_COLUMNS, Generator
 from autogets.job import Job, run_job
-from autogets.replication.verdicts import verdict
+from autogets.job_report import outcome_verdict
 from autogets.metrics import OBJECTIVES
 from autogets.search.candidates import Budget, as_candidate
 from autogets.search.evaluator import Evaluator
@@ -165,9 +165,9 @@ def test_the_paper_protocol_chooses_on_test_and_says_so():
     c = uneven(n=60, seed=5)
     o = run_job(c, Job('class 2', 'f1', 'random', protocol='paper', evaluations=40), generator=Fixed(c))
     tests = [r['test f1'] for r in o.trace.rows]
-    assert o.final.improved['test']['f1'] == max(tests) == tests[o.row] and 'optimistic' in verdict(o)
+    assert o.final.improved['test']['f1'] == max(tests) == tests[o.row] and 'optimistic' in outcome_verdict(o)
     honest = run_job(c, Job('class 2', 'f1', 'random', evaluations=40), generator=Fixed(c))
-    assert 'optimistic' not in verdict(honest) and [r['f1'] for r in honest.trace.rows] == [r['f1'] for r in o.trace.rows]
+    assert 'optimistic' not in outcome_verdict(honest) and [r['f1'] for r in honest.trace.rows] == [r['f1'] for r in o.trace.rows]
     with pytest.raises(UserError, match='honest'): choose(honest.trace, 'f1', 'test')
 
 @pytest.mark.parametrize('split', ['test', 'validation'])

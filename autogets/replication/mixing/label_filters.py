@@ -18,7 +18,7 @@ from ...plots import COLORS, grid
 from ...llm.live import Live, open_chat
 from ...llm.classify import classify
 from ...classifiers.linear import make_classifier
-from ..verdicts import verdict
+from ..verdicts import claim_verdict
 from .curves import (STAGED_TUNING, MixPlan, auc_at, balanced_order,
     mixing_curve, over_seeds, paired_over_seeds, stopping_set)
 from .ratio import CURVE_KEY, common_points, verdict_counts
@@ -143,7 +143,7 @@ def _filter_row(mine, unfiltered):
     d = paired_over_seeds(mine, unfiltered, value)
     return dict(seeds=len(mine), steps=len(shared), human_only=over_seeds(unfiltered, auc_at(0)).estimate,
         unfiltered=over_seeds(unfiltered, value).estimate, filtered=over_seeds(mine, value).estimate,
-        difference=d.estimate, low=d.low, high=d.high, verdict=verdict(d.low, d.high, 'no more', margin=FILTER_MARGIN))
+        difference=d.estimate, low=d.low, high=d.high, verdict=claim_verdict(d.low, d.high, 'no more', margin=FILTER_MARGIN))
 
 # %% ../../../nbs/replication/mixing/04_label_filters.ipynb #5c0a44a6
 def filter_table(

@@ -15,7 +15,7 @@ import pandas as pd
 from ...core import UserError, one_of
 from ...plots import COLORS, grid
 from ...stats import Estimate
-from ..verdicts import VERDICTS, verdict
+from ..verdicts import VERDICTS, claim_verdict
 from .curves import (EVALUATION_POINTS, MixPlan, auc_at, balanced_order,
     mean_gain, mixing_curve, over_seeds, paired_over_seeds)
 
@@ -166,8 +166,8 @@ def share_verdict(
     rivals:list, # Widened estimates of 80 % minus every other point
 )->str: # holds, does not hold or inconclusive
     "Whether 80 % is the best share: it beats both neighbors, and no point beats it"
-    if any(verdict(b.low, b.high) == 'does not hold' for b in rivals): return 'does not hold'
-    beats = len(neighbors) == 2 and all(verdict(b.low, b.high) == 'holds' for b in neighbors)
+    if any(claim_verdict(b.low, b.high) == 'does not hold' for b in rivals): return 'does not hold'
+    beats = len(neighbors) == 2 and all(claim_verdict(b.low, b.high) == 'holds' for b in neighbors)
     return 'holds' if beats else 'inconclusive'
 
 # %% ../../../nbs/replication/mixing/02_ratio.ipynb #5c0a22a5
@@ -224,7 +224,7 @@ def verdicts_of(
 )->list: # One verdict a row; rows without a CI are left out
     "Whether each difference of a table is above 0"
     ends = [f'{name}_low', f'{name}_high'] if name else ['low', 'high']
-    return [verdict(low, high) for low, high in table[ends].dropna().itertuples(index=False)]
+    return [claim_verdict(low, high) for low, high in table[ends].dropna().itertuples(index=False)]
 
 def verdict_counts(
     claims:dict, # Claim -> verdicts

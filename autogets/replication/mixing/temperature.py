@@ -19,7 +19,7 @@ from ...plots import COLORS, grid
 from ...llm.live import Live
 from ...generators.build import build_pool
 from ..survey.generation_methods import Task, by_prompt, distinct_2, read_method
-from ..verdicts import verdict
+from ..verdicts import claim_verdict
 from .curves import (STEP, MixPlan, auc_at, balanced_order, draw_setting,
     mean_gain, mixing_curve, over_seeds)
 from .ratio import CURVE_KEY, estimate_columns
@@ -155,15 +155,15 @@ def low_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
     "Whether the lowest temperature gains, and varies less within a run than every freer one"
-    rises = [verdict(r.sd_rise_low, r.sd_rise_high) for r in free]
-    parts = {verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])}
+    rises = [claim_verdict(r.sd_rise_low, r.sd_rise_high) for r in free]
+    parts = {claim_verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])}
     return 'does not hold' if 'does not hold' in parts else 'holds' if parts == {'holds'} else 'inconclusive'
 
 def high_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
     "Whether some freer source varies more within a run and falls below the real texts at times"
-    found = {'does not hold' if r.share_below == 0 else verdict(r.sd_rise_low, r.sd_rise_high) for r in free}
+    found = {'does not hold' if r.share_below == 0 else claim_verdict(r.sd_rise_low, r.sd_rise_high) for r in free}
     return 'holds' if 'holds' in found else 'does not hold' if found == {'does not hold'} else 'inconclusive'
 
 # %% ../../../nbs/replication/mixing/03_temperature.ipynb #77c2b5bb

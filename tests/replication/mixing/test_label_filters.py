@@ -8,7 +8,7 @@ from autogets.core import UserError
 from autogets.llm.live import Live
 from autogets.replication.mixing import label_filters as d
 from autogets.replication.mixing.curves import add_auc, balanced_order
-from autogets.replication.verdicts import verdict
+from autogets.replication.verdicts import claim_verdict
 
 
 def plan(**more): return d.FilterPlan(**dict(corpora=['tickets'], human=20, validation=20) | more)
@@ -63,7 +63,7 @@ def test_a_live_grader_that_answers_something_else_confirms_nothing(s, tmp_path)
 
 @pytest.mark.parametrize('low, high, found',
     [(.021, .1, 'does not hold'), (0., .1, 'inconclusive'), (-.1, .0199, 'holds'), (-.1, .02, 'inconclusive')])
-def test_the_verdict_on_the_filter(low, high, found): assert verdict(low, high, 'no more', d.FILTER_MARGIN) == found
+def test_the_verdict_on_the_filter(low, high, found): assert claim_verdict(low, high, 'no more', d.FILTER_MARGIN) == found
 
 @pytest.fixture
 def curves(cell):
