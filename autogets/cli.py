@@ -254,7 +254,7 @@ def data_fetch(name:str=typer.Argument(..., help='A name from autogets data list
 def knowledge_show(map:Path=typer.Option(None, '--map',
         help='Folder of a knowledge map; the shipped one unless given.'),
         objective:str=typer.Option('balanced-accuracy', '--objective',
-        help='recall, balanced-accuracy, overall-balanced-accuracy, f1 or macro-f1.'),
+        help='recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1.'),
         budget:int=typer.Option(100, '--budget', help='Evaluations that a search may spend.'),
         figure:Path=typer.Option(None, '--figure',
         help='Write the heat map (classes x objectives) to this .png or .pdf file.'),):

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -28,10 +29,15 @@ def one_of(
     value:str, # What the user gave
     choices:list, # What is allowed
     what:str, # The noun for the message, such as "strategy"
-)->str: # `value` itself
+    old:dict=None, # Names of earlier versions that are still read, old -> new
+)->str: # `value` itself, or the new name of an old one
     "`value` if it is one of `choices`, a `UserError` that lists them otherwise"
     if value in choices: return value
+    if isinstance(value, str) and value in (old or {}):
+        warnings.warn(f'the {what} {value} is called {old[value]} now', FutureWarning, stacklevel=3)
+        return old[value]
     raise UserError(f'unknown {what} {value!r}: choose one of {", ".join(map(str, choices))}')
+
 
 # %% ../nbs/00_core.ipynb #4f1764e0
 def write_atomic(

@@ -23,14 +23,14 @@ from .generators.recorded import assign_leads
 from .generators.build import build_pool
 from .generators.recorded import Recorded
 from .generators.registry import make_generator
-from .metrics import OBJECTIVES, class_report, confusion
+from .metrics import class_report, confusion, read_objective
 from .search.candidates import Budget
 from .search.evaluator import Evaluator
 from .search.halving import Halving, halving_rungs, run_halving
 from .search.knowledge import load_knowledge
 from .search.map import search_map
 from .search.phases import Adaptive, Ensemble, Goal, fixed, map_advice, read_plan
-from .search.registry import STRATEGIES, make_strategy
+from .search.registry import make_strategy, read_strategy
 from .search.selection import keeps, read_constraints, rescore
 from .search.loop import choose
 from .search.loop import run_search
@@ -74,15 +74,15 @@ def _setting(word):
     except (ValueError, SyntaxError): return name, value
 
 # %% ../nbs/06_job.ipynb #f170249d
-JOINT = ('levels', 'ensemble') # Strategies that weigh all classes together, scored out of fold
+JOINT = ('class-weights', 'ensemble') # Strategies that weigh all classes together, scored out of fold
 
 @dataclass(frozen=True)
 class Job:
     "What to improve, how, and what it may cost"
     target:object = 'all' # The class to improve, or all; may be repeated for several classes
-    objective:str = 'macro-f1' # recall, balanced-accuracy, overall-balanced-accuracy, f1 or macro-f1
-    strategy:str = 'levels' # random, sliding-window, hierarchical, genetic, merge, levels or ensemble
-    constraints:tuple = () # What must hold on validation: f1>=baseline, recall:CLASS>=baseline-0.02; may be repeated
+    objective:str = 'macro-f1' # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
+    strategy:str = 'class-weights' # random, sliding-window, hierarchical, genetic, merge, class-weights or ensemble
+    constraints:tuple = () # What must hold on validation: accuracy>=baseline, recall:CLASS>=baseline-0.02; may be repeated
     plan:str = None # For ensemble: a YAML file of phases; without it, phases adapt to what pays
     knowledge:str = None # For ensemble: folder of a knowledge map; without it, the one that ships with autogets
     generator:str = 'eda' # pool:FOLDER (of autogets generate), recorded:FILE (texts an LLM wrote), or eda
@@ -93,14 +93,17 @@ class Job:
     screen:str = None # A cheap classifier that screens for an expensive one: linear, ridge-screen or frozen:NAME
     settings:tuple = () # A setting of the classifier, such as epochs=3; may be repeated
     protocol:str = 'honest' # honest, or paper (chosen on test: for comparison only)
-    evaluations:int = None # Candidates to evaluate; 100 for levels and ensemble, else 500
+    evaluations:int = None # Candidates to evaluate; 100 for class-weights and ensemble, else 500
     seconds:float = None # Seconds of training to spend, instead of or beside candidates
     patience:int = None # Stop after so many candidates without a better one
-    folds:int = None # Folds of out-of-fold scores for every candidate; 4 for levels and ensemble, else 0
+    folds:int = None # Folds of out-of-fold scores for every candidate; 4 for class-weights and ensemble, else 0
     finalists:int = None # Candidates rescored out of fold (8 for linear, else 0), or trained after a screen (9)
     seed:int = 0 # Seed of generator, strategy and classifier
     workers:int = 1 # Processes; the result does not depend on it
-    def __post_init__(self): check_job(self)
+    def __post_init__(self):
+        object.__setattr__(self, 'objective', read_objective(self.objective))
+        object.__setattr__(self, 'strategy', read_strategy(self.strategy, 'ensemble'))
+        check_job(self)
     @property
     def parameters(self): return read_settings(self.settings)
     @property
@@ -115,8 +118,6 @@ def check_job(
     j:Job, # A job
 ):
     "`UserError` for a job that cannot be done"
-    one_of(j.objective, list(OBJECTIVES), 'objective')
-    one_of(j.strategy, [*STRATEGIES, 'ensemble'], 'strategy')
     read_classifier(j.classifier)
     read_settings(j.settings)
     for value, what in ((j.n, 'texts per example'), (j.workers, 'workers'), (j.patience, 'patience')):
@@ -326,10 +327,10 @@ def as_generator(
 def improve(
     corpus, # A `Corpus`
     texts='eda', # Synthetic texts: a pool, a DataFrame, the folder of a pool, or a generator such as 'recorded:tickets'
-    objective:str='macro-f1', # recall, balanced-accuracy, overall-balanced-accuracy, f1 or macro-f1
-    strategy:str='levels', # One of `list_strategies()`
+    objective:str='macro-f1', # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
+    strategy:str='class-weights', # One of `list_strategies()`
     target='all', # A class, a list of classes, or all
-    budget:int=None, # Candidates to evaluate; 100 for levels and ensemble, else 500
+    budget:int=None, # Candidates to evaluate; 100 for class-weights and ensemble, else 500
     classifier:str='linear', # linear, catboost, frozen:NAME or transformer:NAME
     out=None, # Folder for everything; a killed run is resumed there
     progress:bool=True, # Show a bar, on a terminal

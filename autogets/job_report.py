@@ -150,7 +150,7 @@ def _tried(o):
     gains = (o.searched.frame[o.job.objective]-o.searched.rows[0][o.job.objective]).iloc[1:]
     if not len(gains): return 'Nothing was evaluated.'
     whole = o.searched.rows[1]
-    full = f' The full pool ({whole["texts"]} texts): {gains.iloc[0]:+.4f}.' if whole['note'] == 'everything' else ''
+    full = f' The full pool ({whole["texts"]} texts): {gains.iloc[0]:+.4f}.' if whole['note'] == 'full pool' else ''
     return (f'{len(gains)} candidates on validation: {(gains > 0).mean():.0%} better than the baseline, '
             f'{(gains < 0).mean():.0%} worse; the best {gains.max():+.4f}.{full}')
 

@@ -13,13 +13,13 @@ from .metrics import OBJECTIVES
 
 # %% ../nbs/03_plots.ipynb #987fb2ff
 COLORS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b',
-    'M0': '#c0392b', 'merge': '#7b4fa3', 'levels': '#c96a2b', 'ensemble': '#c2185b', 'plan A': '#c2185b',
+    'merge': '#7b4fa3', 'class-weights': '#c96a2b', 'ensemble': '#c2185b', 'plan A': '#c2185b',
     'plan A*': '#7b3fb0', 'plan B1': '#2f6fb5', 'plan B2': '#d79b00', 'plan B3': '#2b8a4b', 'plan B': '#2f6fb5',
     'plan C': '#8a8f98', 'on test': '#c0392b', 'on validation': '#1c6e8c', 'chosen': '#e8590c', 'full-pool': '#5b6570',
     'baseline': '#c0392b', 'real': '#1c6e8c', 'synthetic': '#e8590c', 'mixed': '#7b4fa3', 'extra-real': '#2b8a4b',
     'ink': '#1c2430', 'plain': '#5b6570', 'pale': '#b9c3cf', 'faint': '#d5d9df', 'lines': '#e6eaef'}
 NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA',
-    'merge': 'merged and pruned', 'levels': 'levels', 'ensemble': 'ensemble', 'everything': 'everything',
+    'merge': 'merged and pruned', 'class-weights': 'class weights', 'ensemble': 'ensemble', 'full-pool': 'full pool',
     'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts', 'honest': 'chosen on validation',
     'paper': 'best on test', **OBJECTIVES}
 DASHES = {'llm': '-', 'eda': (0, (4, 2))}
@@ -66,7 +66,7 @@ def running_best_figure(
         for (s, g), d in curves[curves['class'] == c].groupby(['strategy','generator'], sort=False):
             ax.step(d.evaluation, d.gain, where='post', color=COLORS[s], ls=DASHES.get(g, '-'), lw=1.6,
                 label=f'{NAMES[s]}, {NAMES.get(g, g)}')
-        ax.axhline(0, color=COLORS['M0'], lw=1)
+        ax.axhline(0, color=COLORS['baseline'], lw=1)
         ax.set_title(shorten(c))
     fig.supxlabel('evaluations', fontsize=9)
     fig.supylabel(ylabel, fontsize=9)
@@ -115,7 +115,7 @@ def _dots(ax, d, classes, hue):
         ax.plot(part.gain, y, 'o', ms=4.5, color=color, label=NAMES.get(h, h))
         if 'published' in part:
             ax.plot(part.published, y, 'D', ms=5, mfc='none', color=color, label='published' if k == 0 else None)
-    ax.axvline(0, color=COLORS['M0'], lw=1)
+    ax.axvline(0, color=COLORS['baseline'], lw=1)
     ax.grid(axis='y', visible=False)
 
 # %% ../nbs/03_plots.ipynb #c74720aa
@@ -127,7 +127,7 @@ def change_figure(
     fig, axes = grid(len(parts), 3, (3.6, 2.6))
     for ax, (o, d) in zip(axes, parts):
         sns.histplot(x=d.change, bins=40, color=COLORS['random'], ax=ax, edgecolor='white', linewidth=.3)
-        ax.axvline(0, color=COLORS['M0'], lw=1.2)
+        ax.axvline(0, color=COLORS['baseline'], lw=1.2)
         ax.axvline(d.change.mean(), color=COLORS['ink'], lw=1.2, ls='--')
         ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change against M0', ylabel='candidates')
     return fig

@@ -296,7 +296,7 @@ def test_bad_recordings(case, autogets, tmp_path):
 
 def words(tickets, out, **other):
     "The command line that all tests below vary; an underscore in a name stands for a hyphen, None leaves an option out"
-    how = {'test': tickets/'test.csv', 'target': NET, 'objective': 'f1', 'strategy': 'random', 'generator': 'recorded:tickets', 'n': 2, 'budget': 25,
+    how = {'test': tickets/'test.csv', 'target': NET, 'objective': 'accuracy', 'strategy': 'random', 'generator': 'recorded:tickets', 'n': 2, 'budget': 25,
            'seed': 0, 'out': out} | other
     return ['improve', tickets/'train.csv', *(x for k, v in how.items() if v is not None for x in (f'--{k.replace("_", "-")}', v))]
 
@@ -314,24 +314,24 @@ def copy(finished, tmp_path): return Path(shutil.copytree(finished.out, tmp_path
 def test_summary_says_what_was_found(finished, tickets):
     s = json.loads((finished.out/'summary.json').read_text())
     assert {'corpus', 'objective', 'protocol', 'seed', 'evaluations', 'seconds', 'versions', 'chosen_ids', 'baseline', 'improved', 'gain'} <= set(s)
-    assert (s['corpus'], s['objective'], s['protocol'], s['seed'], s['evaluations']) == ('train', 'f1', 'honest', 0, 25)
+    assert (s['corpus'], s['objective'], s['protocol'], s['seed'], s['evaluations']) == ('train', 'accuracy', 'honest', 0, 25)
     assert s['seconds'] > 0 and {'python', 'autogets', 'numpy', 'scipy', 'sklearn'} <= set(s['versions'])
     test = pd.read_csv(tickets/'test.csv')
     assert s['rows']['test'] == len(test) and s['rows']['train']+s['rows']['validation'] == len(pd.read_csv(tickets/'train.csv'))
     for split in ('validation', 'test'):
         for k in ('baseline', 'improved'): assert set(s[k][split]) == set(OBJECTIVES) and all(0 <= v <= 1 for v in s[k][split].values())
         g = s['gain'][split]
-        assert g['estimate'] == pytest.approx(s['improved'][split]['f1']-s['baseline'][split]['f1']) and g['low'] <= g['estimate'] <= g['high']
+        assert g['estimate'] == pytest.approx(s['improved'][split]['accuracy']-s['baseline'][split]['accuracy']) and g['low'] <= g['estimate'] <= g['high']
     assert s['gain']['validation']['estimate'] > 0 and s['gain']['test']['low'] < s['gain']['test']['high']
     assert finished.said.splitlines()[0] == s['verdict'] and str(finished.out/'report.html') in finished.said
 
 def test_trace_has_a_row_for_each_evaluation_and_the_best_was_chosen(finished):
     t, s = pd.read_csv(finished.out/'trace.csv', keep_default_na=False), json.loads((finished.out/'summary.json').read_text())
     assert len(t) == s['evaluations']+1 and list(t.evaluation) == list(range(len(t))) and t.members.is_unique
-    assert t.f1.max() == s['improved']['validation']['f1'] and t.f1[0] == s['baseline']['validation']['f1']
-    best = t[t.f1 == t.f1.max()].sort_values(['texts', 'evaluation']).iloc[0]
+    assert t.accuracy.max() == s['improved']['validation']['accuracy'] and t.accuracy[0] == s['baseline']['validation']['accuracy']
+    best = t[t.accuracy == t.accuracy.max()].sort_values(['texts', 'evaluation']).iloc[0]
     assert (best.sources, best.texts) == (len(s['chosen_ids']), s['chosen_texts'])
-    assert (t['test f1'] == '').all()
+    assert (t['test accuracy'] == '').all()
     assert s['seconds'] == pytest.approx(t.seconds[1:].sum(), abs=1e-3)
 
 def test_synthetic_texts_are_those_of_the_chosen_examples_with_provenance(finished, tickets):
@@ -348,7 +348,7 @@ def test_synthetic_texts_are_those_of_the_chosen_examples_with_provenance(finish
 def test_the_saved_model_gives_the_improved_figures(finished, tickets):
     s, test = json.loads((finished.out/'summary.json').read_text()), pd.read_csv(tickets/'test.csv')
     right = load_classifier(finished.out/'model').predict(list(test.text)) == test.label.to_numpy()
-    assert right.mean() == pytest.approx(s['improved']['test']['f1'])
+    assert right.mean() == pytest.approx(s['improved']['test']['accuracy'])
 
 def test_the_report_needs_no_network(finished):
     page, s = (finished.out/'report.html').read_text(), json.loads((finished.out/'summary.json').read_text())
@@ -398,7 +398,7 @@ def test_the_paper_protocol_is_labeled(autogets, tickets, tmp_path):
     said = done(autogets(*words(tickets, tmp_path/'out', protocol='paper', budget=10)))
     t, s = pd.read_csv(tmp_path/'out/trace.csv'), summary(tmp_path/'out')
     assert s['protocol'] == 'paper' and 'optimistic' in said and 'PAPER PROTOCOL' in (tmp_path/'out/report.html').read_text()
-    assert t['test f1'].notna().all() and s['improved']['test']['f1'] == t['test f1'].max()
+    assert t['test accuracy'].notna().all() and s['improved']['test']['accuracy'] == t['test accuracy'].max()
 
 def test_a_named_set_has_its_own_splits(autogets, tickets):
     refused(autogets('improve', 'tickets', '--test', tickets/'test.csv'), 'tickets is a named data set', 'leave out --test')
@@ -444,7 +444,7 @@ def test_damaged_folders(case, autogets, tickets, copy):
     assert {p: p.read_bytes() for p in copy.rglob('*') if p.is_file()} == left
 
 OTHER = {'seed': (dict(seed=1), ('seed is 0 there and 1 here',)), 'strategy': (dict(strategy='genetic'), ("strategy is 'random' there and 'genetic' here",)),
-         'objective': (dict(objective='recall'), ("objective is 'f1' there and 'recall' here",)), 'protocol': (dict(protocol='paper'), ('protocol is',)),
+         'objective': (dict(objective='recall'), ("objective is 'accuracy' there and 'recall' here",)), 'protocol': (dict(protocol='paper'), ('protocol is',)),
          'n': (dict(n=1), ('the pool in', 'n 2, not 1')), 'target': (dict(target=EMAIL), ('the pool in',)), 'generator': (dict(generator='eda'), ('the pool in',)),
          'test': (dict(test=None), ('the pool in',))}
 

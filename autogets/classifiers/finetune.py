@@ -98,7 +98,7 @@ def plan_stages(
         *(stage(order[k:k+step], 1, f'+{min(k+step, len(order))}') for k in range(0, len(order), step))]
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #cb5d8df3
-STOPS = ('loss', 'f1', 'macro-f1', 'auc')
+STOPS = ('loss', 'accuracy', 'macro-f1', 'auc')
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #167a8f9d
@@ -161,8 +161,8 @@ class Predictions:
         p, y = self._soft(validation[0]), validation[1]
         loss, k = float(-np.log(np.clip(p[np.arange(len(y)), y], 1e-12, 1)).mean()), p.shape[1]
         if self.p.stop == 'loss': return loss, -loss
-        if self.p.stop in ('f1', 'macro-f1'):
-            return loss, float(f1_score(y, p.argmax(1), average='micro' if self.p.stop == 'f1' else 'macro',
+        if self.p.stop in ('accuracy', 'macro-f1'):
+            return loss, float(f1_score(y, p.argmax(1), average='micro' if self.p.stop == 'accuracy' else 'macro',
                 zero_division=0))
         if len(set(y)) < 2:
             raise UserError('validation has texts of one class only, so it has no AUC: give texts of both, or another '

@@ -106,7 +106,7 @@ def _word_panel(ax, t, color):
     ax.plot(t.real_share-t.real_rest, range(len(t)), 'D', mfc='none', color=COLORS['ink'], ms=5, label='real')
     ax.set_yticks(range(len(t)), [f'{w} ({shorten(c, 18)}){"" if g else " n.s."}' for w, c,
         g in zip(t.word, t['class'], t.give_away)], fontsize=7)
-    ax.axvline(0, color=COLORS['M0'], lw=1)
+    ax.axvline(0, color=COLORS['baseline'], lw=1)
     ax.set_title('words', fontsize=9)
     ax.set_xlabel('share of texts: class minus rest', fontsize=8)
 
@@ -119,7 +119,7 @@ def _interval_panel(ax, t, names, color, title):
         y = np.arange(len(t))+.15-.3*k
         ax.hlines(y, t[low], t[high], color=c, lw=1.2)
         ax.plot(t[mid], y, m, color=c, mfc='none' if m == 'D' else c, ms=5)
-    ax.axvline(.5, color=COLORS['M0'], lw=1)
+    ax.axvline(.5, color=COLORS['baseline'], lw=1)
     ax.set_yticks(range(len(t)), names[::-1], fontsize=7)
     ax.set_title(title, fontsize=9)
     ax.set_xlabel('AUC', fontsize=8)

@@ -7,8 +7,7 @@ __all__ = ['TEXT_WEIGHTS', 'Joint', 'WeightSteps', 'ClassWeights', 'Merge']
 
 # %% ../../nbs/search/09_class_weights.ipynb #3f2a44df
 import numpy as np
-from ..core import one_of
-from ..metrics import OBJECTIVES
+from ..metrics import read_objective
 from .candidates import Candidate, as_candidate, ids_of, standard_error
 from .strategy import Strategy
 
@@ -21,7 +20,7 @@ class Joint(Strategy):
         seed:int=0, # Seed of what is drawn
     ):
         self._sources = {c: list(ids) for c, ids in sources.items() if ids}
-        self.objective, self.seed = one_of(objective, list(OBJECTIVES), 'objective'), seed
+        self.objective, self.seed = read_objective(objective), seed
 
     def value(self, result): return result.scores[self.objective]
 
@@ -50,7 +49,7 @@ class WeightSteps(Joint):
 # %% ../../nbs/search/09_class_weights.ipynb #944f8cf1
 class ClassWeights(WeightSteps):
     "How much the synthetic texts of each class should count, by coordinate steps that must pay more than their error"
-    name = 'levels'
+    name = 'class-weights'
     def __init__(self,
         sources:dict, # Class -> its source ids
         objective:str='macro-f1', # One of `OBJECTIVES`

@@ -8,8 +8,7 @@ __all__ = ['express', 'crossover', 'mutate', 'case_order', 'lexicase', 'parents'
 # %% ../../nbs/search/08_genetic.ipynb #b9937376
 from itertools import combinations
 import numpy as np
-from ..core import one_of
-from ..metrics import OBJECTIVES
+from ..metrics import read_objective
 from .candidates import Candidate, as_candidate
 from .strategy import Strategy
 from ..stats import fronts
@@ -80,7 +79,7 @@ def parents(
     rng, # `numpy.random.Generator`
 )->list: # Indices into the population; repetition allowed
     "Two elites, lexicase for half of the places, tournaments over fronts for the rest"
-    cases = np.array([[*r.recalls, r.scores['f1']] for r in results])
+    cases = np.array([[*r.recalls, r.scores['accuracy']] for r in results])
     recall = cases[:,:-1].mean(1) if target is None else cases[:,target]
     chosen = [int(cases[:,-1].argmax()), int(recall.argmax())]
     places += len(chosen)
@@ -114,7 +113,7 @@ class Genetic(Strategy):
         population:int=20, # Individuals
         generations:int=15, # Most generations
     ):
-        self.objective = one_of(objective, list(OBJECTIVES), 'objective')
+        self.objective = read_objective(objective)
         self._sources, self._groups, self._target = list(sources), _groups(sizes, target), target
         self.seed, self.population, self.generations = seed, population, generations
 

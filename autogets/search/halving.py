@@ -219,7 +219,7 @@ def run_halving(
     seed:int=0, # Seed of classifiers and strategy
     workers:int=1, # Processes
     protocol:str='honest', # No other one is possible
-    constraints:tuple=(), # Such as 'f1>=baseline'; see `selection`
+    constraints:tuple=(), # Such as 'accuracy>=baseline'; see `selection`
     patience:int=None, # The first search stops after so many evaluations without a better one
     folds:int=0, # The screening classifier is scored out of fold too
     overlap:float=.9, # See `promote`

@@ -22,6 +22,7 @@ from ..core import UserError, digest, one_of, read_json, shipped, write_atomic, 
 from ..data.corpus import class_characteristics
 from ..metrics import OBJECTIVES
 from .loop import running_best
+from .trace import OLD_WORDS, tell_old_words
 
 # %% ../../nbs/search/13_knowledge.ipynb #c2a93f06
 TRAITS = ('size', 'share', 'classes', 'median_words', 'recall', 'precision', 'balanced_accuracy', 'confusion_entropy',
@@ -156,7 +157,8 @@ def cases(
 )->pd.DataFrame: # corpus, class, strategy, value, runs, and the traits
     "What each strategy was worth for each class, over all runs and splits"
     if not len(m.table): raise UserError('the knowledge map is empty: add a run to it')
-    one_of(objective, sorted(m.table.objective.unique()), 'objective that the knowledge map knows')
+    known = sorted(m.table.objective.unique())
+    objective = one_of(objective, known, 'objective that the knowledge map knows', OLD_WORDS)
     rows = m.table[~m.table.corpus.isin({exclude, *m.table.corpus[m.table.fingerprint == exclude]})]
     t, left = rows[rows.objective == objective], survival(rows)
     if not len(t): raise UserError(f'the knowledge map knows no corpus but {exclude}: it cannot advise on it')
@@ -272,6 +274,8 @@ def _checked(t, path):
         columns = ', '.join(map(str, t.columns[:4]))
         raise UserError(f'{path} is not a table of knowledge: its columns are {columns}, ...')
     if not len(t): raise UserError(f'{path} is empty: a knowledge map needs at least one search')
+    tell_old_words([*t.objective, *t.strategy], path)
+    t[['objective', 'strategy']] = t[['objective', 'strategy']].replace(OLD_WORDS)
     for o in t.objective.unique(): one_of(o, list(OBJECTIVES), f'objective in {path}')
     numbers = ['gain', 'honest', *TRAITS]
     try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pandas as pd
 from tqdm import tqdm
 from ..core import UserError, digest, one_of
-from ..metrics import OBJECTIVES
+from ..metrics import read_objective
 from .candidates import Candidate, as_candidate
 from .trace import Trace, result_of
 
@@ -28,7 +28,8 @@ def run_search(
     first:tuple=(), # Further `Candidate`s to evaluate before the strategy is asked
 )->Trace:
     "Run `strategy` against `evaluator` until `budget` is spent"
-    settings = run_settings(strategy, evaluator, one_of(objective, list(OBJECTIVES), 'objective'), full_pool)
+    objective = read_objective(objective)
+    settings = run_settings(strategy, evaluator, objective, full_pool)
     trace = Trace(evaluator.sources, settings, folder)
     for row in trace.old: evaluator.remember(result_of(row, trace.sources))
     if budget.evaluations is not None:

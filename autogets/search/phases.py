@@ -18,7 +18,7 @@ from .knowledge import characteristics
 from .loop import run_search
 from .registry import PAPER_STRATEGIES, STRATEGIES, make_strategy
 from .selection import figures, keeps
-from .trace import Trace, encode
+from .trace import OLD_WORDS, Trace, encode
 from ..stats import pareto
 
 # %% ../../nbs/search/14_phases.ipynb #72c74666
@@ -26,7 +26,7 @@ from ..stats import pareto
 class Phase:
     "One search of an ensemble"
     target:object = 'all' # A class, a list of classes, or 'all': whose examples are candidates
-    strategy:str = 'levels' # One of `STRATEGIES`
+    strategy:str = 'class-weights' # One of `STRATEGIES`
     objective:str = None # What the strategy maximizes, for the classes of `target`; None: the run's own goal
     evaluations:int = 50 # At most so many
     how:str = 'add' # 'add' or 'replace'
@@ -58,14 +58,15 @@ def _phase(p, where, classes):
     known = [f.name for f in fields(Phase)]
     if not isinstance(p, dict): raise UserError(f'{where} is not a set of fields: give some of {", ".join(known)}')
     for k in p: one_of(k, known, f'field of {where}')
+    if 'strategy' in p: p = p | dict(strategy=one_of(p['strategy'], list(STRATEGIES), f'strategy in {where}', OLD_WORDS))
+    if p.get('objective') is not None:
+        p = p | dict(objective=one_of(p['objective'], list(OBJECTIVES), f'objective in {where}', OLD_WORDS))
     phase = Phase(**p)
     t, n = phase.target, phase.evaluations
     if isinstance(t, (list, tuple)): named = t or [None]
     else: named = [] if t == 'all' else [t]
     for c in named: one_of(c, list(classes), f'class in {where}')
-    one_of(phase.strategy, list(STRATEGIES), f'strategy in {where}')
     one_of(phase.how, ['add', 'replace'], f'how to join in {where}')
-    if phase.objective is not None: one_of(phase.objective, list(OBJECTIVES), f'objective in {where}')
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise UserError(f'{where}: evaluations is {n!r}, give a whole number of 1 or more')
     return phase
@@ -163,7 +164,7 @@ class PhaseSearch(JoinedPhases):
         own = self.goal.target if phase.target == 'all' or phase.objective is None else phase.target
         target = phase.target if isinstance(phase.target, str) else tuple(phase.target)
         view = self.evaluator.view(target, self.base, phase.how, measure=own)
-        if phase.strategy == 'levels' and phase.how == 'replace': # a weight of 1 is not written, so drop the base's
+        if phase.strategy == 'class-weights' and phase.how == 'replace': # a weight of 1 is not written, so drop the base's
             others = {c: w for c, w in weights_of(self.base).items() if c not in view.labels}
             view.base = as_candidate(ids_of(self.base), others)
         if own != self.goal.target: view.goal = self.goal.target
@@ -246,7 +247,7 @@ class Adaptive:
     def __call__(self, run):
         if not run.history:
             n = max(1, int(run.budget.evaluations*self.first))
-            return Phase('all', 'levels', evaluations=n, how='replace', why='all classes at once')
+            return Phase('all', 'class-weights', evaluations=n, how='replace', why='all classes at once')
         stuck = [h['accepted'] for h in run.history[1:]][-self.patience:] == [False]*self.patience
         if not run.searchable or stuck or run.left < min(5, self.chunk): return None
         arms = self.prospects(run)

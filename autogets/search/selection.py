@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 import pandas as pd
 from ..core import UserError, one_of
-from ..metrics import OBJECTIVES
+from ..metrics import OBJECTIVES, OLD_OBJECTIVES
 from .candidates import standard_error
 
 # %% ../../nbs/search/11_selection.ipynb #ad624704
@@ -31,27 +31,27 @@ _PATTERN = re.compile(r'\s*(?P<figure>.+?)\s*(?P<sense>>=|<=)\s*'
                       r'(?:(?P<base>baseline)\s*(?P<step>[+-]\s*[\d.]+)?|(?P<number>[+-]?\d*\.?\d+))\s*')
 
 def read_constraint(
-    text:str, # Such as f1>=baseline
+    text:str, # Such as accuracy>=baseline
     classes:list, # The classes of the corpus
 )->Constraint:
     "The constraint that `text` states; `UserError` for one that nothing can be meant by"
     if not (m := _PATTERN.fullmatch(text)):
         raise UserError(f'cannot read the constraint {text!r}: '
                         'write FIGURE>=baseline, FIGURE>=baseline-0.01 or FIGURE>=0.8')
-    figure, sign, label = m['figure'].partition(':')
+    figure, sign, label = m['figure'].strip().partition(':')
     if sign:
         one_of(figure, ['recall'], 'figure of a class in a constraint')
         one_of(label, list(classes), 'class of a constraint')
-    else: one_of(figure, list(OBJECTIVES), 'figure of a constraint')
+    else: figure = one_of(figure, list(OBJECTIVES), 'figure of a constraint', OLD_OBJECTIVES)
     try: bound = float((m['step'] or '0').replace(' ', '') if m['base'] else m['number'])
     except ValueError: raise UserError(f'cannot read the constraint {text!r}: {m["step"]!r} is not a number')
     if not (-1 if m['base'] else 0) <= bound <= 1:
         raise UserError(f'the constraint {text!r} can never matter: figures are between 0 and 1')
-    return Constraint(m['figure'].strip(), m['sense'], bound, relative=bool(m['base']))
+    return Constraint(figure+sign+label, m['sense'], bound, relative=bool(m['base']))
 
 # %% ../../nbs/search/11_selection.ipynb #bbc01820
 def read_constraints(
-    texts, # Each such as f1>=baseline
+    texts, # Each such as accuracy>=baseline
     classes:list, # The classes of the corpus
 )->list: # Of `Constraint`
     "All constraints; `UserError` when no candidate could keep them"

@@ -8,8 +8,7 @@ __all__ = ['WINDOW_SIZES', 'windows', 'inside', 'class_area', 'SlidingWindow', '
 # %% ../../nbs/search/07_windows.ipynb #67d814bf
 import numpy as np
 import pandas as pd
-from ..core import one_of
-from ..metrics import OBJECTIVES
+from ..metrics import read_objective
 from .candidates import Candidate, as_candidate
 from .map import planes
 from .strategy import Strategy
@@ -50,7 +49,7 @@ class _OnMap(Strategy):
         xy:pd.DataFrame, # The rows of a search map that may be chosen: id, label, c0, c1, ...
         objective:str='overall-balanced-accuracy', # One of `OBJECTIVES`
     ):
-        self._xy, self.objective = xy, one_of(objective, list(OBJECTIVES), 'objective')
+        self._xy, self.objective = xy, read_objective(objective)
         self._ids = xy.id.to_numpy()
 
     def candidate(self, plane, window, level=''):

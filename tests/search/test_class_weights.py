@@ -12,8 +12,8 @@ from autogets.search.evaluator import Evaluator
 from autogets.search.loop import choose, run_search
 from autogets.search.registry import make_strategy
 
-def weighted(ev, objective='f1', seed=0, budget=200, **how):
-    s = make_strategy('levels', ev, objective, seed)
+def weighted(ev, objective='accuracy', seed=0, budget=200, **how):
+    s = make_strategy('class-weights', ev, objective, seed)
     return s, run_search(s, ev, objective, Budget(budget), **how)
 
 def full_pool(ev): return as_candidate(ev.sources)
@@ -30,8 +30,8 @@ def test_class_weights_without_a_reason_stay_at_the_full_pool():
     left = 0
     for k in range(6):
         noisy.clear(); ev.memo.clear(); ev.tallies.clear(); ev.refit.codes = codes
-        s = ClassWeights({c: of(ev, c) for c in NAMES}, 'f1', k, errors=3., step_errors=3.)
-        run_search(s, ev, 'f1', Budget(60)); left += s.choice != full_pool(ev)
+        s = ClassWeights({c: of(ev, c) for c in NAMES}, 'accuracy', k, errors=3., step_errors=3.)
+        run_search(s, ev, 'accuracy', Budget(60)); left += s.choice != full_pool(ev)
     assert left <= 1, 'three standard errors are rarely a matter of luck'
 
 @pytest.mark.parametrize('best', [0., .1, .3, 1., 3.])
@@ -55,12 +55,12 @@ def test_the_choice_of_class_weights_stands_in_the_trace(start):
 
 def test_class_weights_that_cannot_help_choose_nothing_at_all():
     s, t = weighted(world(lambda l, i, w: -.1*w, n=150))
-    assert s.choice == () and choose(t, 'f1') == 0
+    assert s.choice == () and choose(t, 'accuracy') == 0
 
 def test_class_weights_do_not_depend_on_the_size_of_pieces():
     def drive(sizes):
         ev, out = world({'ant': .2, 'bee': -.2, 'cat': .01}, n=100), []
-        s = make_strategy('levels', ev, 'f1', 4)
+        s = make_strategy('class-weights', ev, 'accuracy', 4)
         for n in itertools.cycle(sizes):
             if not (batch := s.ask(n)): return out, s.choice
             assert len(batch) <= n
@@ -74,7 +74,7 @@ def test_class_weights_cut_in_the_middle_of_a_batch(n):
     ev = world({'ant': .2, 'bee': -.2, 'cat': .01}, n=100)
     s, t = weighted(ev, budget=n)
     assert len(t) == n+1 and (s.choice is None or s.choice in [t.ids(i) for i in range(len(t))])
-    assert 0 <= choose(t, 'f1') <= n
+    assert 0 <= choose(t, 'accuracy') <= n
 
 def test_class_weights_need_errors_and_a_known_objective():
     raises(lambda: weighted(world({'ant': .1, 'bee': .1, 'cat': .1}, folds=0)), 'folds')
@@ -83,7 +83,7 @@ def test_class_weights_need_errors_and_a_known_objective():
 def test_class_weights_pass_over_classes_without_texts():
     s, t = weighted(world({'ant': .2}, n=100))
     assert set(of(world({'ant': .2}, n=100), 'ant')) <= set(ids_of(s.choice))
-    assert len({(r['texts'], r['f1']) for r in t.rows}) == len(t) <= 6, 'what changes nothing is not evaluated'
+    assert len({(r['texts'], r['accuracy']) for r in t.rows}) == len(t) <= 6, 'what changes nothing is not evaluated'
 
 def test_merge_keeps_what_pays_and_prunes_what_does_not():
     "Bees pay alone but not beside ants"
@@ -94,18 +94,18 @@ def test_merge_keeps_what_pays_and_prunes_what_does_not():
         n = {l: (labels[rows] == l).sum()/(labels == l).sum() for l in NAMES}
         return .5+.3*n['ant']+(.1 if n['ant'] < .1 else -.1)*n['bee']-.2*n['cat']
     ev.refit = World(ev, value)
-    t = run_search(make_strategy('merge', ev, 'f1', 0), ev, 'f1', Budget(100))
+    t = run_search(make_strategy('merge', ev, 'accuracy', 0), ev, 'accuracy', Budget(100))
     notes = [r['note'] for r in t.rows]
-    assert t.ids(choose(t, 'f1')) == as_candidate(of(ev, 'ant')) and 'merged' in notes and notes[0] == 'baseline'
+    assert t.ids(choose(t, 'accuracy')) == as_candidate(of(ev, 'ant')) and 'merged' in notes and notes[0] == 'baseline'
     merged = t.ids(notes.index('merged'))
     assert set(merged) & set(of(ev, 'bee')) and not set(merged) & set(of(ev, 'cat'))
     assert len(t) <= 1+3*5+1+3
 
 def test_merge_where_nothing_pays_and_where_classes_are_tiny():
-    t = run_search(make_strategy('merge', ev := world(lambda l, i, w: -.1), 'f1', 0), ev, 'f1', Budget(100))
-    assert choose(t, 'f1') == 0
-    s = Merge({'x': ['1'], 'y': [], 'z': ['2', '3']}, 'f1')
+    t = run_search(make_strategy('merge', ev := world(lambda l, i, w: -.1), 'accuracy', 0), ev, 'accuracy', Budget(100))
+    assert choose(t, 'accuracy') == 0
+    s = Merge({'x': ['1'], 'y': [], 'z': ['2', '3']}, 'accuracy')
     seen = []
     while batch := s.ask(2):
-        seen += batch; s.tell([replace(result(f1=len(c.ids)/3), candidate=c.ids) for c in batch])
+        seen += batch; s.tell([replace(result(accuracy=len(c.ids)/3), candidate=c.ids) for c in batch])
     assert max((c.ids for c in seen), key=len) == ('1', '2', '3') and seen[-1].note.startswith('without')

@@ -44,7 +44,7 @@ def test_the_saved_classifier_is_the_one_that_was_scored():
     for candidate in random_candidates(ev.sources, 4):
         r = ev.evaluate([candidate])[0]
         right = ev.fit(candidate).predict(list(ev.corpus.test.text)) == ev.corpus.test.label.to_numpy()
-        assert right.mean() == pytest.approx(r.test['f1'])
+        assert right.mean() == pytest.approx(r.test['accuracy'])
 
 def dense_ridge(ev, rows, alpha=1.):
     "The validation scores of the screen's model, solved directly with dense matrices"
@@ -81,7 +81,7 @@ def test_the_screen_sees_large_candidates_as_the_exact_refit_does():
 @every_strategy
 def test_no_set_of_rows_is_trained_twice(strategy):
     ev = quick()
-    for o in ('f1', 'recall'): run_search(make_strategy(strategy, ev, o, 3), ev, o, Budget(150))
+    for o in ('accuracy', 'recall'): run_search(make_strategy(strategy, ev, o, 3), ev, o, Budget(150))
     assert len(ev.refit.asked) == len(set(ev.refit.asked)) == ev.evaluations > 100
 
 def test_sources_without_texts_are_no_news():
@@ -89,7 +89,7 @@ def test_sources_without_texts_are_no_news():
     ids = list(c.examples('class 2').id)
     ev = Evaluator(c, pool([('only text', 'class 2', [ids[0]], 0), ('and this', 'class 2', [ids[1]], 0)]), 'class 2')
     ev.refit = Table(ev)
-    t = run_search(Random(ev.sources, 0), ev, 'f1', Budget(1000))
+    t = run_search(Random(ev.sources, 0), ev, 'accuracy', Budget(1000))
     assert len(ev.refit.asked) == 4 and sorted(r['texts'] for r in t.rows) == [0, 1, 1, 2]
 
 def test_a_budget_counts_what_is_new():
@@ -98,7 +98,7 @@ def test_a_budget_counts_what_is_new():
         def plan(self):
             for i in ids: yield [Candidate((i,))]*3
     ev = quick(); ids = ev.sources
-    t = run_search(Stutter(), ev, 'f1', Budget(9))
+    t = run_search(Stutter(), ev, 'accuracy', Budget(9))
     assert len(t) == 10 and [t.ids(k) for k in range(1, 10)] == [(i,) for i in ids[:9]]
 
 # --- weights ---
@@ -112,7 +112,7 @@ def test_equal_effect_equal_key():
     a, b = of(ev, 'ant'), of(ev, 'bee')
     same = [as_candidate(a), as_candidate(a, {'ant': 1}), as_candidate(a, {'bee': 3}), as_candidate(a, {'bee': 3, 'cat': .1})]
     assert len({ev.key(c) for c in same}) == 1
-    assert len({r.scores['f1'] for r in ev.evaluate(same)}) == 1 and len(ev.refit.asked) == 1
+    assert len({r.scores['accuracy'] for r in ev.evaluate(same)}) == 1 and len(ev.refit.asked) == 1
     assert [r.candidate for r in ev.evaluate(same)] == same, 'each is told under its own name'
     differ = [as_candidate(a), as_candidate(a, {'ant': 2}), as_candidate(a, {'ant': .5}), as_candidate([*a, *b], {'ant': 2}), as_candidate([*a, *b], {'bee': 2}), as_candidate([*a, *b])]
     assert len({ev.key(c) for c in differ}) == len(differ)
@@ -216,7 +216,7 @@ def test_pooled_figures_and_their_jackknife_are_those_of_the_definition(target):
     for o in OBJECTIVES:
         d = [x[o]-y[o] for x, y in zip(hand[0], hand[1])]
         assert standard_error(a, b, o) == pytest.approx((.9*sum((x-sum(d)/10)**2 for x in d))**.5) and standard_error(a, a, o) == 0
-    assert standard_error(a, b, 'f1') == standard_error(b, a, 'f1') > 0
+    assert standard_error(a, b, 'accuracy') == standard_error(b, a, 'accuracy') > 0
     assert sorted(np.bincount(ev.tenth))[-1]-sorted(np.bincount(ev.tenth))[0] <= 2*len(c.classes)
 
 def test_any_classifier_is_folded_like_the_fast_one():
@@ -255,7 +255,7 @@ def test_a_screen_that_cannot_be_folded_says_so():
 def test_errors_need_folds():
     c = corpus()
     a, = Evaluator(c, texts(c)).evaluate([()])
-    raises(lambda: standard_error(a, a, 'f1'), 'folds')
+    raises(lambda: standard_error(a, a, 'accuracy'), 'folds')
 
 def test_other_folds_make_another_evaluator_and_the_old_one_stays():
     c = corpus()
@@ -280,7 +280,7 @@ def test_a_view_adds_to_its_base_or_replaces_a_part_of_it():
     assert rep.whole(tuple(a[2:6])) == as_candidate([*a[2:6], *b[:4]], {'bee': .3}) and rep.whole(()) == as_candidate(b[:4], {'bee': .3})
     for v, c in itertools.product((add, rep), ((), tuple(a[2:6]), as_candidate(a[:2], {'ant': 3.}))):
         assert v.key(c) == ev.key(v.whole(c)) and (v.rows(c) == ev.rows(v.whole(c))).all()
-        assert v.evaluate([c])[0].scores['f1'] == ev.evaluate([v.whole(c)])[0].scores['f1']
+        assert v.evaluate([c])[0].scores['accuracy'] == ev.evaluate([v.whole(c)])[0].scores['accuracy']
     every = ev.view('all', base, 'replace')
     assert every.whole(()) == () and every.whole(as_candidate(b[:1])) == (b[0],), 'what replaces all classes takes no weight over'
     raises(lambda: ev.view('ant', base, 'join'), 'join')
@@ -296,7 +296,7 @@ def test_views_share_what_was_trained_and_keep_their_own_measure():
     R = dict(zip(ev.classes, whole.recalls))
     assert [r.scores['recall'] for r in told] == pytest.approx([R['ant'], R['bee'], (R['ant']+R['bee'])/2, R['ant'], R['ant'], sum(R.values())/3])
     assert told[4].goal['recall'] == pytest.approx((R['bee']+R['cat'])/2) and not told[0].goal
-    assert told[1].scores['f1'] == whole.scores['f1'] and ev.evaluate([as_candidate(a)]) == [whole] and ev.base == ()
+    assert told[1].scores['accuracy'] == whole.scores['accuracy'] and ev.evaluate([as_candidate(a)]) == [whole] and ev.base == ()
     assert views[1].target != views[0].target, 'a trace must tell them apart'
     new, = views[0].evaluate([as_candidate(a[:1])])
     assert ev.evaluate([as_candidate(a[:1])])[0].recalls == new.recalls and len(ev.refit.asked) == 2
@@ -305,7 +305,7 @@ def test_nothing_is_trained_twice_whatever_the_view():
     ev = world({'ant': .1, 'bee': -.1, 'cat': .05})
     base = as_candidate(of(ev, 'bee'), {'bee': .3})
     for v in (ev.view('ant', base), ev.view('ant', base, 'replace'), ev.view(('ant', 'bee'), base, 'replace'), ev.view('all', base)):
-        for s in ('random', 'levels', 'merge'): run_search(make_strategy(s, v, 'f1', 0), v, 'f1', Budget(15))
+        for s in ('random', 'class-weights', 'merge'): run_search(make_strategy(s, v, 'accuracy', 0), v, 'accuracy', Budget(15))
     assert len(ev.refit.asked) == len(set(ev.refit.asked)) > 60
 
 def test_an_evaluator_of_some_classes_has_a_view_of_all_it_has():
@@ -337,5 +337,5 @@ def test_overall_f1_is_accuracy_and_overall_balanced_accuracy_follows_from_it(cl
             codes = ev.refit.predict(ev.rows(r.candidate))
             for s, figures in (('validation', r.scores), ('test', r.test)):
                 right = np.mean(np.array(c.classes)[codes[s]] == getattr(c, s).label.to_numpy())
-                assert figures['f1'] == pytest.approx(right)
+                assert figures['accuracy'] == pytest.approx(right)
                 assert figures['overall-balanced-accuracy'] == pytest.approx((right+1-(1-right)/(classes-1))/2)

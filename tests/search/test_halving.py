@@ -29,7 +29,7 @@ def up(folder=None, budget=20, rungs=None, strategy='random', seed=4, **how):
     rungs = rungs or halving_rungs('costly', finalists=9)
     return run_halving(corpus, pool, rungs, Budget(evaluations=budget), strategy=strategy, objective='macro-f1', folder=folder, progress=False, **how)
 
-SEEN = ['rung', 'members', 'texts', 'macro-f1', 'f1', 'gain', 'sent']
+SEEN = ['rung', 'members', 'texts', 'macro-f1', 'accuracy', 'gain', 'sent']
 
 # --- rungs ---
 
@@ -97,8 +97,8 @@ def test_weights_make_candidates_different():
 def test_a_choice_of_the_strategys_own_and_constraints_come_first():
     t, ev = traced([.9, .8, .7], [slice(0, 30), slice(30, 50), slice(50, 60)])
     assert promote(t, ev, 'macro-f1', 1, choice=t.ids(3)) == [3]
-    rule = read_constraints(['f1>=baseline+0.1'], ev.classes)
-    for row, v in zip(t.rows, [.5, .5, .7, .4]): row['f1'] = v
+    rule = read_constraints(['accuracy>=baseline+0.1'], ev.classes)
+    for row, v in zip(t.rows, [.5, .5, .7, .4]): row['accuracy'] = v
     assert promote(t, ev, 'macro-f1', 2, constraints=rule) == [2, 1]
 
 # --- halving ---
@@ -183,6 +183,6 @@ def test_a_strategy_may_be_given_as_a_function():
 def test_a_list_is_evaluated_in_its_order():
     corpus, pool = world(); ev = Evaluator(corpus, pool)
     cs = [Candidate(as_candidate(ev.sources[i:i+9]), str(i)) for i in (20, 0, 10)]
-    t = run_search(Listed(cs), ev, 'f1', Budget(evaluations=9), progress=False)
+    t = run_search(Listed(cs), ev, 'accuracy', Budget(evaluations=9), progress=False)
     assert [r['note'] for r in t.rows] == ['baseline', '20', '0', '10']
     assert Listed(cs).candidates != Listed(cs[::-1]).candidates

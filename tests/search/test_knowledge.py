@@ -25,7 +25,7 @@ def by_size(strategy, traits):
     "Small classes gain from the genetic algorithm, large ones from sliding windows"
     return .03*(strategy == ('genetic' if traits['size'] < 100 else 'sliding-window'))
 
-def rows(rule=by_size, corpora=5, classes=4, strategies=STRATEGIES, budgets=(50,), splits=1, noise=.002, seed=0, objective='f1'):
+def rows(rule=by_size, corpora=5, classes=4, strategies=STRATEGIES, budgets=(50,), splits=1, noise=.002, seed=0, objective='accuracy'):
     rng, out = np.random.default_rng(seed), []
     for c in range(corpora):
         for k in range(classes):
@@ -98,7 +98,7 @@ def test_a_header_of_another_version_or_file_is_refused(tmp_path, planted, text)
 def test_a_map_without_searches_or_with_an_unknown_objective_is_refused(tmp_path, planted):
     planted.save(tmp_path); data = (tmp_path/'searches.csv').read_bytes()
     resaved(tmp_path, 'searches.csv', data.splitlines()[0]+b'\n'); raises(lambda: load_knowledge(tmp_path), 'empty')
-    resaved(tmp_path, 'searches.csv', data.replace(b',f1,', b',g7,')); raises(lambda: load_knowledge(tmp_path), 'objective', 'g7')
+    resaved(tmp_path, 'searches.csv', data.replace(b',accuracy,', b',g7,')); raises(lambda: load_knowledge(tmp_path), 'objective', 'g7')
     resaved(tmp_path, 'searches.csv', data.replace(b',50,', b',many,')); raises(lambda: load_knowledge(tmp_path), str(tmp_path))
 
 def test_a_folder_that_refuses_is_one_line(tmp_path, planted):
@@ -169,7 +169,7 @@ def test_records_take_the_best_so_far_and_give_ties_to_fewer_texts_then_to_the_e
     values, texts = [.5]*22, [0]+[9]*21
     values[3] = values[5] = values[7] = .6; texts[3], texts[5], texts[7] = 8, 4, 4     # 5 wins: fewer texts than 3, earlier than 7
     values[15] = .7; values[21] = .9                                                   # 21 is beyond the last budget reached
-    t = records(trace(values, texts), TRAITS_OF_A, Judge(), 'random', 'f1', 'g', 3).set_index('budget')
+    t = records(trace(values, texts), TRAITS_OF_A, Judge(), 'random', 'accuracy', 'g', 3).set_index('budget')
     assert t.index.tolist() == [b for b in BUDGETS if b <= 21] and t.gain[10] == pytest.approx(.1) and t.gain[20] == pytest.approx(.2)
     assert t.honest[10] == pytest.approx(.05) and t.honest[20] == pytest.approx(.15) and set(t.seed) == {3} and set(t.corpus) == {'small'}
 
@@ -180,7 +180,7 @@ def test_records_of_a_search_that_found_nothing_choose_the_model_as_it_was():
 def looked_before(*looked):
     "A search of 60 whose best at 50 is s50, recorded without a look at test; what was asked"
     judge = Judge(looked)
-    return records(trace([.5]+list(np.linspace(.5, .6, 60)), [0]+[5]*60), TRAITS_OF_A, judge, 'random', 'f1', honest=False), set(judge.asked)
+    return records(trace([.5]+list(np.linspace(.5, .6, 60)), [0]+[5]*60), TRAITS_OF_A, judge, 'random', 'accuracy', honest=False), set(judge.asked)
 
 def test_a_run_that_looked_at_its_last_choice_keeps_that_figure_and_no_other():
     t, asked = looked_before((), ('s50',), ('s10',))
@@ -204,86 +204,86 @@ def test_the_record_of_a_run_says_what_the_final_measurement_said():
     corpus = Corpus('toy', texts('train', 6), texts('check', 4), texts('late', 4))
     pool = texts('new', 6).assign(source_ids=[[i] for i in corpus.train.id])
     ev = Evaluator(corpus, pool, 'a')
-    t = run_search(Random(ev.sources, 0), ev, 'f1', Budget(12), progress=False)
-    def rows(): return records(t, dict.fromkeys(TRAITS, 1.), ev, 'random', 'f1', honest=False)
-    last = choose(t, 'f1', allowed=list(range(11)))
+    t = run_search(Random(ev.sources, 0), ev, 'accuracy', Budget(12), progress=False)
+    def rows(): return records(t, dict.fromkeys(TRAITS, 1.), ev, 'random', 'accuracy', honest=False)
+    last = choose(t, 'accuracy', allowed=list(range(11)))
     other = next(i for i in range(len(t)) if ev.key(t.ids(i)) not in (ev.key(t.ids(last)), ev.key(())))
-    ev.final(t.ids(other), 'f1', n=10)
+    ev.final(t.ids(other), 'accuracy', n=10)
     assert last == 0 or rows().honest.isna().all()
-    looks = len(ev.predictions); said = ev.final(t.ids(last), 'f1', n=10).gain['test']['estimate']
+    looks = len(ev.predictions); said = ev.final(t.ids(last), 'accuracy', n=10).gain['test']['estimate']
     assert rows().honest.tolist() == pytest.approx([said]) and len(ev.predictions) <= looks+1
 
 # --- advice -------------------------------------------------------------------------------------------------------------------------
 
 def test_advice_finds_what_was_planted_and_says_why(planted):
-    small, large = (planted.recommend(dict(size=n), 'f1', 50) for n in (25, 500))
+    small, large = (planted.recommend(dict(size=n), 'accuracy', 50) for n in (25, 500))
     assert (small.strategy[0], large.strategy[0]) == ('genetic', 'sliding-window')
     assert small.expected.is_monotonic_decreasing and (small.error > 0).all() and set(small.strategy) == set(STRATEGIES)
     assert all('(corpus ' in w and '\n' not in w for w in small.why)
 
 def test_advice_is_the_same_whatever_the_order_of_rows_and_questions():
     t, asked = rows(), dict(size=25.)
-    first = KnowledgeMap(t).recommend(asked, 'f1', 50)
-    m = KnowledgeMap(t.sample(frac=1, random_state=3)); m.recommend(dict(size=500.), 'f1', 50, exclude='corpus 1')
-    pd.testing.assert_frame_equal(first, m.recommend(asked, 'f1', 50))
+    first = KnowledgeMap(t).recommend(asked, 'accuracy', 50)
+    m = KnowledgeMap(t.sample(frac=1, random_state=3)); m.recommend(dict(size=500.), 'accuracy', 50, exclude='corpus 1')
+    pd.testing.assert_frame_equal(first, m.recommend(asked, 'accuracy', 50))
 
 def test_an_excluded_corpus_has_no_say_in_advice():
     t = rows(splits=2); bent = t.copy(); own = bent.corpus == 'corpus 2'
     bent.loc[own, ['honest', 'gain', *TRAITS]] = 9.
-    one, other = (KnowledgeMap(x).recommend(dict(size=25), 'f1', 50, exclude='corpus 2') for x in (t, bent))
+    one, other = (KnowledgeMap(x).recommend(dict(size=25), 'accuracy', 50, exclude='corpus 2') for x in (t, bent))
     pd.testing.assert_frame_equal(one, other)
     assert not one.why.str.contains('corpus 2').any()
     loud = t.assign(honest=t.honest.mask(own, 9.))                                      # it would have had one
-    assert KnowledgeMap(loud).recommend(dict(size=25), 'f1', 50).expected[0] > one.expected[0]+.1
+    assert KnowledgeMap(loud).recommend(dict(size=25), 'accuracy', 50).expected[0] > one.expected[0]+.1
 
 def test_a_map_of_the_excluded_corpus_alone_cannot_advise():
-    raises(lambda: KnowledgeMap(rows(corpora=1)).recommend({}, 'f1', 50, exclude='corpus 0'), 'corpus 0')
+    raises(lambda: KnowledgeMap(rows(corpora=1)).recommend({}, 'accuracy', 50, exclude='corpus 0'), 'corpus 0')
 
 @pytest.mark.parametrize('traits', [{}, dict(size=25), dict.fromkeys(TRAITS), dict.fromkeys(TRAITS, np.nan), dict(size=25, neighbor='x', color='red')],
                          ids=['none', 'one', 'None', 'nan', 'foreign'])
 def test_traits_may_be_missing(planted, traits):
-    t = planted.recommend(traits, 'f1', 50)
+    t = planted.recommend(traits, 'accuracy', 50)
     assert len(t) == 4 and np.isfinite(t[['expected', 'error']]).all(axis=None)
 
 def test_traits_may_be_missing_from_the_whole_map():
     m = KnowledgeMap(rows().assign(spread=np.nan, distance=np.nan, separation=np.nan))
-    assert m.recommend(dict(size=25, spread=.3), 'f1', 50).strategy[0] == 'genetic'
+    assert m.recommend(dict(size=25, spread=.3), 'accuracy', 50).strategy[0] == 'genetic'
 
 def test_one_strategy_and_few_classes_are_enough(planted):
-    assert KnowledgeMap(rows(strategies=('genetic',))).recommend({}, 'f1', 50).strategy.tolist() == ['genetic']
-    one = KnowledgeMap(rows(corpora=1, classes=1)).recommend(dict(size=20), 'f1', 50, k=50)
+    assert KnowledgeMap(rows(strategies=('genetic',))).recommend({}, 'accuracy', 50).strategy.tolist() == ['genetic']
+    one = KnowledgeMap(rows(corpora=1, classes=1)).recommend(dict(size=20), 'accuracy', 50, k=50)
     assert one.strategy[0] == 'genetic' and np.isfinite(one.error).all()
 
 def test_an_unknown_objective_is_named_with_those_known(planted):
     for ask in (planted.recommend, lambda _, o, b: best_strategies(planted, o, b), lambda _, o, b: leave_one_out(planted, o, b)):
-        raises(lambda: ask({}, 'recal', 50), 'recal', 'f1')
+        raises(lambda: ask({}, 'recal', 50), 'recal', 'accuracy')
 
 def test_a_budget_between_those_known_takes_the_one_below():
     t = rows(budgets=(10, 50, 200)); t['honest'] = t.budget/1000
     for asked, used in ((5, .01), (10, .01), (49, .01), (50, .05), (199, .05), (10**6, .2)):
-        assert cases(KnowledgeMap(t), 'f1', asked).value.tolist() == pytest.approx([used]*80)
+        assert cases(KnowledgeMap(t), 'accuracy', asked).value.tolist() == pytest.approx([used]*80)
 
 def test_gains_on_validation_count_by_what_is_left_of_them_on_test():
     t = rows(budgets=(10, 50)).assign(gain=.04, honest=.01); t.loc[t.budget == 10, 'honest'] = np.nan
-    assert cases(KnowledgeMap(t), 'f1', 10).value.tolist() == pytest.approx([.01]*80)
-    assert cases(KnowledgeMap(t.assign(honest=-.01*t.honest.notna()).assign(honest=lambda d: d.honest.where(d.budget == 50))), 'f1', 10).value.abs().max() == 0
+    assert cases(KnowledgeMap(t), 'accuracy', 10).value.tolist() == pytest.approx([.01]*80)
+    assert cases(KnowledgeMap(t.assign(honest=-.01*t.honest.notna()).assign(honest=lambda d: d.honest.where(d.budget == 50))), 'accuracy', 10).value.abs().max() == 0
 
 # --- how good the advice is ---------------------------------------------------------------------------------------------------------
 
 def test_advice_beats_every_constant_choice_where_traits_decide():
     m = KnowledgeMap(rows(corpora=12))
-    t = regret_table(m, ['f1'], 50).set_index('choice')
+    t = regret_table(m, ['accuracy'], 50).set_index('choice')
     others = t.drop(index='recommended')
     assert t.regret['recommended'] < .5*others.regret.min() and (others.low > 0).all()
-    assert 'better' in regret_verdict(m, 'f1', 50)
+    assert 'better' in regret_verdict(m, 'accuracy', 50)
 
 def test_advice_costs_little_where_traits_say_nothing():
     m = KnowledgeMap(rows(lambda s, t: .02*(s == 'hierarchical'), corpora=8, noise=.01))
-    t = regret_table(m, ['f1'], 50).set_index('choice')
+    t = regret_table(m, ['accuracy'], 50).set_index('choice')
     assert t.regret['recommended'] < t.regret['hierarchical']+.004 < t.regret['any']
 
 def test_regret_is_against_the_best_strategy_of_each_class(planted):
-    t = leave_one_out(planted, 'f1', 50); ways = list(STRATEGIES)
+    t = leave_one_out(planted, 'accuracy', 50); ways = list(STRATEGIES)
     assert len(t) == 20 and (t[ways].min(axis=1).abs() < 1e-12).all() and (t.recommended >= 0).all()
     assert t['any'].tolist() == pytest.approx(t[ways].mean(axis=1).tolist())
 
@@ -291,21 +291,21 @@ def test_a_corpus_is_held_out_with_all_its_splits():
     "Its classes obey the opposite of the rule that holds elsewhere: who is advised well there was advised by the corpus itself"
     t = rows(corpora=6, splits=2, noise=.0005); own = t.corpus == 'corpus 5'
     t.loc[own, 'honest'] = t[own].assign(strategy=t.strategy.replace({'genetic': 'sliding-window', 'sliding-window': 'genetic'})).apply(lambda r: by_size(r.strategy, r), axis=1)
-    advice = leave_one_out(KnowledgeMap(t), 'f1', 50).groupby('corpus').recommended.mean()
+    advice = leave_one_out(KnowledgeMap(t), 'accuracy', 50).groupby('corpus').recommended.mean()
     assert len(advice) == 6 and advice['corpus 5'] > .015 and advice.drop('corpus 5').mean() < .01
 
 def test_one_corpus_cannot_be_left_out():
     m = KnowledgeMap(rows(corpora=1))
-    raises(lambda: leave_one_out(m, 'f1', 50), 'one corpus')
-    assert 'cannot be tested' in regret_verdict(m, 'f1', 50)
+    raises(lambda: leave_one_out(m, 'accuracy', 50), 'one corpus')
+    assert 'cannot be tested' in regret_verdict(m, 'accuracy', 50)
 
 # --- what is shown ------------------------------------------------------------------------------------------------------------------
 
 def test_the_best_strategy_leads_over_another_strategy_not_over_another_split():
-    t = best_strategies(KnowledgeMap(rows(splits=3)), 'f1', 50)
+    t = best_strategies(KnowledgeMap(rows(splits=3)), 'accuracy', 50)
     assert len(t) == 20 and (t.margin > .02).all() and (t.runs == 3).all() and (t.error < .003).all()
     assert set(t.best[t['class'].isin(['class 0', 'class 2'])]) == {'genetic'}
-    alone = best_strategies(KnowledgeMap(rows(strategies=('random',))), 'f1', 50)
+    alone = best_strategies(KnowledgeMap(rows(strategies=('random',))), 'accuracy', 50)
     assert set(alone.best) == {'random'} and alone.margin.isna().all()
 
 def test_the_figure_has_a_cell_for_each_class_and_objective():
@@ -336,22 +336,22 @@ def test_the_shipped_map_can_be_read_and_knows_more_than_one_corpus():
 def test_one_long_run_does_not_silence_the_map():
     t = rows(); own = rows(corpora=1, classes=1, strategies=('random',), budgets=(100,)).assign(corpus='mine', fingerprint='mine')
     m = KnowledgeMap(t).add(own)
-    assert set(m.recommend(dict(size=25), 'f1', 100).strategy) == set(STRATEGIES)
-    pd.testing.assert_frame_equal(m.recommend(dict(size=25), 'f1', 100, exclude='mine'), KnowledgeMap(t).recommend(dict(size=25), 'f1', 100))
+    assert set(m.recommend(dict(size=25), 'accuracy', 100).strategy) == set(STRATEGIES)
+    pd.testing.assert_frame_equal(m.recommend(dict(size=25), 'accuracy', 100, exclude='mine'), KnowledgeMap(t).recommend(dict(size=25), 'accuracy', 100))
 
 def test_an_excluded_corpus_has_no_say_in_what_is_left_of_gains():
     t = rows(); own = t.corpus == 'corpus 2'; t['gain'] = np.linspace(0, .1, len(t))
     t.loc[t.index % 2 == 0, 'honest'] = np.nan; bent = t.assign(honest=t.honest.mask(own, 9.))
-    one, other = (KnowledgeMap(x).recommend(dict(size=25), 'f1', 50, exclude='corpus 2') for x in (t, bent))
+    one, other = (KnowledgeMap(x).recommend(dict(size=25), 'accuracy', 50, exclude='corpus 2') for x in (t, bent))
     pd.testing.assert_frame_equal(one, other)
 
 def test_excluding_one_split_excludes_all_splits_of_its_corpus():
     m = KnowledgeMap(rows(splits=2))
-    pd.testing.assert_frame_equal(m.recommend(dict(size=25), 'f1', 50, exclude='f2-0'), m.recommend(dict(size=25), 'f1', 50, exclude='corpus 2'))
+    pd.testing.assert_frame_equal(m.recommend(dict(size=25), 'accuracy', 50, exclude='f2-0'), m.recommend(dict(size=25), 'accuracy', 50, exclude='corpus 2'))
 
 def test_a_strategy_that_few_classes_know_does_not_silence_the_others():
-    t = rows(); m = KnowledgeMap(t).add(rows(corpora=1, classes=1, strategies=('levels',)))
-    assert len(leave_one_out(m, 'f1', 50)) == 20 and 'levels' not in leave_one_out(m, 'f1', 50)
+    t = rows(); m = KnowledgeMap(t).add(rows(corpora=1, classes=1, strategies=('class-weights',)))
+    assert len(leave_one_out(m, 'accuracy', 50)) == 20 and 'class-weights' not in leave_one_out(m, 'accuracy', 50)
 
 def test_traits_that_differ_between_runs_survive_saving(tmp_path):
     t = rows(corpora=1); m = KnowledgeMap(t).add(t.assign(seed=5, texts=t.texts+3))
@@ -366,7 +366,7 @@ def test_a_generator_without_a_name_is_added_once(tmp_path):
 def test_rows_that_lack_a_column_are_refused(planted):
     raises(lambda: planted.add(rows().drop(columns='honest')), 'honest')
 
-def test_an_empty_map_says_so(): raises(lambda: KnowledgeMap(rows().iloc[:0]).recommend({}, 'f1'), 'empty')
+def test_an_empty_map_says_so(): raises(lambda: KnowledgeMap(rows().iloc[:0]).recommend({}, 'accuracy'), 'empty')
 
 @pytest.mark.parametrize('text', ['{}', '[1]', '{"settings": 3}'])
 def test_a_record_beside_a_foreign_run_is_refused(tmp_path, text):
@@ -386,8 +386,8 @@ def test_a_strategy_without_a_color_can_be_drawn():
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
-    m = KnowledgeMap(rows(lambda s, t: .03*(s == 'levels'), corpora=2, strategies=('levels', 'random')))
-    assert 'levels' in {t.get_text() for ax in knowledge_figure(m, budget=50).axes for t in ax.texts}
+    m = KnowledgeMap(rows(lambda s, t: .03*(s == 'class-weights'), corpora=2, strategies=('class-weights', 'random')))
+    assert 'class-weights' in {t.get_text() for ax in knowledge_figure(m, budget=50).axes for t in ax.texts}
     plt.close('all')
 
 @pytest.mark.parametrize('target, same', [('Humanitarian aid for Ukraine', True), ('Email security and attachments', False)])

@@ -42,7 +42,7 @@ BAD = {'empty': b'', 'blank': b'\n\n', 'comment': b'# nothing', 'no yaml': b'pha
     'number target': b'phases: [{target: 12}]', 'bool target': b'phases: [{target: true}]', 'map target': b'phases: [{target: {cat: 1}}]', 'nested target': b'phases: [{target: [[cat]]}]',
     'all in a list': b'phases: [{target: [all, cat]}]',
     'strategy': b'phases: [{strategy: guess}]', 'null strategy': b'phases: [{strategy: null}]', 'list strategy': b'phases: [{strategy: [random]}]', 'ensemble': b'phases: [{strategy: ensemble}]',
-    'objective': b'phases: [{objective: nonsense}]', 'list objective': b'phases: [{objective: [f1]}]', 'how': b'phases: [{how: join}]', 'list how': b'phases: [{how: [add]}]',
+    'objective': b'phases: [{objective: nonsense}]', 'list objective': b'phases: [{objective: [accuracy]}]', 'how': b'phases: [{how: join}]', 'list how': b'phases: [{how: [add]}]',
     'zero': b'phases: [{evaluations: 0}]', 'negative': b'phases: [{evaluations: -5}]', 'float': b'phases: [{evaluations: 5.0}]', 'words': b'phases: [{evaluations: many}]',
     'bool': b'phases: [{evaluations: true}]', 'null': b'phases: [{evaluations: null}]', 'second': b'phases: [{}, {target: dog}]'}
 
@@ -60,7 +60,7 @@ def test_a_plan_that_is_not_there(tmp_path):
 WORTH = {'ant': .2, 'bee': -.3, 'cat': .05}
 
 def ensemble(ev, phases, budget=60, goal=None, **how):
-    return Ensemble(ev, goal or Goal('f1'), fixed(phases) if isinstance(phases, list) else phases, Budget(budget), progress=False, **how).run()
+    return Ensemble(ev, goal or Goal('accuracy'), fixed(phases) if isinstance(phases, list) else phases, Budget(budget), progress=False, **how).run()
 
 def told(run): return [{k: v for k, v in h.items()} for h in run.history], run.base, run.spent, digits(run.joined()[0]), run.joined()[1]
 
@@ -90,18 +90,18 @@ def test_rule_1_takes_the_best_that_keeps_the_constraints():
         many = (ev.pool.label.iloc[rows] == 'ant').sum() > 10
         return np.where((t == cat) & many & (ev.refit.rank[split] > .3*len(t)), 0, out) # with many ants few cats are found
     ev.refit.codes = codes
-    free, bound = (ensemble(ev, [Phase('all', 'merge', evaluations=30)], goal=Goal('f1', constraints=tuple(read_constraints(c, NAMES)))) for c in ([], ['recall:cat>=baseline']))
+    free, bound = (ensemble(ev, [Phase('all', 'merge', evaluations=30)], goal=Goal('accuracy', constraints=tuple(read_constraints(c, NAMES)))) for c in ([], ['recall:cat>=baseline']))
     for run in (free, bound):
         results, h = run.phases[0][3], run.history[0]
         ok = [i for i, r in enumerate(results) if keeps(run.goal.constraints, r, run.baseline, NAMES)]
-        best = max(results[i].scores['f1'] for i in ok)
-        assert results[h['row']].scores['f1'] == best and h['row'] in ok and results[h['row']].n_texts == min(results[i].n_texts for i in ok if results[i].scores['f1'] == best)
+        best = max(results[i].scores['accuracy'] for i in ok)
+        assert results[h['row']].scores['accuracy'] == best and h['row'] in ok and results[h['row']].n_texts == min(results[i].n_texts for i in ok if results[i].scores['accuracy'] == best)
         consistent(run)
     r, = bound.scorer.evaluate([bound.base])
     assert r.recalls[cat] >= bound.baseline.recalls[cat] > free.scorer.evaluate([free.base])[0].recalls[cat]
 
 def test_nothing_feasible_leaves_the_base():
-    run = ensemble(world({'ant': .03, 'bee': -.03, 'cat': .01}, n=60), [Phase('ant', 'random', evaluations=5), Phase('all', 'levels', None, 30, 'replace')], goal=Goal('f1', constraints=(Constraint('f1', '>=', .999, False),)))
+    run = ensemble(world({'ant': .03, 'bee': -.03, 'cat': .01}, n=60), [Phase('ant', 'random', evaluations=5), Phase('all', 'class-weights', None, 30, 'replace')], goal=Goal('accuracy', constraints=(Constraint('accuracy', '>=', .999, False),)))
     assert run.base == () and [h['row'] for h in run.history] == [None, None] and not any(h['accepted'] for h in run.history) and run.joined()[1] == 0
     assert not run.front().keeps.any()
 
@@ -111,12 +111,12 @@ def test_rule_2_wants_more_than_chance(folds):
     run = ensemble(ev, [Phase('ant', 'random', evaluations=6), Phase('cat', 'random', evaluations=6)])
     for h in run.history: assert h['accepted'] == (h['gain'] > 2*(h['error'] or 0)), h
     assert run.history[1]['accepted'] and (run.history[0]['error'] is None) == (folds == 0)
-    bold = ensemble(ev, [Phase('ant', 'random', evaluations=6)], goal=Goal('f1', errors=0.))
+    bold = ensemble(ev, [Phase('ant', 'random', evaluations=6)], goal=Goal('accuracy', errors=0.))
     assert bold.history[0]['accepted'] == (bold.history[0]['gain'] > 0)
 
 def test_rule_3_takes_the_choice_of_class_weights_as_it_is():
     ev = world({'ant': 0., 'bee': 0., 'cat': .001}, n=60)
-    run = ensemble(ev, [Phase('all', 'levels', None, 40, 'replace')])
+    run = ensemble(ev, [Phase('all', 'class-weights', None, 40, 'replace')])
     h, = run.history
     assert h['accepted'] and run.base == as_candidate(ev.sources) and h['gain'] <= 2*h['error']
     consistent(run)
@@ -125,25 +125,25 @@ def test_the_base_never_gets_worse():
     "Some ants help, some harm: who has chosen the right ones does not go back to all of them"
     ev = world(lambda l, i, w: (1.2 if i % 2 else -1.2)*w if l == 'ant' else 0., n=100)
     good = [i for k, i in enumerate(ev.sources) if len(r := ev.rows((i,))) and ev.pool.label[r[0]] == 'ant' and r[0] % 2]
-    run = Ensemble(ev, Goal('f1'), fixed([Phase('ant', 'levels', None, 30, 'replace')]), Budget(30), progress=False)
+    run = Ensemble(ev, Goal('accuracy'), fixed([Phase('ant', 'class-weights', None, 30, 'replace')]), Budget(30), progress=False)
     run.base = as_candidate(good)
     before, = run.scorer.evaluate([run.base])
     run.run()
     after, = run.scorer.evaluate([run.base])
-    assert before.scores['f1'] > run.baseline.scores['f1']+.2
-    assert after.scores['f1'] >= before.scores['f1']-2*standard_error(after, before, 'f1'), run.history
+    assert before.scores['accuracy'] > run.baseline.scores['accuracy']+.2
+    assert after.scores['accuracy'] >= before.scores['accuracy']-2*standard_error(after, before, 'accuracy'), run.history
 
 def test_a_phase_that_drops_a_class_is_told_as_it_was():
     "With replace, the candidate of nothing takes the class out: it may be the best"
     ev = world({'ant': .3, 'bee': -.2, 'cat': .0}, n=100, folds=0)
-    run = Ensemble(ev, Goal('f1'), fixed([Phase(('ant', 'bee'), 'random', None, 5, 'replace'), Phase('bee', 'random', None, 4, 'replace')]), Budget(60), progress=False).run()
+    run = Ensemble(ev, Goal('accuracy'), fixed([Phase(('ant', 'bee'), 'random', None, 5, 'replace'), Phase('bee', 'random', None, 4, 'replace')]), Budget(60), progress=False).run()
     assert run.history[0]['accepted'] and run.history[1]['accepted'] and run.history[1]['row'] == 0
     assert not set(ids_of(run.base)) & set(of(ev, 'bee'))
     consistent(run)
 
 def test_phases_are_accepted_by_the_goal_whatever_they_maximize():
     ev = world(WORTH, n=100)
-    for phase in (Phase('ant', 'random', 'recall', 8), Phase('cat', 'genetic', 'balanced-accuracy', 8), Phase(('ant', 'cat'), 'random', None, 8), Phase('all', 'levels', 'macro-f1', 30, 'replace')):
+    for phase in (Phase('ant', 'random', 'recall', 8), Phase('cat', 'genetic', 'balanced-accuracy', 8), Phase(('ant', 'cat'), 'random', None, 8), Phase('all', 'class-weights', 'macro-f1', 30, 'replace')):
         run = ensemble(ev, [phase], goal=Goal('recall', ('bee', 'cat')))
         want, h = (lambda c: np.mean(run.scorer.evaluate([c])[0].recalls[1:])), run.history[0]
         assert h['gain'] == pytest.approx(want(run.phases[0][1].whole(run.phases[0][3][h['row']].candidate))-want(()))
@@ -153,7 +153,7 @@ def test_phases_are_accepted_by_the_goal_whatever_they_maximize():
 
 @pytest.mark.parametrize('budget', [1, 4, 5, 17, 60])
 def test_a_budget_is_never_exceeded(budget):
-    for planner in ([Phase('all', 'levels', None, 40, 'replace'), *[Phase(c, s, None, 7) for c in NAMES for s in ('random', 'genetic', 'merge')]], Adaptive(NAMES, chunk=5)):
+    for planner in ([Phase('all', 'class-weights', None, 40, 'replace'), *[Phase(c, s, None, 7) for c in NAMES for s in ('random', 'genetic', 'merge')]], Adaptive(NAMES, chunk=5)):
         ev = world(WORTH, n=30)
         run = ensemble(ev, planner, budget)
         assert run.spent <= budget and sum(len(t)-1 for _, _, t, _ in run.phases) == run.spent and run.left >= 0
@@ -177,14 +177,14 @@ def test_adapting_ends_and_goes_where_it_pays():
     def advise(run): return pd.DataFrame([(c, s, .05 if (c, s) == ('ant', 'random') else 0., .001, 'because') for c in NAMES for s in ('random', 'genetic')], columns=['class', 'strategy', 'expected', 'error', 'why'])
     ev = world({'ant': .2, 'bee': -.2}, n=40)
     run = ensemble(ev, Adaptive(NAMES, advise, chunk=5, first=.1), 200)
-    assert run.history[0]['strategy'] == 'levels' and (run.history[1]['label'], run.history[1]['strategy'], run.history[1]['why']) == ('ant', 'random', 'because')
+    assert run.history[0]['strategy'] == 'class-weights' and (run.history[1]['label'], run.history[1]['strategy'], run.history[1]['why']) == ('ant', 'random', 'because')
     assert 'cat' not in [h['label'] for h in run.history], 'it has no texts'
     assert len(run.history) >= 4 and not any(h['accepted'] for h in run.history[-3:]) and run.left > 0
     consistent(run)
 
 def test_adapting_without_a_prospect_ends():
     "No advice for a class that has texts, or no texts for a class that there is advice for"
-    for planner in (Adaptive(['cat'], chunk=5), Adaptive(NAMES, lambda run: pd.DataFrame([('ant', 'levels', .1, .01, '')], columns=['class', 'strategy', 'expected', 'error', 'why']), chunk=5)):
+    for planner in (Adaptive(['cat'], chunk=5), Adaptive(NAMES, lambda run: pd.DataFrame([('ant', 'class-weights', .1, .01, '')], columns=['class', 'strategy', 'expected', 'error', 'why']), chunk=5)):
         run = ensemble(world({'ant': .2}, n=40), planner, 100)
         assert len(run.history) == 1
         consistent(run)
@@ -192,7 +192,7 @@ def test_adapting_without_a_prospect_ends():
 def test_a_class_can_be_put_back_to_a_weight_of_one():
     "Class weights on a class whose texts the base counts .3 must be able to try 1"
     ev = world({'ant': .1, 'bee': .1, 'cat': .1})
-    run = Ensemble(ev, Goal('f1'), fixed([Phase('ant', 'levels', None, 20, 'replace')]), Budget(20), progress=False)
+    run = Ensemble(ev, Goal('accuracy'), fixed([Phase('ant', 'class-weights', None, 20, 'replace')]), Budget(20), progress=False)
     run.base = as_candidate(ev.sources, {'ant': .3, 'bee': .1})
     (_, v, t, _), = run.run().phases
     tried = {r['note']: weights_of(v.whole(t.ids(i))) for i, r in enumerate(t.rows)}
@@ -212,7 +212,7 @@ def test_an_ensemble_does_not_know_the_test_split(planner):
             warnings.simplefilter('ignore')
             d = Corpus(c.name, c.train, c.validation, test)
         ev = Evaluator(d, texts(c), folds=2)
-        plan = [Phase('all', 'levels', None, 6, 'replace'), Phase('ant', 'sliding-window', None, 3, 'replace'), Phase('bee', 'random', 'recall', 3)] if planner == 'plan' else Adaptive(NAMES, first=.5, chunk=3, strategies=('random', 'genetic'))
+        plan = [Phase('all', 'class-weights', None, 6, 'replace'), Phase('ant', 'sliding-window', None, 3, 'replace'), Phase('bee', 'random', 'recall', 3)] if planner == 'plan' else Adaptive(NAMES, first=.5, chunk=3, strategies=('random', 'genetic'))
         runs.append(ensemble(ev, plan, 12, Goal('macro-f1', errors=0.)))
     assert told(runs[0]) == told(runs[1]) == told(runs[2]) and len(runs[0].history) >= 2
     assert set(runs[0].evaluator.refit.predict(np.array([], int))) == {'validation'}
@@ -221,7 +221,7 @@ def test_an_ensemble_does_not_know_the_test_split(planner):
 
 # --- killing and resuming ---
 
-PLAN = [Phase('all', 'levels', None, 25, 'replace'), Phase('ant', 'random', 'recall', 12), Phase('bee', 'genetic', None, 12, 'replace'), Phase(('ant', 'cat'), 'random', None, 12, 'replace'), Phase('cat', 'merge', None, 10)]
+PLAN = [Phase('all', 'class-weights', None, 25, 'replace'), Phase('ant', 'random', 'recall', 12), Phase('bee', 'genetic', None, 12, 'replace'), Phase(('ant', 'cat'), 'random', None, 12, 'replace'), Phase('cat', 'merge', None, 10)]
 
 def planned(folder, wait=0., goal=None, plan=PLAN, budget=65):
     ev = world({'ant': .15, 'bee': -.05, 'cat': .05}, n=30, wait=wait)
@@ -271,7 +271,7 @@ def test_a_finished_run_trains_nothing_but_the_baseline(tmp_path):
     run, ev = planned(tmp_path, plan=plan); run.run()
     assert len(ev.refit.asked) <= 1
 
-@pytest.mark.parametrize('goal', [Goal('f1', errors=.5), Goal('macro-f1', 'ant', errors=.5), Goal('recall', ('ant', 'bee'))])
+@pytest.mark.parametrize('goal', [Goal('accuracy', errors=.5), Goal('macro-f1', 'ant', errors=.5), Goal('recall', ('ant', 'bee'))])
 def test_a_folder_of_another_goal_is_refused(goal, tmp_path):
     planned(tmp_path)[0].run(); before = {p: p.read_bytes() for p in tmp_path.glob('*/*')}
     raises(lambda: planned(tmp_path, goal=goal)[0].run(), 'another run')
@@ -279,7 +279,7 @@ def test_a_folder_of_another_goal_is_refused(goal, tmp_path):
 
 def test_a_folder_of_another_plan_is_refused(tmp_path):
     planned(tmp_path)[0].run()
-    for k, change in ((0, dict(target='ant')), (1, dict(strategy='genetic')), (1, dict(objective='f1')), (2, dict(how='add')), (3, dict(target=('ant', 'bee')))):
+    for k, change in ((0, dict(target='ant')), (1, dict(strategy='genetic')), (1, dict(objective='accuracy')), (2, dict(how='add')), (3, dict(target=('ant', 'bee')))):
         plan = [*PLAN]; plan[k] = replace(plan[k], **change)
         raises(lambda: planned(tmp_path, plan=plan)[0].run(), 'another run')
 

@@ -21,7 +21,7 @@ def search_every_class(
     corpus, # A `Corpus`
     pool:pd.DataFrame, # Its synthetic texts
     budget, # `Budget` of each search
-    objectives:tuple=('recall', 'balanced-accuracy', 'overall-balanced-accuracy', 'f1', 'macro-f1'), # What is maximized
+    objectives:tuple=('recall', 'balanced-accuracy', 'overall-balanced-accuracy', 'accuracy', 'macro-f1'), # What is maximized
     classes:list=None, # All unless given
     strategies:tuple=PAPER_STRATEGIES, # Names of strategies
     generator:str='', # Name of the texts

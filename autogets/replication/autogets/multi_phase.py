@@ -89,7 +89,7 @@ def phases_of(
 def figures_on_test(
     ev, # An `Evaluator` over all classes
     candidates:list, # Whole candidates
-)->list: # Of dicts: f1, overall-balanced-accuracy, and recall:CLASS, balanced-accuracy:CLASS of every class
+)->list: # Of dicts: accuracy, overall-balanced-accuracy, and recall:CLASS, balanced-accuracy:CLASS of every class
     "Test figures; under the paper's protocol they are those of the trainings that the search made"
     if ev.protocol == 'paper':
         ev.evaluate(candidates)
@@ -100,7 +100,7 @@ def figures_on_test(
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #51166a52
 def _figures(cm, classes):
     all_of, t = scores(cm), class_report(cm, classes)
-    return {o: all_of[o] for o in ('f1', _OBA)} | {f'recall:{c}': r for c, r in zip(classes, t.recall)} | {
+    return {o: all_of[o] for o in ('accuracy', _OBA)} | {f'recall:{c}': r for c, r in zip(classes, t.recall)} | {
         f'balanced-accuracy:{c}': r for c, r in zip(classes, t.balanced_accuracy)}
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #f4854577
@@ -130,12 +130,12 @@ def multiobjective_rules(
 )->Rules:
     "The rules of the multi-objective notebooks"
     def mean(f, o): return float(np.mean([f[f'{o}:{c}'] for c in labels]))
-    def allowed(f, m0): return all(f[k] >= m0[k] for k in (*(f'recall:{c}' for c in labels), 'f1'))
+    def allowed(f, m0): return all(f[k] >= m0[k] for k in (*(f'recall:{c}' for c in labels), 'accuracy'))
     def value(f, phase):
         return mean(f, 'recall'), *([f[f'recall:{phase.target}']] if own else []), mean(f, _CBA), f[_OBA]
     def keep(f, base):
         change = mean(f, 'recall')-mean(base, 'recall')
-        return change > 0 or (change == 0 and (mean(f, _CBA) > mean(base, _CBA) or f['f1'] > base['f1']))
+        return change > 0 or (change == 0 and (mean(f, _CBA) > mean(base, _CBA) or f['accuracy'] > base['accuracy']))
     return Rules(f'multiobjective {labels} {own}', allowed, value, keep)
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #21eba5cc
@@ -165,7 +165,7 @@ def _take(ev, view, trace, phase, base, m0, rules):
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #0de89df0
 def _statistics(rows):
     "Best, mean and worst of a phase's candidates on validation"
-    found = {o: [r[o] for r in rows[1:]] or [np.nan] for o in ('recall', _CBA, 'f1')}
+    found = {o: [r[o] for r in rows[1:]] or [np.nan] for o in ('recall', _CBA, 'accuracy')}
     return {f'{o} {n}': float(f(v)) for o, v in found.items()
         for n, f in (('best', np.max), ('mean', np.mean), ('worst', np.min))}
 
@@ -215,7 +215,7 @@ def run_plan(
 def _rows(ground, ev, phases, steps, seed, protocol):
     "M0 and every phase with the test figures after it, classes by topic"
     judge = ev.evaluate([()])[0].scores
-    at0 = {f'f1 {n}': judge['f1'] for n in ('best','mean','worst')}
+    at0 = {f'accuracy {n}': judge['accuracy'] for n in ('best','mean','worst')}
     first = dict(phase=0, topic='', strategy='M0', objective='', evaluations=0, accepted=True, **at0)
     rows = [first]+[dict(phase=i, topic=ground.topic(p.target), strategy=p.strategy, objective=p.objective or '',
         evaluations=n, accepted=ok, **seen) for i, (p, (n, ok, _, seen)) in enumerate(zip(phases, steps), 1)]
@@ -292,9 +292,9 @@ def multiphase_study(
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #0e8525b6
 def _framed(runs, watched):
     "The rows of chains with the figures that matter, and the gain of the first of them over M0"
-    seen = [f'{o} {n}' for o in ('recall', _CBA, 'f1') for n in ('best','mean','worst')]
+    seen = [f'{o} {n}' for o in ('recall', _CBA, 'accuracy') for n in ('best','mean','worst')]
     t = pd.DataFrame(runs)[['plan','protocol','seed','phase','topic','strategy','objective','evaluations','accepted',
-        *watched,'f1',_OBA,*seen]]
+        *watched,'accuracy',_OBA,*seen]]
     return t.assign(gain=t[watched[0]]-t.groupby(['plan','protocol','seed'])[watched[0]].transform('first'))
 
 # %% ../../../nbs/replication/autogets/02_multi_phase.ipynb #2c43aad7
@@ -343,10 +343,10 @@ def multiphase_beside(
     "The known facts of the published runs beside the honest runs' first phases"
     t = runs[(runs.protocol == 'honest') & (runs.phase <= 1)]
     m0 = t[t.phase == 0].drop_duplicates('seed')
-    out = [('M0', 'validation', 'f1', 'value', m0['f1 best'].mean())]+[('M0', 'test', o, 'value', m0[c].mean())
-        for o, c in (('f1', 'f1'), (_CBA, f'{_CBA}:{topic}'), ('recall', f'recall:{topic}'))]
+    out = [('M0', 'validation', 'accuracy', 'value', m0['accuracy best'].mean())]+[('M0', 'test', o, 'value', m0[c].mean())
+        for o, c in (('accuracy', 'accuracy'), (_CBA, f'{_CBA}:{topic}'), ('recall', f'recall:{topic}'))]
     for p, d in t[(t.phase == 1) & t.plan.isin(['B2','B3'])].groupby('plan'):
-        out += [(p, 'validation', o, n, d[f'{o} {n}'].mean()) for o in (_CBA, 'recall', 'f1')
+        out += [(p, 'validation', o, n, d[f'{o} {n}'].mean()) for o in (_CBA, 'recall', 'accuracy')
             for n in ('best','mean','worst')]
     ours = pd.DataFrame(out, columns=['plan','split','figure','statistic','ours'])
     return compare(ours, 'multiphase', ['plan','split','figure','statistic'], how='inner')
@@ -429,7 +429,7 @@ def multiobjective_study(
     for s in tqdm(seeds, disable=None, desc='multi-objective', unit='split'):
         ground = Ground(bank, s, workers=workers)
         labels = tuple(ground.codes[t] for t in topics)
-        bounds = read_constraints([*(f'recall:{c}>=baseline' for c in labels), 'f1>=baseline'], ground.corpus.classes)
+        bounds = read_constraints([*(f'recall:{c}>=baseline' for c in labels), 'accuracy>=baseline'], ground.corpus.classes)
         for p in plans:
             steps = MULTIOBJECTIVE[one_of(p, list(MULTIOBJECTIVE), 'plan')]
             phases, goal = phases_of(steps, ground.codes, total//len(steps)), Goal('recall', labels, tuple(bounds))
@@ -449,7 +449,7 @@ def multiobjective_table(
     topics:tuple=('T12', 'T7'), # As there
 )->pd.DataFrame: # run, protocol, phase, step, the figures, gain (in mean recall), low, high, accepted (share of splits), splits
     "The recalls after each phase: published, and our means over splits"
-    figures = [*(f'recall:{t}' for t in topics), 'f1', _OBA]
+    figures = [*(f'recall:{t}' for t in topics), 'accuracy', _OBA]
     ours = runs.groupby(['plan','protocol','phase'], sort=False).agg(step=('topic', lambda t: ''),
         **{f: (f, 'mean') for f in figures}, gain=('gain', 'mean'), accepted=('accepted', 'mean'),
         splits=('seed', 'size')).reset_index()
@@ -471,7 +471,7 @@ def published_chain(
     wide = t.pivot(index=['class','step'], columns='metric', values='published')
     named = t.drop_duplicates('step').set_index('step')
     d = pd.DataFrame({f'recall:{c}': wide.loc[c].recall.reindex(_CHAIN) for c in topics}
-        | {o: wide.loc['all'][o].reindex(_CHAIN) for o in ('f1', _OBA)})
+        | {o: wide.loc['all'][o].reindex(_CHAIN) for o in ('accuracy', _OBA)})
     mean = d[[f'recall:{c}' for c in topics]].mean(axis=1)
     step = ['M0', *(f'{named.strategy[s]} {named.target[s]}' for s in _CHAIN[1:])]
     return d.assign(run='published A', protocol='paper', phase=range(len(d)), step=step, gain=mean-mean.iloc[0],
@@ -485,7 +485,7 @@ def multiobjective_verdict(
     "Final gains, A against B, and whether the constraints held on test"
     said = plans_verdict(runs, phases_table(runs, 'mean recall'), f'mean recall of {" and ".join(topics)}', ['A'])
     ends = runs.sort_values('phase').groupby(['plan','protocol','seed'], sort=False)
-    bounds = [*(f'recall:{t}' for t in topics), 'f1']
+    bounds = [*(f'recall:{t}' for t in topics), 'accuracy']
     held = (ends[bounds].last() >= ends[bounds].first()-1e-12).all(axis=1)
     kept = '; '.join(f'{p}, {PROTOCOL_NAMES[k]}: {int(v.sum())} of {len(v)}'
         for (p, k), v in held.groupby(level=[0, 1], sort=False))
@@ -630,5 +630,5 @@ def reviews_verdict(
     over = m0[m0['class'] == 'all'].set_index('metric').honest
     order = gains[gains.protocol == 'honest'].groupby('strategy').gain.mean().sort_values(ascending=False)
     ranks = ', '.join(f'{s} {g:+.4f}' for s, g in order.items())
-    return (f'Nothing is published for reviews. M0: accuracy {over["f1"]:.4f} on test. {search_verdict(gains)} Mean '
+    return (f'Nothing is published for reviews. M0: accuracy {over["accuracy"]:.4f} on test. {search_verdict(gains)} Mean '
         f'honest gain by strategy: {ranks}.')

@@ -17,13 +17,13 @@ import pandas as pd
 from scipy.stats import rankdata
 from ...generators.recordings import recording_pool
 from .comparison import over_cells
-from ...core import UserError, digest, cached, one_of
+from ...core import UserError, digest, cached
 from ...search.candidates import as_candidate
 from ...search.evaluator import Evaluator
 from ...search.map import planes, search_map
 from ...search.halving import weighted_jaccard
 from ...search.halving import text_weights
-from ...metrics import OBJECTIVES
+from ...metrics import OBJECTIVES, read_objective
 from ...stats import interval
 from ...plots import COLORS, grid
 from ...search.candidates import Candidate
@@ -51,7 +51,7 @@ class World:
     split:int # Its seed
     corpus:object # A `Corpus`
     pool:pd.DataFrame
-    candidates:list # Of `Candidate`; the baseline first, everything second
+    candidates:list # Of `Candidate`; the baseline first, the full pool second
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #556ebef6
 def small_world(
@@ -91,12 +91,12 @@ def spread(
     evaluator, # An `Evaluator`
     number:int=24, # How many
     seed:int=0, # Of what is drawn
-)->list: # Of `Candidate`, everything first
+)->list: # Of `Candidate`, the full pool first
     "Candidates of many kinds and sizes"
     if number < 4: raise UserError(f'{number} candidates: a ranking needs 4 or more')
     rng = np.random.default_rng([seed, 11])
     kinds = [k(evaluator, rng) for k in (_random_sets, _class_sets, _window_sets)]
-    found, taken, lost = [Candidate(as_candidate(evaluator.sources), 'everything')], [], 0
+    found, taken, lost = [Candidate(as_candidate(evaluator.sources), 'full pool')], [], 0
     taken.append(text_weights(evaluator, found[0].ids))
     while len(found) < number and kinds:
         c = next(kinds[0], None)
@@ -201,7 +201,7 @@ def side_by_side(
     objective:str='macro-f1', # One of `OBJECTIVES`
 )->dict: # (corpus, split) -> frame: a row a candidate without the baseline; columns (end, seed, part) hold gains, ('texts', 0, '') the number of texts
     "The gains of every classifier"
-    one_of(objective, list(OBJECTIVES), 'objective')
+    objective = read_objective(objective)
     out = {}
     for key, g in cells.groupby(['corpus', 'split'], sort=False):
         parts = {(e, s, part): d.set_index('candidate')[f'{part} {objective}']
@@ -326,7 +326,7 @@ def _flat(parts, corpus):
 def ways_to_choose(w, cheap, E, seed, first, k, draws):
     "Way -> gain on test of its choice, for each draw"
     texts, own, y = (w[c].to_numpy(float) for c in (('texts', 0, ''), (E, seed, 'validation'), (E, seed, 'test')))
-    out = {'everything': np.full(len(draws), y[0])}
+    out = {'full-pool': np.full(len(draws), y[0])}
     for c in cheap:
         x = w[(c, first, 'validation')].to_numpy(float)
         few = np.hstack([draws[:,:1], ranked(x, texts, draws)[:,:k]])
@@ -339,7 +339,7 @@ def costs(cells, cheap, E, k):
     train = cells.groupby(['corpus', 'split', 'end']).agg(seconds=('seconds', 'median'),
         setup=('setup', 'max')).groupby('end').mean()
     number, e = cells.candidate.max(), train.loc[E]
-    out = {'everything': e.setup+e.seconds, 'E on all': e.setup+(number+1)*e.seconds, 'best on test': np.nan}
+    out = {'full-pool': e.setup+e.seconds, 'E on all': e.setup+(number+1)*e.seconds, 'best on test': np.nan}
     for c in cheap:
         out[c] = train.setup[c]+(number+1)*train.seconds[c]
         out[f'{c}, then {k}'] = out[c]+e.setup+(k+2)*e.seconds
@@ -404,7 +404,7 @@ def _predictor_line(ax, d, y):
 
 # %% ../../../nbs/replication/ours/03_proxy.ipynb #16f932c8
 def _way_color(procedure):
-    return COLORS['ink' if procedure in ('E on all', 'everything') else 'ensemble' if ', then' in procedure else 'hierarchical']
+    return COLORS['ink' if procedure in ('E on all', 'full-pool') else 'ensemble' if ', then' in procedure else 'hierarchical']
 
 def cost_figure(
     table:pd.DataFrame, # What `gain_and_cost` gave

@@ -91,9 +91,9 @@ class Case:
         folds:int=4, # Of a rescoring
         finalists:int=8, # How many candidates are heard again
     ):
-        whole = Candidate(as_candidate(ev.sources), 'everything')
+        whole = Candidate(as_candidate(ev.sources), 'full pool')
         self.searched = len(trace)
-        trace.add('everything', [(whole, ev.evaluate([whole.ids])[0], 0.)])
+        trace.add('full-pool', [(whole, ev.evaluate([whole.ids])[0], 0.)])
         self.ev, self.trace, self.objective, self.folds, self.finalists = ev, trace, objective, folds, finalists
         predicted = dict(zip(ev.tallies, ev.seen))
         self.predicted = [predicted[ev.key(trace.ids(i))] for i in range(len(trace))]
@@ -135,11 +135,11 @@ def _everything(case): return len(case.trace)-1
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #a3388169
 CHOICES = {'best': _best, 'second': _second('best'), 'second-one-se': _second('one-se'), 'one-error': _one_error,
-    'reserved': _reserved, 'folded': _folded, 'everything': _everything}
+    'reserved': _reserved, 'folded': _folded, 'full-pool': _everything}
 RULE_NAMES = {'best': 'best on validation', 'second': 'rescoring, best',
     'second-one-se': 'rescoring, fewest texts\nwithin one error',
     'one-error': 'best if better by one error,\nelse nothing', 'reserved': 'half to rank, half to decide',
-    'folded': 'a fifth, all judged\nout of fold too', 'everything': 'everything, no choice'}
+    'folded': 'a fifth, all judged\nout of fold too', 'full-pool': 'the full pool, no choice'}
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #6ac52280
 def demo_recording(
@@ -179,7 +179,7 @@ def honest_runs(
     corpora:list, # Names of `RECORDINGS`, or folders
     seeds:list, # Splits
     strategies:list=('random',), # Names in `STRATEGIES`
-    objectives:list=('f1',), # What is searched for and chosen by
+    objectives:list=('accuracy',), # What is searched for and chosen by
     target:str='all', # A class, 'all', or 'weakest': the class that M0 recalls least on validation
     evaluations:int=300, # Candidates a search
     n:int=2, # Synthetic texts per example, at most
@@ -294,7 +294,7 @@ def honest_figure(
 _TEST, _HONEST, _GRAY = (COLORS[k] for k in ('on test','on validation','plain'))
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #5de06cce
-def _axis(objective): return {'f1': 'accuracy (OF1)'}.get(objective, NAMES[objective])
+def _axis(objective): return {'accuracy': 'accuracy (OF1)'}.get(objective, NAMES[objective])
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #f22ab35c
 def _gap_panel(ax, d, title, large):
@@ -357,7 +357,7 @@ def recommended(
     table:pd.DataFrame, # What `rules_table` gave
 )->str: # A name in `CHOICES`
     "The rule of choice with the highest mean gain on test"
-    able = table[table.rule != 'everything']
+    able = table[table.rule != 'full-pool']
     return able.rule[able.gain.idxmax()]
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #a3ead7d5
@@ -428,7 +428,7 @@ def llm_cells(
     corpora:list, # Names of `RECORDINGS`, or folders
     seeds:list, # Splits
     strategies:list, # Names in `COMPARED`
-    objective:str='f1', # What all maximize
+    objective:str='accuracy', # What all maximize
     trainings:int=100, # What each may spend
     n:int=5, # Synthetic texts per example, at most
     folds:int=4, # Of those that judge out of fold
@@ -555,7 +555,7 @@ def llm_table(
 def llm_figure(
     table:pd.DataFrame, # What `llm_table` gave
     ranks:pd.DataFrame, # What `rank_table` gave
-    objective:str='f1', # For the axis
+    objective:str='accuracy', # For the axis
 ):
     """One panel a corpus: each strategy's gain with the one LLM's texts and with the other's; lines that cross change
     places"""
@@ -605,7 +605,7 @@ def llm_verdict(
             f'{(own.high < 0).sum()}.')
 
 # %% ../../../nbs/replication/ours/01_winners_curse.ipynb #5d0c11b2
-CLAIMED_RULES = {'second': 'Out-of-fold rescoring', 'everything': 'The full pool',
+CLAIMED_RULES = {'second': 'Out-of-fold rescoring', 'full-pool': 'The full pool',
     'second-one-se': 'Rescoring with the one-standard-error rule',
     'one-error': 'A choice only beyond one standard error', 'reserved': 'A reserved half of validation'}
 

@@ -15,8 +15,8 @@ import pandas as pd
 from scipy import stats
 from ... import __version__
 from ...classifiers.linear import make_classifier, read_classifier
-from ...core import UserError, cached, digest, one_of
-from ...metrics import OBJECTIVES, bootstrap_scores
+from ...core import UserError, cached, digest
+from ...metrics import bootstrap_scores, read_objective
 from ...stats import stratified
 from ..ours.comparison import over_cells
 from .tasks import PromptTask, method_texts, prompting_facts
@@ -85,7 +85,7 @@ class TrainingPlan:
     workers: int = 1 # Processes
     draws: int = 200 # Resamples of the test texts
     def __post_init__(self):
-        one_of(self.objective, list(OBJECTIVES), 'objective')
+        object.__setattr__(self, 'objective', read_objective(self.objective))
         for c in self.classifiers: read_classifier(c)
         if len(self.seeds) < 2:
             raise UserError('one seed says nothing about the spread over draws: give two or more')

@@ -44,7 +44,7 @@ def test_the_plans_are_in_the_published_order():
 def test_recorded_facts_of_the_multi_phase_runs_fit_together():
     t = published('multiphase').set_index(['plan', 'split', 'figure', 'statistic']).published
     for split, n in (('validation', 6256), ('test', 7820)):
-        v = t['M0', split, 'f1', 'value']
+        v = t['M0', split, 'accuracy', 'value']
         assert abs(round(v*n)/n-v) < 6e-7, 'an accuracy is a whole number of texts'
     recalls = t.loc[['B2', 'B3'], 'validation', 'recall'].drop('mean', level='statistic')
     assert ((recalls*28-(recalls*28).round()).abs() < 1e-3).all()
@@ -55,9 +55,9 @@ def test_recorded_facts_of_the_multi_phase_runs_fit_together():
 
 def test_the_honest_chain_never_reads_test(ground):
     mine, other = chain(ground, 'honest'), chain(relabeled(ground), 'honest')
-    looks = [k for k in mine['rows'][0] if ':' in k or k in ('f1', OBA)]
+    looks = [k for k in mine['rows'][0] if ':' in k or k in ('accuracy', OBA)]
     assert [{k: v for k, v in r.items() if k not in looks} for r in mine['rows']] == [{k: v for k, v in r.items() if k not in looks} for r in other['rows']]
-    assert mine['rows'][0]['f1'] != other['rows'][0]['f1'], 'the labels did change'
+    assert mine['rows'][0]['accuracy'] != other['rows'][0]['accuracy'], 'the labels did change'
 
 
 def test_the_honest_choices_are_the_same_whatever_test_says(ground):
@@ -91,13 +91,13 @@ def test_plan_c_chooses_by_the_objective_of_its_phase():
 
 
 def test_the_bounds_of_two_classes():
-    rules, m0 = multiobjective_rules(('a', 'b')), {'recall:a': .5, 'recall:b': .5, f'{CBA}:a': .7, f'{CBA}:b': .7, 'f1': .8, OBA: .9}
-    assert rules.allowed(m0, m0) and not any(rules.allowed({**m0, k: .49}, m0) for k in ('recall:a', 'recall:b', 'f1'))
+    rules, m0 = multiobjective_rules(('a', 'b')), {'recall:a': .5, 'recall:b': .5, f'{CBA}:a': .7, f'{CBA}:b': .7, 'accuracy': .8, OBA: .9}
+    assert rules.allowed(m0, m0) and not any(rules.allowed({**m0, k: .49}, m0) for k in ('recall:a', 'recall:b', 'accuracy'))
     phase = phases.Phase('b', 'genetic', 'recall', 1)
     more_a, more_b = {**m0, 'recall:a': .6}, {**m0, 'recall:b': .6}
     assert rules.value(more_b, phase) > rules.value(more_a, phase), 'of equal means the one of the phase\'s own class'
     assert multiobjective_rules(('a', 'b'), own=False).value(more_b, phase) == multiobjective_rules(('a', 'b'), own=False).value(more_a, phase)
-    assert rules.keep({**m0, f'{CBA}:a': .71}, m0) and not rules.keep(m0, m0) and not rules.keep({**m0, 'recall:a': .4, 'f1': .9}, m0)
+    assert rules.keep({**m0, f'{CBA}:a': .71}, m0) and not rules.keep(m0, m0) and not rules.keep({**m0, 'recall:a': .4, 'accuracy': .9}, m0)
 
 
 @pytest.mark.parametrize('protocol', ['paper', 'honest'])

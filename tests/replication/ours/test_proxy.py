@@ -24,14 +24,14 @@ def cells_of(gains, texts, seconds, corpus='a', split=0):
     rows = []
     for (end, seed), (v, t) in gains.items():
         for i, (a, b) in enumerate(zip([0, *v], [0, *t])):
-            rows.append(dict(corpus=corpus, split=split, end=end, seed=seed, candidate=i, note='', texts=[0, *texts][i], seconds=seconds[end], setup=1.) | {'validation f1': .5+a, 'test f1': .4+b})
+            rows.append(dict(corpus=corpus, split=split, end=end, seed=seed, candidate=i, note='', texts=[0, *texts][i], seconds=seconds[end], setup=1.) | {'validation accuracy': .5+a, 'test accuracy': .4+b})
     return pd.DataFrame(rows)
 
 HAND = {('E', 0): ([.3, .1, .2, 0., -.1], [.1, .2, .3, 0., -.1]), ('E', 1): ([.1, .2, .3, .0, -.1], [.1, .3, .2, -.1, 0.]), ('c', 0): ([.1, .3, .2, .0, -.1], [0.]*5)}
 TEXTS = [50, 40, 30, 20, 10]
 
 def test_agreement_on_hand_made_numbers():
-    t = proxy.agreement(cells_of(HAND, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'f1', k=2, draws=50).query("corpus == 'all'").set_index('predictor')
+    t = proxy.agreement(cells_of(HAND, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'accuracy', k=2, draws=50).query("corpus == 'all'").set_index('predictor')
     assert list(t.index) == ['c', 'number of texts', 'itself', 'another seed', 'another seed, on test']
     def rho(*pairs): return np.mean([spearmanr(a, b).statistic for a, b in pairs])
     (v0, t0), (v1, t1), (c, _) = HAND['E', 0], HAND['E', 1], HAND['c', 0]
@@ -45,12 +45,12 @@ def test_agreement_on_hand_made_numbers():
 
 def test_with_one_seed_there_is_one_ceiling():
     one = {k: v for k, v in HAND.items() if k != ('E', 1)}
-    t = proxy.agreement(cells_of(one, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'f1', draws=20)
+    t = proxy.agreement(cells_of(one, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'accuracy', draws=20)
     assert list(t.predictor[t.kind == 'ceiling'].unique()) == ['itself']
 
 def test_gain_and_cost_on_hand_made_numbers():
-    t = proxy.gain_and_cost(cells_of(HAND, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'f1', k=2, draws=50).query("corpus == 'all'").set_index('procedure')
-    assert t.gain['everything'] == pytest.approx(.1)
+    t = proxy.gain_and_cost(cells_of(HAND, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'accuracy', k=2, draws=50).query("corpus == 'all'").set_index('procedure')
+    assert t.gain['full-pool'] == pytest.approx(.1)
     assert t.gain['c'] == pytest.approx((.2+.3)/2) # its second candidate, of both seeds
     assert t.gain['E on all'] == pytest.approx((.1+.2)/2)
     assert t.gain['best on test'] == pytest.approx(.3) and t.of_best['c'] == pytest.approx(.25/.3)
@@ -60,14 +60,14 @@ def test_gain_and_cost_on_hand_made_numbers():
 
 def test_a_screen_that_finds_nothing_above_the_baseline_leaves_it():
     low = HAND | {('c', 0): ([-.1, -.2, -.3, -.4, -.5], [0.]*5)}
-    t = proxy.gain_and_cost(cells_of(low, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'f1', draws=20).query("corpus == 'all'").set_index('procedure')
+    t = proxy.gain_and_cost(cells_of(low, TEXTS, {'E': 10., 'c': 1.}), ['E'], 'accuracy', draws=20).query("corpus == 'all'").set_index('procedure')
     assert t.gain['c'] == 0 and t.gain['c, then 3'] > 0
 
 def test_corpora_count_the_same_whatever_their_splits():
     other = {k: ([-x for x in v], t) for k, (v, t) in HAND.items()}
     s = {'E': 10., 'c': 1.}
     cells = pd.concat([cells_of(HAND, TEXTS, s), cells_of(HAND, TEXTS, s, split=1), cells_of(other, TEXTS, s, 'b')])
-    t = proxy.agreement(cells, ['E'], 'f1', draws=50).query("predictor == 'c'").set_index('corpus')
+    t = proxy.agreement(cells, ['E'], 'accuracy', draws=50).query("predictor == 'c'").set_index('corpus')
     assert t.correlation['all'] == pytest.approx((t.correlation['a']+t.correlation['b'])/2) and t.correlation['b'] < 0
     assert list(t.splits[['a', 'b', 'all']]) == [2, 1, 3] and t.low['all'] <= t.correlation['all'] <= t.high['all']
 
@@ -78,7 +78,7 @@ def test_the_spread_is_different_reproducible_and_complete():
     assert a == b != c and len({x.ids for x in a}) == 12 and a[0].ids == as_candidate(ev.sources)
     v = [text_weights(ev, x.ids) for x in a]
     assert max(weighted_jaccard(v[i], v[j]) for i in range(12) for j in range(i)) <= .9
-    assert {x.note.split()[0] for x in a} >= {'everything', 'random', 'window'} and any('classes' in x.note for x in a)
+    assert {x.note.split()[0] for x in a} >= {'full-pool', 'random', 'window'} and any('classes' in x.note for x in a)
 
 def test_kept_cells_depend_on_the_classifier_and_its_seed(tmp_path):
     c = worlds.corpus(n=36, step=6)

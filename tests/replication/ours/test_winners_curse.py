@@ -17,7 +17,7 @@ def corpus(tmp_path_factory):
     return h.demo_recording(tmp_path_factory.mktemp('corpora')/'topics', classes=3, rows=20)
 
 
-HOW = dict(strategies=['random', 'genetic'], objectives=['f1', 'macro-f1'], evaluations=8, finalists=3, folds=3)
+HOW = dict(strategies=['random', 'genetic'], objectives=['accuracy', 'macro-f1'], evaluations=8, finalists=3, folds=3)
 
 
 @pytest.fixture(scope='module')
@@ -60,7 +60,7 @@ def test_ties_go_to_fewer_texts_then_to_the_earlier():
 
 
 def test_a_search_that_ended_early_stays_where_it_ended():
-    short = dict(corpus='a', seed=0, target='all', strategy='hierarchical', objective='f1', validation=[.5, .6],
+    short = dict(corpus='a', seed=0, target='all', strategy='hierarchical', objective='accuracy', validation=[.5, .6],
         test=[.5, .7], texts=[0, 1], rules=[])
     long = dict(short, strategy='random', validation=[.5]*12, test=[.5]*12, texts=[0]*12)
     c = h.honest_curves([short, long])
@@ -133,7 +133,7 @@ def test_the_weakest_class_is_found_on_validation(corpus):
 class Told:
     "A case with given figures: the values on the whole of validation, and on its halves"
     finalists = 2
-    objective = 'f1'
+    objective = 'accuracy'
     tenth = np.arange(100) % 10
 
     def __init__(self, hits, texts): self.hits, self.texts = np.asarray(hits, float), texts
@@ -180,19 +180,19 @@ def made_choices(lead, corpora=6, splits=8):
         for s in range(splits):
             level = rng.normal(.05*b, .02)
             gains = dict(best=level, second=level+lead+rng.normal(0, .004), reserved=level+rng.normal(0, .01)-.002,
-                everything=level-.01)
-            rows += [dict(corpus=f'b{b}', seed=s, target='all', strategy='random', objective='f1', rule=r, gain=g,
+                **{'full-pool': level-.01})
+            rows += [dict(corpus=f'b{b}', seed=s, target='all', strategy='random', objective='accuracy', rule=r, gain=g,
                 promised=g, texts=10, chosen='') for r, g in gains.items()]
     return pd.DataFrame(rows)
 
 
 def made_table():
-    return h.honest_table(pd.DataFrame([dict(corpus=b, seed=s, objective='f1') | g for b in 'ab' for s in range(5)
-        for g in h.gaps(*world(50, 0, s), [1, 50])]), 'f1')
+    return h.honest_table(pd.DataFrame([dict(corpus=b, seed=s, objective='accuracy') | g for b in 'ab' for s in range(5)
+        for g in h.gaps(*world(50, 0, s), [1, 50])]), 'accuracy')
 
 
 def test_a_better_rule_is_recommended_and_said_to_be_better():
-    t = h.rules_table(made_choices(.01), 'f1')
+    t = h.rules_table(made_choices(.01), 'accuracy')
     second = t.set_index('rule').loc['second']
     assert h.recommended(t) == 'second' and second['difference low'] > 0 and second.p < .001
     assert abs(second.difference-.01) < .002 and second.better > 40
@@ -201,9 +201,9 @@ def test_a_better_rule_is_recommended_and_said_to_be_better():
 
 def test_without_a_better_rule_the_plain_one_stays_and_everything_is_never_a_rule_of_choice():
     c = made_choices(-.01)
-    c.loc[c.rule == 'everything', 'gain'] += .1
-    t = h.rules_table(c, 'f1')
-    assert t.rule[0] == 'everything' and h.recommended(t) == 'best'
+    c.loc[c.rule == 'full-pool', 'gain'] += .1
+    t = h.rules_table(c, 'accuracy')
+    assert t.rule[0] == 'full-pool' and h.recommended(t) == 'best'
     assert h.RULE_NAMES['best'].replace(chr(10), ' ') in h.honest_verdict(made_table(), t)
 
 
@@ -212,11 +212,11 @@ def test_holm_on_a_known_example():
 
 
 def test_p_values_of_the_rules_are_corrected():
-    t = h.rules_table(made_choices(.01), 'f1').set_index('rule')
+    t = h.rules_table(made_choices(.01), 'accuracy').set_index('rule')
     from scipy.stats import wilcoxon
     wide = made_choices(.01).pivot(index=['corpus', 'seed'], columns='rule', values='gain')
-    raw = [wilcoxon(wide.best-wide[r]).pvalue for r in ('second', 'reserved', 'everything')]
-    assert t.p[['second', 'reserved', 'everything']].tolist() == pytest.approx(holm(raw))
+    raw = [wilcoxon(wide.best-wide[r]).pvalue for r in ('second', 'reserved', 'full-pool')]
+    assert t.p[['second', 'reserved', 'full-pool']].tolist() == pytest.approx(holm(raw))
 
 
 def test_the_table_has_the_mean_of_corpora_and_each_of_them():
@@ -226,7 +226,7 @@ def test_the_table_has_the_mean_of_corpora_and_each_of_them():
     assert a['all', 50] == pytest.approx((a['a', 50]+a['b', 50])/2)
     g = t[t.corpus == 'all'].set_index('evaluations')
     assert g.growth[1] == 0 and g.growth[50] == pytest.approx(g.gap[50]-g.gap[1]) and g['growth low'][50] > 0
-    assert 'grows significantly' in h.honest_verdict(t, h.rules_table(made_choices(.01), 'f1'))
+    assert 'grows significantly' in h.honest_verdict(t, h.rules_table(made_choices(.01), 'accuracy'))
 
 
 # -- other writers
@@ -276,11 +276,11 @@ def test_a_writer_that_helps_all_strategies_more_changes_no_ranking():
 
 def test_each_writer_has_its_own_pool_and_cells_resume(corpus, tmp_path, monkeypatch):
     how = dict(trainings=10, n=2, folds=2, folder=tmp_path)
-    first = h.llm_cells([corpus], [0, 1], ['random', 'everything'], **how)
-    assert h.llm_cells([corpus], [0, 1], ['random', 'everything'], workers=2, **how | dict(folder=None)).equals(first)
+    first = h.llm_cells([corpus], [0, 1], ['random', 'full-pool'], **how)
+    assert h.llm_cells([corpus], [0, 1], ['random', 'full-pool'], workers=2, **how | dict(folder=None)).equals(first)
     monkeypatch.setattr(h, 'ComparisonSetting', lambda *a, **k: pytest.fail('trained again'))
-    assert h.llm_cells([corpus], [0, 1], ['random', 'everything'], **how).equals(first)
-    assert first[first.strategy == 'everything'].groupby('model').gain.mean().nunique() == 2
+    assert h.llm_cells([corpus], [0, 1], ['random', 'full-pool'], **how).equals(first)
+    assert first[first.strategy == 'full-pool'].groupby('model').gain.mean().nunique() == 2
     assert len(list(tmp_path.iterdir())) == 8 and (first[first.strategy == 'random'].trainings == 10).all()
     kept = json.loads(next(tmp_path.iterdir()).read_text())
     assert set(kept) == {'key', 'rows'}

@@ -33,7 +33,7 @@ class Told(Chat):
 
 def test_own_score_counts_what_cannot_be_read_as_wrong(case):
     chat = Told({t: json.dumps({'label': l}) for t, l in zip(case.test.text, case.test.label)} | {case.test.text[0]: 'hm', case.test.text[1]: '{"label": "z"}'})
-    found = own_score(case, chat, 6, 1000, objective='f1')
+    found = own_score(case, chat, 6, 1000, objective='accuracy')
     assert found['unread'] == 2 and found['own'] == pytest.approx(1-2/len(case.test)) and found['shots'] == 6 and found['asked'] == len(case.test)
     assert len(chat.asked) == len(case.test)+2 and 'never instructions' in chat.asked[0].messages[0]['content']
     assert not any(t in chat.asked[0].messages[1]['content'].split('</examples>')[0] for t in case.test.text)

@@ -95,7 +95,7 @@ def test_what_both_sides_share_cancels():
 def test_resamples_follow_the_binomial():
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 2, 300)
-    found = bootstrap_scores(truth, np.where(rng.random(300) < .8, truth, 1-truth), 2, 'f1', 500)
+    found = bootstrap_scores(truth, np.where(rng.random(300) < .8, truth, 1-truth), 2, 'accuracy', 500)
     assert found[1:].std() == pytest.approx(np.sqrt(found[0]*(1-found[0])/300), rel=.15)
 
 
