@@ -1,4 +1,5 @@
 "Fixtures for all tests; the functions behind them are in worlds.py"
+
 import pytest
 import worlds
 
@@ -6,20 +7,24 @@ from autogets.classifiers import linear
 from autogets.search import halving
 from autogets.data.datasets import load_corpus
 
+
 @pytest.fixture(scope='session')
 def tickets():
     "The shipped help-desk tickets"
     return load_corpus('tickets')
+
 
 @pytest.fixture
 def small():
     "A corpus of three classes with 20 texts each"
     return worlds.corpus()
 
+
 @pytest.fixture
 def small_pool(small):
     "Two synthetic texts for each training example of `small`"
     return worlds.texts(small)
+
 
 @pytest.fixture
 def costly(monkeypatch):

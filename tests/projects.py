@@ -1,4 +1,5 @@
 """Small projects with notebooks and a manifest, for the tests of the runner."""
+
 import json
 
 from autogets.core import write_atomic, write_json
@@ -11,14 +12,20 @@ def notebook(root, name, parameters, *sources):
     cells = [dict(cell_type='markdown', id='title', metadata={}, source='# A notebook')]
     for i, s in enumerate((parameters, *sources)):
         tags = ['parameters'] if i == 0 else []
-        cells.append(dict(cell_type='code', id=f'c{i}', metadata={'tags': tags}, source=s, outputs=[], execution_count=None))
+        cells.append(
+            dict(cell_type='code', id=f'c{i}', metadata={'tags': tags}, source=s, outputs=[], execution_count=None)
+        )
     spec = dict(kernelspec=dict(name='python3', language='python', display_name='python3'))
-    return write_json(root/'nbs'/'experiments'/name, dict(cells=cells, metadata=spec, nbformat=4, nbformat_minor=5))
+    return write_json(
+        root / 'nbs' / 'experiments' / name, dict(cells=cells, metadata=spec, nbformat=4, nbformat_minor=5)
+    )
 
 
 def manifest(root, *entries, renamed=None):
     lines = ''.join(f'- {json.dumps(e)}\n' for e in entries)
-    write_atomic(root/'nbs'/'experiments'/'manifest.yml', f'experiments:\n{lines}renamed: {json.dumps(renamed or {})}\n')
+    write_atomic(
+        root / 'nbs' / 'experiments' / 'manifest.yml', f'experiments:\n{lines}renamed: {json.dumps(renamed or {})}\n'
+    )
 
 
 def good(name='demo/good', **more):
@@ -27,7 +34,7 @@ def good(name='demo/good', **more):
 
 def project(folder):
     "A project with one experiment, demo/good: a table, a figure, a finding"
-    write_atomic(folder/'settings.ini', '[DEFAULT]\n')
+    write_atomic(folder / 'settings.ini', '[DEFAULT]\n')
     body = '''exp = Experiment('demo/good')
 t = pd.DataFrame({'i': range(n)}).assign(published=1.5, ours=lambda d: d.i**2, difference=lambda d: d.ours-d.published)
 exp.table('squares', t)

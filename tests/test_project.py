@@ -1,4 +1,5 @@
 """The project as a whole: notebooks in order, package in sync, pins, packaging, quoted numbers."""
+
 import ast
 import configparser
 import importlib.util
@@ -22,20 +23,34 @@ import autogets
 from autogets.replication import manifest, scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(part.startswith(('.', '_')) for part in p.relative_to(ROOT).parts))
-EXPERIMENTS = [p for p in NOTEBOOKS if p.is_relative_to(ROOT/'nbs'/'experiments')]
-NAMES = [p.relative_to(ROOT/'nbs').as_posix() for p in NOTEBOOKS]
+NOTEBOOKS = sorted(
+    p
+    for p in (ROOT / 'nbs').rglob('*.ipynb')
+    if not any(part.startswith(('.', '_')) for part in p.relative_to(ROOT).parts)
+)
+EXPERIMENTS = [p for p in NOTEBOOKS if p.is_relative_to(ROOT / 'nbs' / 'experiments')]
+NAMES = [p.relative_to(ROOT / 'nbs').as_posix() for p in NOTEBOOKS]
 every_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=NAMES)
 every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=[p.stem for p in EXPERIMENTS])
 MACHINE_PATH = re.compile(r'(?<![\w.~$}:/])/(?:home|root|work|tmp|opt|Users|private|mnt)/\w')
-TO_SPLIT = {'classifiers/01_linear.ipynb': (52, 12), 'classifiers/02_refit.ipynb': (48, 12),
-            'replication/prompting/08_label_bias.ipynb': (45, 15)} # cells that are still to be split
+TO_SPLIT = {
+    'classifiers/01_linear.ipynb': (52, 12),
+    'classifiers/02_refit.ipynb': (48, 12),
+    'replication/prompting/08_label_bias.ipynb': (45, 15),
+}  # cells that are still to be split
 FIRST = {'autogets/baseline', 'autogets/search', 'autogets/tickets'}
 
 
-def cells(path, kind='code'): return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
-def source(cell): return ''.join(cell['source'])
-def text(value): return value if isinstance(value, str) else ''.join(value)
+def cells(path, kind='code'):
+    return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
+
+
+def source(cell):
+    return ''.join(cell['source'])
+
+
+def text(value):
+    return value if isinstance(value, str) else ''.join(value)
 
 
 def outputs(path):
@@ -53,52 +68,67 @@ def python(code, **env):
 
 # -- notebooks
 
+
 def test_the_notebooks_are_there():
-    assert {'index', '00_core', '02_metrics', 'data/02_corpus', 'search/02_evaluator', '06_job', '07_cli'} <= {n.removesuffix('.ipynb') for n in NAMES}
+    assert {'index', '00_core', '02_metrics', 'data/02_corpus', 'search/02_evaluator', '06_job', '07_cli'} <= {
+        n.removesuffix('.ipynb') for n in NAMES
+    }
     assert len(EXPERIMENTS) >= 24
-    pages = [str(p.parent/re.sub(r'^\d+[a-z]?_', '', p.stem)) for p in NOTEBOOKS]
+    pages = [str(p.parent / re.sub(r'^\d+[a-z]?_', '', p.stem)) for p in NOTEBOOKS]
     twice = sorted({n for n in pages if pages.count(n) > 1})
     assert not twice, f'two notebooks would become the same page: {", ".join(twice)}'
 
 
 def test_nbdev_clean_would_change_nothing(tmp_path):
-    shutil.copytree(ROOT/'nbs', tmp_path/'nbs')
-    code = f"from nbdev.clean import nbdev_clean; nbdev_clean({str(tmp_path/'nbs')!r})"
+    shutil.copytree(ROOT / 'nbs', tmp_path / 'nbs')
+    code = f"from nbdev.clean import nbdev_clean; nbdev_clean({str(tmp_path / 'nbs')!r})"
     subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
-    unclean = [n for p, n in zip(NOTEBOOKS, NAMES) if (tmp_path/'nbs'/n).read_bytes() != p.read_bytes()]
+    unclean = [n for p, n in zip(NOTEBOOKS, NAMES) if (tmp_path / 'nbs' / n).read_bytes() != p.read_bytes()]
     assert not unclean, f'run .venv/bin/nbdev_clean: it would change {", ".join(unclean)}'
 
 
 def test_nbdev_clean_keeps_the_parameters_tag(tmp_path):
     shutil.copy(EXPERIMENTS[0], tmp_path)
-    subprocess.run([sys.executable, '-c', f"from nbdev.clean import nbdev_clean; nbdev_clean({str(tmp_path)!r})"], cwd=ROOT, check=True)
-    assert sum('parameters' in c['metadata'].get('tags', []) for c in cells(tmp_path/EXPERIMENTS[0].name)) == 1
+    subprocess.run(
+        [sys.executable, '-c', f"from nbdev.clean import nbdev_clean; nbdev_clean({str(tmp_path)!r})"],
+        cwd=ROOT,
+        check=True,
+    )
+    assert sum('parameters' in c['metadata'].get('tags', []) for c in cells(tmp_path / EXPERIMENTS[0].name)) == 1
 
 
 def test_the_package_is_what_the_notebooks_export(tmp_path):
-    for name in ('settings.ini', 'pyproject.toml'): shutil.copy(ROOT/name, tmp_path)
-    shutil.copytree(ROOT/'nbs', tmp_path/'nbs')
-    (tmp_path/'autogets').mkdir()
-    shutil.copy(ROOT/'autogets'/'__init__.py', tmp_path/'autogets')
-    subprocess.run([sys.executable, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()'],
-                   cwd=tmp_path, check=True)
-    here, there = ({p.relative_to(r).as_posix(): p.read_text() for p in (r/'autogets').rglob('*.py')} for r in (ROOT, tmp_path))
+    for name in ('settings.ini', 'pyproject.toml'):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / 'nbs', tmp_path / 'nbs')
+    (tmp_path / 'autogets').mkdir()
+    shutil.copy(ROOT / 'autogets' / '__init__.py', tmp_path / 'autogets')
+    subprocess.run(
+        [sys.executable, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()'], cwd=tmp_path, check=True
+    )
+    here, there = (
+        {p.relative_to(r).as_posix(): p.read_text() for p in (r / 'autogets').rglob('*.py')} for r in (ROOT, tmp_path)
+    )
     differ = sorted(n for n in here.keys() | there.keys() if here.get(n) != there.get(n))
-    assert not differ, f'run .venv/bin/nbdev_export (and never edit autogets/ by hand): it would change {", ".join(differ)}'
+    assert not differ, (
+        f'run .venv/bin/nbdev_export (and never edit autogets/ by hand): it would change {", ".join(differ)}'
+    )
 
 
 @every_notebook
 def test_no_cell_is_long_and_the_file_is_small(path):
     n = [len(source(c).splitlines()) for c in cells(path)]
     assert n, 'a notebook without code'
-    most, middle = TO_SPLIT.get(path.relative_to(ROOT/'nbs').as_posix(), (45, 12))
+    most, middle = TO_SPLIT.get(path.relative_to(ROOT / 'nbs').as_posix(), (45, 12))
     assert max(n) <= most and statistics.median(n) <= middle, f'longest {max(n)}, median {statistics.median(n)}'
     assert path.stat().st_size <= 200_000
 
 
 def test_cells_are_short_over_the_project():
     n = [len(source(c).splitlines()) for p in NOTEBOOKS for c in cells(p)]
-    assert statistics.median(n) <= 6 and sum(i <= 20 for i in n) >= .9*len(n), f'median {statistics.median(n)}, {sum(i > 20 for i in n)} of {len(n)} over 20'
+    assert statistics.median(n) <= 6 and sum(i <= 20 for i in n) >= 0.9 * len(n), (
+        f'median {statistics.median(n)}, {sum(i > 20 for i in n)} of {len(n)} over 20'
+    )
 
 
 @every_notebook
@@ -111,7 +141,8 @@ def test_it_opens_with_a_title_and_a_summary(path):
 def test_imports_stand_alone(path):
     "A documentation build runs every cell that imports, out of order"
     for i, c in enumerate(cells(path), 1):
-        if path in EXPERIMENTS or any(l.startswith(('%', '!')) for l in source(c).splitlines()): continue
+        if path in EXPERIMENTS or any(l.startswith(('%', '!')) for l in source(c).splitlines()):
+            continue
         kinds = {isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(source(c)).body}
         assert len(kinds) <= 1, f'code cell {i} mixes imports with work: {source(c)[:80]}'
 
@@ -125,22 +156,26 @@ def test_stored_outputs_are_fit_to_be_read_by_strangers(path):
         assert not re.search(r'\d%\|| ?it/s\]|\r', shown), f'cell {i} shows a progress bar'
         assert not any('widget' in k for k in o.get('data', {})), f'cell {i} shows a widget'
         for k, v in o.get('data', {}).items():
-            if k.startswith('image'): assert len(text(v)) <= 134_000, f'cell {i} stores an image over 100 kB'
+            if k.startswith('image'):
+                assert len(text(v)) <= 134_000, f'cell {i} stores an image over 100 kB'
 
 
 @every_notebook
 def test_sources_name_no_machine_path(path):
     for kind in ('code', 'markdown'):
-        for c in cells(path, kind): assert not MACHINE_PATH.search(source(c)), source(c)
+        for c in cells(path, kind):
+            assert not MACHINE_PATH.search(source(c)), source(c)
 
 
 @every_notebook
 def test_directives_are_those_that_nbdev_2_and_3_share(path):
     for c in cells(path):
-        for d in re.findall(r'^#\|\s*(\S+)', source(c), re.M): assert d in ('default_exp', 'export', 'exporti', 'hide', 'eval:', 'slow', 'gpu', 'api'), d
+        for d in re.findall(r'^#\|\s*(\S+)', source(c), re.M):
+            assert d in ('default_exp', 'export', 'exporti', 'hide', 'eval:', 'slow', 'gpu', 'api'), d
 
 
 # -- experiments
+
 
 def test_the_manifest_lists_the_experiments():
     listed = manifest.load_manifest(ROOT)
@@ -156,7 +191,8 @@ def test_the_manifest_lists_the_experiments():
 def test_the_manifest_gives_only_declared_parameters():
     listed = manifest.load_manifest(ROOT)
     for e in listed:
-        for profile in manifest.PROFILES: manifest.check_parameters(e, e.profiles.get(profile, {}))
+        for profile in manifest.PROFILES:
+            manifest.check_parameters(e, e.profiles.get(profile, {}))
     assert any(e.profiles['quick'] for e in listed)
 
 
@@ -174,23 +210,30 @@ def test_an_experiment_has_one_readable_parameters_cell(path):
     everything = '\n'.join(map(source, cells(path)))
     assert 'nbdev_export' not in everything and '#| export' not in everything
     recorded = re.search(r'\bExperiment\(', everything) and everything.count('exp.save(') == 1
-    assert recorded or 'save_result(' in everything and path.parent.name == 'autogets' # those of the paper are still to be converted
+    assert (
+        recorded or 'save_result(' in everything and path.parent.name == 'autogets'
+    )  # those of the paper are still to be converted
 
 
 # -- the package
 
+
 def test_versions_agree():
     ini = configparser.ConfigParser()
-    ini.read(ROOT/'settings.ini')
-    cff = yaml.safe_load((ROOT/'CITATION.cff').read_text())
+    ini.read(ROOT / 'settings.ini')
+    cff = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert ini['DEFAULT']['version'] == autogets.__version__ == cff['version']
-    assert f'## {autogets.__version__}' in (ROOT/'CHANGELOG.md').read_text()
+    assert f'## {autogets.__version__}' in (ROOT / 'CHANGELOG.md').read_text()
     assert ini['DEFAULT']['allowed_cell_metadata_keys'] == 'tags', 'without it nbdev_clean removes the parameters tags'
 
 
 def test_citation():
-    cff = yaml.safe_load((ROOT/'CITATION.cff').read_text())
-    assert cff['cff-version'] == '1.2.0' and cff['license'] == 'Apache-2.0' and {'message', 'title', 'authors', 'type'} <= cff.keys()
+    cff = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert (
+        cff['cff-version'] == '1.2.0'
+        and cff['license'] == 'Apache-2.0'
+        and {'message', 'title', 'authors', 'type'} <= cff.keys()
+    )
     paper = cff['preferred-citation']
     assert [a['family-names'] for a in paper['authors']] == ['Xue', 'Jin', 'Carrasco-Revilla', 'Chakraborty', 'Chen']
     assert '2508.10000' in paper['url'] and paper['year'] == 2025 and paper['title'].startswith('AutoGeTS')
@@ -202,12 +245,16 @@ t = time.perf_counter(); import autogets; t = time.perf_counter()-t
 heavy = [m for m in ("torch", "transformers", "catboost", "openai", "nbdev", "fastcore", "sklearn", "pandas") if m in sys.modules]
 print(t, *heavy)'''
     runs = [python(code).split() for _ in range(3)]
-    assert min(float(r[0]) for r in runs) < .5
+    assert min(float(r[0]) for r in runs) < 0.5
     assert runs[0][1:] == []
 
 
-MODULES = sorted(p.relative_to(ROOT/'autogets').with_suffix('').as_posix().replace('/', '.') for p in (ROOT/'autogets').rglob('*.py')
-                 if not p.stem.startswith('_'))
+MODULES = sorted(
+    p.relative_to(ROOT / 'autogets').with_suffix('').as_posix().replace('/', '.')
+    for p in (ROOT / 'autogets').rglob('*.py')
+    if not p.stem.startswith('_')
+)
+
 
 @pytest.mark.parametrize('name', MODULES)
 def test_no_module_imports_notebook_tools_or_heavy_packages(name):
@@ -220,15 +267,23 @@ print(*[m for m in ("nbdev", "fastcore", "execnb", "torch", "transformers", "cat
 def wheel(tmp_path_factory):
     "A wheel of this checkout, unpacked"
     tmp = tmp_path_factory.mktemp('wheel')
-    for name in ('pyproject.toml', 'README.md', 'LICENSE'): shutil.copy(ROOT/name, tmp)
-    for name in ('autogets', 'data'): shutil.copytree(ROOT/name, tmp/name, ignore=shutil.ignore_patterns('__pycache__', 'raw'))
-    (tmp/'data'/'raw').mkdir()
-    (tmp/'data'/'raw'/'big.csv').write_text('x')
-    (tmp/'data'/'results').mkdir(exist_ok=True)
-    (tmp/'data'/'results'/'a.csv').write_text('x')
-    subprocess.run([sys.executable, '-c', "from setuptools.build_meta import build_wheel; build_wheel('dist')"], cwd=tmp, check=True, capture_output=True)
-    with zipfile.ZipFile(next((tmp/'dist').glob('*.whl'))) as z: z.extractall(tmp/'site')
-    return tmp/'site'
+    for name in ('pyproject.toml', 'README.md', 'LICENSE'):
+        shutil.copy(ROOT / name, tmp)
+    for name in ('autogets', 'data'):
+        shutil.copytree(ROOT / name, tmp / name, ignore=shutil.ignore_patterns('__pycache__', 'raw'))
+    (tmp / 'data' / 'raw').mkdir()
+    (tmp / 'data' / 'raw' / 'big.csv').write_text('x')
+    (tmp / 'data' / 'results').mkdir(exist_ok=True)
+    (tmp / 'data' / 'results' / 'a.csv').write_text('x')
+    subprocess.run(
+        [sys.executable, '-c', "from setuptools.build_meta import build_wheel; build_wheel('dist')"],
+        cwd=tmp,
+        check=True,
+        capture_output=True,
+    )
+    with zipfile.ZipFile(next((tmp / 'dist').glob('*.whl'))) as z:
+        z.extractall(tmp / 'site')
+    return tmp / 'site'
 
 
 def test_the_wheel_carries_the_shipped_data_and_nothing_else(wheel):
@@ -236,34 +291,49 @@ def test_the_wheel_carries_the_shipped_data_and_nothing_else(wheel):
     top = {n.split('/')[0] for n in held}
     assert top == {'autogets', f'autogets-{autogets.__version__}.dist-info'}, top
     assert not [n for n in held if '/results/' in n or '/raw/' in n or n.endswith('.ipynb')]
-    want = {f'autogets/shipped/{p.relative_to(ROOT/"data").as_posix()}' for d in ('corpora', 'banks', 'papers') for p in (ROOT/'data'/d).rglob('*') if p.is_file()}
+    want = {
+        f'autogets/shipped/{p.relative_to(ROOT / "data").as_posix()}'
+        for d in ('corpora', 'banks', 'papers')
+        for p in (ROOT / 'data' / d).rglob('*')
+        if p.is_file()
+    }
     assert len(want) > 10 and want <= held
     assert {f'autogets/{m.replace(".", "/")}.py' for m in MODULES} <= held
-    meta = (wheel/f'autogets-{autogets.__version__}.dist-info'/'METADATA').read_text()
+    meta = (wheel / f'autogets-{autogets.__version__}.dist-info' / 'METADATA').read_text()
     assert 'License-Expression: Apache-2.0' in meta and 'Provides-Extra: catboost' in meta
-    assert 'autogets = autogets.cli:main' in (wheel/f'autogets-{autogets.__version__}.dist-info'/'entry_points.txt').read_text()
+    assert (
+        'autogets = autogets.cli:main'
+        in (wheel / f'autogets-{autogets.__version__}.dist-info' / 'entry_points.txt').read_text()
+    )
 
 
 def test_an_installed_wheel_finds_its_data(wheel, tmp_path):
     code = '''import autogets, autogets.core as c, pandas as pd
 p = c.shipped("corpora/tickets/tickets.csv.gz"); print(p); print(len(pd.read_csv(p)))'''
-    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(wheel)}, capture_output=True, text=True)
+    r = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(wheel)},
+        capture_output=True,
+        text=True,
+    )
     assert r.returncode == 0, r.stderr
     path, rows = r.stdout.split()
-    assert Path(path) == wheel/'autogets'/'shipped'/'corpora'/'tickets'/'tickets.csv.gz' and int(rows) > 1000
+    assert Path(path) == wheel / 'autogets' / 'shipped' / 'corpora' / 'tickets' / 'tickets.csv.gz' and int(rows) > 1000
 
 
 # -- pins
 
+
 def lock_tool():
-    spec = importlib.util.spec_from_file_location('lock', ROOT/'tools'/'lock.py')
+    spec = importlib.util.spec_from_file_location('lock', ROOT / 'tools' / 'lock.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def pins(name):
-    lines = [l for l in (ROOT/name).read_text().splitlines() if l and not l.startswith('#')]
+    lines = [l for l in (ROOT / name).read_text().splitlines() if l and not l.startswith('#')]
     assert all(re.fullmatch(r'[a-z0-9.-]+==[A-Za-z0-9.]+', l) for l in lines), 'only exact versions, no paths'
     return dict(l.split('==') for l in lines)
 
@@ -279,77 +349,127 @@ def test_the_lock_satisfies_pyproject():
     assert common['nbdev'] == '2.4.14' and 'torch' not in common
 
 
-@pytest.mark.skipif(sys.platform != 'linux' or sys.version_info[:2] != (3, 11), reason='the pins are those of Linux and Python 3.11')
+@pytest.mark.skipif(
+    sys.platform != 'linux' or sys.version_info[:2] != (3, 11), reason='the pins are those of Linux and Python 3.11'
+)
 def test_the_lock_is_complete_and_holds_nothing_idle():
     tool = lock_tool()
-    needed = tool.closure([r for extra, rs in tool.extras().items() if extra not in ('transformers', 'offline') for r in rs])
+    needed = tool.closure(
+        [r for extra, rs in tool.extras().items() if extra not in ('transformers', 'offline') for r in rs]
+    )
     assert needed.keys() == pins('requirements-lock.txt').keys(), 'make lock'
 
 
 def test_environment_yml_has_the_same_pins():
-    env = yaml.safe_load((ROOT/'environment.yml').read_text())
+    env = yaml.safe_load((ROOT / 'environment.yml').read_text())
     assert env['name'] == 'autogets' and env['channels'] == ['conda-forge', 'nodefaults']
     *conda, pip = env['dependencies']
     assert conda == ['python=3.11', 'pip'] and pip['pip'][-1] == '-e .'
-    assert dict(l.split('==') for l in pip['pip'][:-1]) == pins('requirements-lock.txt') | pins('requirements-lock-transformers.txt')
+    assert dict(l.split('==') for l in pip['pip'][:-1]) == pins('requirements-lock.txt') | pins(
+        'requirements-lock-transformers.txt'
+    )
 
 
 def test_pyproject_says_once_what_is_needed():
-    project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
     assert {canonicalize_name(Requirement(r).name) for r in project['dependencies']} == {
-        'numpy', 'scipy', 'scikit-learn', 'pandas', 'joblib', 'tqdm', 'matplotlib', 'seaborn', 'typer', 'pyyaml', 'pooch', 'datasketch', 'json-repair'}
-    assert set(project['optional-dependencies']) == {'catboost', 'parquet', 'datasets', 'wordnet', 'openai', 'transformers', 'offline', 'notebooks', 'dev'}
-    assert 'version' in project['dynamic'] and not (ROOT/'setup.py').exists() and not (ROOT/'setup.cfg').exists()
+        'numpy',
+        'scipy',
+        'scikit-learn',
+        'pandas',
+        'joblib',
+        'tqdm',
+        'matplotlib',
+        'seaborn',
+        'typer',
+        'pyyaml',
+        'pooch',
+        'datasketch',
+        'json-repair',
+    }
+    assert set(project['optional-dependencies']) == {
+        'catboost',
+        'parquet',
+        'datasets',
+        'wordnet',
+        'openai',
+        'transformers',
+        'offline',
+        'notebooks',
+        'dev',
+    }
+    assert 'version' in project['dynamic'] and not (ROOT / 'setup.py').exists() and not (ROOT / 'setup.cfg').exists()
 
 
 # -- the two commands
 
+
 def test_every_make_target_is_a_recipe():
-    offered = re.search(r'^\.PHONY: (.*)$', (ROOT/'Makefile').read_text(), re.M)[1].split()
-    recipes = re.findall(r'^  (\w+)\) ', (ROOT/'tools'/'do').read_text(), re.M)
+    offered = re.search(r'^\.PHONY: (.*)$', (ROOT / 'Makefile').read_text(), re.M)[1].split()
+    recipes = re.findall(r'^  (\w+)\) ', (ROOT / 'tools' / 'do').read_text(), re.M)
     assert sorted(offered) == sorted(recipes) and {'replicate', 'test', 'smoke', 'lock', 'clean'} <= set(offered)
-    assert os.access(ROOT/'.ci'/'run', os.X_OK)
-    for script in ('tools/do', '.ci/run'): subprocess.run(['bash', '-n', ROOT/script], check=True)
+    assert os.access(ROOT / '.ci' / 'run', os.X_OK)
+    for script in ('tools/do', '.ci/run'):
+        subprocess.run(['bash', '-n', ROOT / script], check=True)
 
 
-@pytest.mark.parametrize('args, env, said', [(['nonsense'], {}, 'unknown target nonsense'), (['env'], {'PYTHON': 'no-such-python'}, 'no Python 3.11')])
+@pytest.mark.parametrize(
+    'args, env, said',
+    [(['nonsense'], {}, 'unknown target nonsense'), (['env'], {'PYTHON': 'no-such-python'}, 'no Python 3.11')],
+)
 def test_recipes_say_what_is_wrong(tmp_path, args, env, said):
-    shutil.copytree(ROOT/'tools', tmp_path/'tools')
-    for name in ('pyproject.toml', 'requirements-lock.txt'): shutil.copy(ROOT/name, tmp_path)
-    r = subprocess.run(['sh', tmp_path/'tools'/'do', *args], env={**os.environ, **env}, capture_output=True, text=True)
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    for name in ('pyproject.toml', 'requirements-lock.txt'):
+        shutil.copy(ROOT / name, tmp_path)
+    r = subprocess.run(
+        ['sh', tmp_path / 'tools' / 'do', *args], env={**os.environ, **env}, capture_output=True, text=True
+    )
     assert r.returncode == 1 and r.stderr.startswith('error: ') and said in r.stderr and len(r.stderr.splitlines()) == 1
 
 
 # -- what is committed
 
+
 def project_files():
     "Files that git holds or would add; None outside git"
     r = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard', '-z'], cwd=ROOT, capture_output=True, text=True)
-    return [ROOT/n for n in r.stdout.split('\0') if n and (ROOT/n).is_file()] if r.returncode == 0 else None
+    return [ROOT / n for n in r.stdout.split('\0') if n and (ROOT / n).is_file()] if r.returncode == 0 else None
 
 
 def test_no_file_names_a_machine():
     files = project_files()
-    if files is None: pytest.skip('not a git checkout')
+    if files is None:
+        pytest.skip('not a git checkout')
     kinds = {'.py', '.md', '.toml', '.txt', '.yml', '.yaml', '.ini', '.cff', '.json', '', '.csv'}
     for p in files:
-        if p.suffix not in kinds or p.name in ('LICENSE', 'test_project.py') or 'banks' in p.parts or 'corpora' in p.parts: continue
+        if (
+            p.suffix not in kinds
+            or p.name in ('LICENSE', 'test_project.py')
+            or 'banks' in p.parts
+            or 'corpora' in p.parts
+        ):
+            continue
         found = MACHINE_PATH.search(p.read_text(errors='replace'))
         assert not found, f'{p.relative_to(ROOT)} names {found[0]}'
 
 
-RESULTS = ROOT/'data'/'results'
+RESULTS = ROOT / 'data' / 'results'
 
-def records(): return [json.loads(p.read_text()) for p in sorted(RESULTS.rglob('*.json'))]
+
+def records():
+    return [json.loads(p.read_text()) for p in sorted(RESULTS.rglob('*.json'))]
 
 
 def test_committed_results_are_whole():
     found = records()
     assert FIRST <= {r['id'] for r in found} <= {e.id for e in manifest.load_manifest(ROOT)}
     tables, figures = (sorted(n for r in found for n in r[k]) for k in ('tables', 'figures'))
-    def stems(folder, suffix): return sorted(p.relative_to(folder).with_suffix('').as_posix() for p in folder.rglob(f'*.{suffix}'))
+
+    def stems(folder, suffix):
+        return sorted(p.relative_to(folder).with_suffix('').as_posix() for p in folder.rglob(f'*.{suffix}'))
+
     assert tables == stems(RESULTS, 'csv')
-    assert figures == stems(ROOT/'figures', 'png') and figures
+    assert figures == stems(ROOT / 'figures', 'png') and figures
     for r in found:
         assert r['versions']['numpy'] and r['minutes'] > 0 and r['profile'] in manifest.PROFILES and r['seeds'], r['id']
         assert all(n.startswith(r['id']) for k in ('tables', 'figures', 'captions') for n in r[k]), r['id']
@@ -360,29 +480,31 @@ def test_every_finding_has_its_row_on_the_scoreboard():
     findings, claims = scoreboard.load_findings(RESULTS), scoreboard.load_claims(ROOT)
     listed = {c for said in claims.values() for r in said['rows'] for c in r['claims']}
     said = {f['claim'] for f in findings}
-    assert said == listed, f'not in claims.yml: {sorted(said-listed)}; never found: {sorted(listed-said)}'
+    assert said == listed, f'not in claims.yml: {sorted(said - listed)}; never found: {sorted(listed - said)}'
     keys = [(f['id'], f['claim'], f['setting'], f['protocol']) for f in findings]
     assert len(set(keys)) == len(keys)
     rows = scoreboard.board_rows(claims, findings)
     assert sum(len(r.findings) for r in rows) == len(findings)
-    assert len((ROOT/'REPRODUCING.md').read_bytes()) <= 15_000
+    assert len((ROOT / 'REPRODUCING.md').read_bytes()) <= 15_000
 
 
 MARKED = r'<!-- (?:table|value|scoreboard):.*?<!-- end -->'
 
+
 @pytest.mark.parametrize('name', ['README.md', 'REPRODUCING.md'])
 def test_quoted_numbers_are_the_committed_results(name):
-    s = (ROOT/name).read_text()
+    s = (ROOT / name).read_text()
     marked = re.findall(MARKED, s, re.S)
     assert marked, 'no marked table or number'
     assert scoreboard.fill_markdown(s) == s, 'run make readme'
-    rest = re.sub(MARKED+r'|```.*?```|`[^`]*`', '', s, flags=re.S)
+    rest = re.sub(MARKED + r'|```.*?```|`[^`]*`', '', s, flags=re.S)
     loose = re.findall(r'(?<![\w./])[-+−]?0?\.\d{2,}', rest)
     assert not loose, f'numbers typed by hand: {loose}; mark them (see nbs/replication/08_scoreboard)'
 
 
 def test_readme_shows_the_two_commands():
-    s = (ROOT/'README.md').read_text()
+    s = (ROOT / 'README.md').read_text()
     assert 'make replicate' in s and 'make test' in s and 'autogets improve' in s
     for target in re.findall(r'\]\(([^)#\s]+)', s):
-        if not re.match(r'https?:|mailto:', target): assert (ROOT/target).exists(), f'README links to {target}, which is not there'
+        if not re.match(r'https?:|mailto:', target):
+            assert (ROOT / target).exists(), f'README links to {target}, which is not there'

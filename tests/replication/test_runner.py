@@ -1,4 +1,5 @@
 """The batch as a whole: real kernels, several notebooks, failures, kills and stamps."""
+
 import os
 import signal
 import subprocess
@@ -17,56 +18,95 @@ from projects import HEAD, good, manifest, notebook, project
 
 
 @pytest.fixture
-def root(tmp_path): return project(tmp_path)
+def root(tmp_path):
+    return project(tmp_path)
 
 
 def test_a_run_leaves_tables_figures_provenance_and_a_page(root):
     frame = runner.replicate('quick', root=root)
-    out = root/'runs'/'quick'
+    out = root / 'runs' / 'quick'
     assert frame.status.tolist() == ['done'] and runner.exit_code(frame) == 0
-    assert pd.read_csv(out/'results'/'demo'/'good-squares.csv').ours.tolist() == [0, 1, 4, 9]
-    record = read_json(out/'results'/'demo'/'good.json')
-    assert record['parameters'] == {'n': 4} and record['seeds'] == [7] and record['minutes'] > 0 and len(record['stamp']) == 64
+    assert pd.read_csv(out / 'results' / 'demo' / 'good-squares.csv').ours.tolist() == [0, 1, 4, 9]
+    record = read_json(out / 'results' / 'demo' / 'good.json')
+    assert (
+        record['parameters'] == {'n': 4}
+        and record['seeds'] == [7]
+        and record['minutes'] > 0
+        and len(record['stamp']) == 64
+    )
     assert record['findings'][0]['verdict'] == 'holds' and record['paper'] == 'Table 1'
-    assert str(root) not in (out/'results'/'demo'/'good.json').read_text()
-    line = out/'figures'/'demo'/'good-line'
+    assert str(root) not in (out / 'results' / 'demo' / 'good.json').read_text()
+    line = out / 'figures' / 'demo' / 'good-line'
     assert line.with_suffix('.png').exists() and line.with_suffix('.pdf').read_bytes().startswith(b'%PDF')
     page = Path(frame.attrs['index']).read_text()
-    shown = ('Table 1', 'The squares &lt;grow&gt;', '1 to 5', 'published', '+7.500', 'data:image/png;base64', 'seeds 7', 'n=4')
-    for s in shown: assert s in page, s
-    for s in ('http://', 'https://', '<script', 'Not shown', str(root)): assert s not in page, s
+    shown = (
+        'Table 1',
+        'The squares &lt;grow&gt;',
+        '1 to 5',
+        'published',
+        '+7.500',
+        'data:image/png;base64',
+        'seeds 7',
+        'n=4',
+    )
+    for s in shown:
+        assert s in page, s
+    for s in ('http://', 'https://', '<script', 'Not shown', str(root)):
+        assert s not in page, s
 
 
 def test_only_what_changed_runs_again(root):
-    def run(**kw): return runner.replicate('quick', root=root, **kw).status.item()
+    def run(**kw):
+        return runner.replicate('quick', root=root, **kw).status.item()
+
     assert [run(), run(), run(force=True)] == ['done', 'unchanged', 'done']
-    (root/'runs'/'quick'/'figures'/'demo'/'good-line.png').unlink()
+    (root / 'runs' / 'quick' / 'figures' / 'demo' / 'good-line.png').unlink()
     assert [run(), run()] == ['done', 'unchanged']
     manifest(root, {**good(), 'profiles': {'quick': {'n': 5}}})
     assert [run(), run()] == ['done', 'unchanged']
-    path = root/'nbs'/'experiments'/'demo'/'01_good.ipynb'
-    path.write_text(path.read_text().replace('# A notebook', '# Another title').replace('n: int = 2 # rows', 'n: int = 2 # lines'))
+    path = root / 'nbs' / 'experiments' / 'demo' / '01_good.ipynb'
+    path.write_text(
+        path.read_text().replace('# A notebook', '# Another title').replace('n: int = 2 # rows', 'n: int = 2 # lines')
+    )
     assert run() == 'unchanged'
     path.write_text(path.read_text().replace('i**2', 'i**3'))
     assert run() == 'done'
-    assert pd.read_csv(root/'runs'/'quick'/'results'/'demo'/'good-squares.csv').ours.tolist() == [0, 1, 8, 27, 64]
+    assert pd.read_csv(root / 'runs' / 'quick' / 'results' / 'demo' / 'good-squares.csv').ours.tolist() == [
+        0,
+        1,
+        8,
+        27,
+        64,
+    ]
 
 
 @pytest.fixture
 def package(tmp_path):
     "A small package: draws imports plots in a function; sums imports nothing; the face offers both"
-    write_atomic(tmp_path/'pack'/'__init__.py', "from .base import lazy\n__getattr__, __dir__ = lazy(__name__, {'add': 'sums', 'draw': 'draws'})\n")
-    write_atomic(tmp_path/'pack'/'base.py', 'def lazy(*a): return None, None\n')
-    write_atomic(tmp_path/'pack'/'sums.py', 'def add(a, b): return a+b\n')
-    write_atomic(tmp_path/'pack'/'plots.py', "color = 'red'\n")
-    write_atomic(tmp_path/'pack'/'draws.py', 'def draw():\n    from .plots import color\n    return color\n')
-    return tmp_path/'pack'
+    write_atomic(
+        tmp_path / 'pack' / '__init__.py',
+        "from .base import lazy\n__getattr__, __dir__ = lazy(__name__, {'add': 'sums', 'draw': 'draws'})\n",
+    )
+    write_atomic(tmp_path / 'pack' / 'base.py', 'def lazy(*a): return None, None\n')
+    write_atomic(tmp_path / 'pack' / 'sums.py', 'def add(a, b): return a+b\n')
+    write_atomic(tmp_path / 'pack' / 'plots.py', "color = 'red'\n")
+    write_atomic(tmp_path / 'pack' / 'draws.py', 'def draw():\n    from .plots import color\n    return color\n')
+    return tmp_path / 'pack'
 
 
-@pytest.mark.parametrize('code, used', [
-    ('from pack.sums import add', ['sums']), ('from pack.draws import draw', ['draws', 'plots']), ('from pack import add', ['sums']),
-    ('import pack as p\np.draw()', ['draws', 'plots']), ('import pack.plots', ['plots']), ('import pandas', []),
-    ("def f():\n    from pack import draws", ['draws', 'plots']), ("import_module('pack.plots')", ['plots'])])
+@pytest.mark.parametrize(
+    'code, used',
+    [
+        ('from pack.sums import add', ['sums']),
+        ('from pack.draws import draw', ['draws', 'plots']),
+        ('from pack import add', ['sums']),
+        ('import pack as p\np.draw()', ['draws', 'plots']),
+        ('import pack.plots', ['plots']),
+        ('import pandas', []),
+        ("def f():\n    from pack import draws", ['draws', 'plots']),
+        ("import_module('pack.plots')", ['plots']),
+    ],
+)
 def test_a_notebook_uses_what_it_imports_and_what_that_imports(package, code, used):
     assert stamps.Closure(package).of(code) == [f'pack.{u}' for u in used]
 
@@ -75,12 +115,16 @@ def test_a_change_of_plots_reruns_only_who_draws(root, package):
     notebook(root, 'demo/02_sums.ipynb', 'n: int = 2 # rows', 'from pack import add')
     notebook(root, 'demo/03_draws.ipynb', 'n: int = 2 # rows', 'from pack.draws import draw')
     manifest(root, dict(id='demo/sums', title='Sums'), dict(id='demo/draws', title='Draws'))
-    def marks(): return {e.id: stamps.stamp(e, {}, modules=stamps.Closure(package)) for e in load_manifest(root)}
+
+    def marks():
+        return {e.id: stamps.stamp(e, {}, modules=stamps.Closure(package)) for e in load_manifest(root)}
+
     def changed(name, text):
         before = marks()
-        (package/name).write_text((package/name).read_text()+text)
+        (package / name).write_text((package / name).read_text() + text)
         after = marks()
         return [i for i in before if before[i] != after[i]]
+
     assert changed('plots.py', "width = 2\n") == ['demo/draws']
     assert changed('base.py', 'x = 1\n') == []
     assert changed('sums.py', '# a comment\n') == []
@@ -89,12 +133,15 @@ def test_a_change_of_plots_reruns_only_who_draws(root, package):
 
 def test_stamp_sees_parameters_versions_and_public_corpora(root, tmp_path, monkeypatch):
     manifest(root, good(needs=['trec6']))
-    e, = load_manifest(root)
+    (e,) = load_manifest(root)
     modules = stamps.Closure()
-    def mark(parameters=None, data=''): return stamps.stamp(e, parameters or {}, data, modules)
+
+    def mark(parameters=None, data=''):
+        return stamps.stamp(e, parameters or {}, data, modules)
+
     base = mark()
     assert mark() == base and mark({'n': 3}) != base and mark(data=str(tmp_path)) == base
-    write_atomic(tmp_path/'trec6'/'train.csv', 'text,label\n')
+    write_atomic(tmp_path / 'trec6' / 'train.csv', 'text,label\n')
     assert mark(data=str(tmp_path)) != base
     monkeypatch.setattr(stamps, 'numeric_versions', lambda: dict(numpy='9', autogets='1'))
     nine = mark()
@@ -103,7 +150,12 @@ def test_stamp_sees_parameters_versions_and_public_corpora(root, tmp_path, monke
 
 
 def test_stamp_sees_the_shipped_data_that_is_named(root):
-    notebook(root, 'demo/02_table.ipynb', 'n: int = 2', "from autogets.replication.published import compare\ncompare(t, 'table9', on=['class'])")
+    notebook(
+        root,
+        'demo/02_table.ipynb',
+        'n: int = 2',
+        "from autogets.replication.published import compare\ncompare(t, 'table9', on=['class'])",
+    )
     manifest(root, dict(id='demo/table', title='Table'))
     found = stamps.stamp_parts(load_manifest(root)[0], {}, modules=stamps.Closure())
     assert [Path(f).name for f in found['data']] == ['table9.csv']
@@ -117,14 +169,19 @@ def test_a_failure_is_reported_and_the_rest_goes_on(root):
     notebook(root, 'demo/04_mute.ipynb', 'n: int = 2 # rows', HEAD)
     manifest(root, *(dict(id=f'demo/{n}', title=n) for n in ('bad', 'far', 'mute')), good())
     frame = runner.replicate('smoke', root=root, workers=2).set_index('id')
-    assert frame.status.to_dict() == {'demo/bad': 'failed', 'demo/far': 'no data', 'demo/mute': 'failed', 'demo/good': 'done'}
+    assert frame.status.to_dict() == {
+        'demo/bad': 'failed',
+        'demo/far': 'no data',
+        'demo/mute': 'failed',
+        'demo/good': 'done',
+    }
     assert frame.message['demo/bad'] == 'cell 4: ValueError: no luck'
     assert frame.message['demo/far'] == 'trec6 is not here: set AUTOGETS_DATA'
     assert "Experiment('demo/mute').save()" in frame.message['demo/mute']
     assert runner.exit_code(frame) == 1 and runner.exit_code(frame.loc[['demo/far', 'demo/good']]) == 0
-    page = (root/'runs'/'smoke'/'index.html').read_text()
+    page = (root / 'runs' / 'smoke' / 'index.html').read_text()
     assert page.index('ValueError: no luck') < page.index('The squares')
-    assert (root/'runs'/'smoke'/'notebooks'/'demo'/'bad.ipynb').exists()
+    assert (root / 'runs' / 'smoke' / 'notebooks' / 'demo' / 'bad.ipynb').exists()
 
 
 def test_what_was_left_out_is_shown_and_tried_again(root):
@@ -134,30 +191,51 @@ def test_what_was_left_out_is_shown_and_tried_again(root):
     for _ in range(2):
         row = runner.replicate('smoke', root=root).iloc[0]
         assert (row.status, row.message) == ('done', 'trec6: set AUTOGETS_DATA')
-    assert 'Left out, trec6: set AUTOGETS_DATA' in (root/'runs'/'smoke'/'index.html').read_text()
+    assert 'Left out, trec6: set AUTOGETS_DATA' in (root / 'runs' / 'smoke' / 'index.html').read_text()
 
 
-@pytest.mark.parametrize('parameters, said', [({'m': 1}, "no parameter 'm'"), ({'n': '3'}, 'declares n: int'), ({'n': True}, 'declares n: int')])
+@pytest.mark.parametrize(
+    'parameters, said',
+    [({'m': 1}, "no parameter 'm'"), ({'n': '3'}, 'declares n: int'), ({'n': True}, 'declares n: int')],
+)
 def test_wrong_parameters_are_refused_before_anything_runs(root, parameters, said):
     notebook(root, 'demo/02_two.ipynb', 'n: int = 2 # rows', HEAD)
     manifest(root, good(), dict(id='demo/two', title='Two', profiles={'quick': parameters}))
-    with pytest.raises(UserError, match=said): runner.replicate('quick', root=root)
-    assert not (root/'runs').exists()
+    with pytest.raises(UserError, match=said):
+        runner.replicate('quick', root=root)
+    assert not (root / 'runs').exists()
 
 
-@pytest.mark.parametrize('text, said', [('experiments: [', 'not valid YAML'), ('a: 1', 'no list'), ('experiments: [{id: a/x}]', 'has no title'),
-    ('experiments: [{id: X, title: t}]', 'lower-case'), ('experiments: [{id: a/x, title: t}]', 'is not there'),
-    ('experiments: [{id: a/x, notebook: no.ipynb, title: t}]', 'no.ipynb of experiment a/x is not there'),
-    ('experiments: [{id: a/x, title: t, tables: [b]}]', "unknown key in experiment a/x of experiments/manifest.yml: 'tables'")])
+@pytest.mark.parametrize(
+    'text, said',
+    [
+        ('experiments: [', 'not valid YAML'),
+        ('a: 1', 'no list'),
+        ('experiments: [{id: a/x}]', 'has no title'),
+        ('experiments: [{id: X, title: t}]', 'lower-case'),
+        ('experiments: [{id: a/x, title: t}]', 'is not there'),
+        ('experiments: [{id: a/x, notebook: no.ipynb, title: t}]', 'no.ipynb of experiment a/x is not there'),
+        (
+            'experiments: [{id: a/x, title: t, tables: [b]}]',
+            "unknown key in experiment a/x of experiments/manifest.yml: 'tables'",
+        ),
+    ],
+)
 def test_a_broken_manifest_is_one_line(root, text, said):
-    write_atomic(root/'nbs'/'experiments'/'manifest.yml', text)
-    with pytest.raises(UserError, match=said) as e: load_manifest(root)
+    write_atomic(root / 'nbs' / 'experiments' / 'manifest.yml', text)
+    with pytest.raises(UserError, match=said) as e:
+        load_manifest(root)
     assert '\n' not in str(e.value)
 
 
 def test_unknown_profile_id_and_workers(root):
-    for kw, said in (({'profile': 'fast'}, 'smoke, quick, full'), ({'only': ['x']}, 'demo/good'), ({'workers': 0}, 'at least 1')):
-        with pytest.raises(UserError, match=said): runner.replicate(**{'root': root, **kw})
+    for kw, said in (
+        ({'profile': 'fast'}, 'smoke, quick, full'),
+        ({'only': ['x']}, 'demo/good'),
+        ({'workers': 0}, 'at least 1'),
+    ):
+        with pytest.raises(UserError, match=said):
+            runner.replicate(**{'root': root, **kw})
 
 
 def test_an_old_id_is_understood_and_the_new_one_named(root, capsys):
@@ -170,79 +248,109 @@ def test_an_old_id_is_understood_and_the_new_one_named(root, capsys):
 
 def children(pid):
     import psutil
+
     return psutil.Process(pid).children(recursive=True)
 
 
 def gone(pids, seconds=10):
     "Whether all `pids` have ended (a zombie has)"
     import psutil
+
     def alive(pid):
-        try: return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess: return False
-    for _ in range(10*seconds):
-        if not any(map(alive, pids)): return True
-        time.sleep(.1)
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    for _ in range(10 * seconds):
+        if not any(map(alive, pids)):
+            return True
+        time.sleep(0.1)
     return False
 
 
 def test_a_notebook_that_hangs_is_ended_with_its_kernel(root):
     import threading
-    notebook(root, 'demo/02_slow.ipynb', 'n: int = 2 # rows', "import os, time\nopen('pid', 'w').write(str(os.getpid()))", 'time.sleep(600)')
+
+    notebook(
+        root,
+        'demo/02_slow.ipynb',
+        'n: int = 2 # rows',
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))",
+        'time.sleep(600)',
+    )
     manifest(root, dict(id='demo/slow', title='Slow'))
-    batch = runner.Batch('smoke', root, root/'out', stop=threading.Event())
-    e, = load_manifest(root)
-    assert runner._papermill(e, {}, root/'x.ipynb', batch, 1)[0] is None
+    batch = runner.Batch('smoke', root, root / 'out', stop=threading.Event())
+    (e,) = load_manifest(root)
+    assert runner._papermill(e, {}, root / 'x.ipynb', batch, 1)[0] is None
+
     def stop_when_running():
-        while not (root/'pid').exists() or not (root/'pid').read_text(): time.sleep(.2)
+        while not (root / 'pid').exists() or not (root / 'pid').read_text():
+            time.sleep(0.2)
         batch.stop.set()
+
     threading.Thread(target=stop_when_running, daemon=True).start()
-    rc, _ = runner._papermill(e, {}, root/'x.ipynb', batch, 300)
+    rc, _ = runner._papermill(e, {}, root / 'x.ipynb', batch, 300)
     assert rc is None
-    assert gone([int((root/'pid').read_text())])
-    assert runner._outcome(rc, '', root/'x.ipynb', 480) == ('failed', 'not finished after 8 minutes')
+    assert gone([int((root / 'pid').read_text())])
+    assert runner._outcome(rc, '', root / 'x.ipynb', 480) == ('failed', 'not finished after 8 minutes')
 
 
 def test_a_kernel_that_never_started_is_tried_once_more(root, monkeypatch):
     real, calls = runner._papermill, []
+
     def flaky(*args):
         calls.append(1)
         return (1, 'zmq.error.ZMQError: Address already in use') if len(calls) == 1 else real(*args)
+
     monkeypatch.setattr(runner, '_papermill', flaky)
     assert runner.replicate('smoke', root=root).status.item() == 'done' and len(calls) == 2
     calls.clear()
-    monkeypatch.setattr(runner, '_papermill', lambda *a: calls.append(1) or (1, 'Kernel died before replying to kernel_info'))
+    monkeypatch.setattr(
+        runner, '_papermill', lambda *a: calls.append(1) or (1, 'Kernel died before replying to kernel_info')
+    )
     row = runner.replicate('smoke', root=root, force=True).iloc[0]
     assert row.status == 'failed' and 'Kernel died' in row.message and len(calls) == 2
 
 
 def test_an_interrupt_ends_the_running_notebook(root):
-    notebook(root, 'demo/02_slow.ipynb', 'n: int = 2 # rows', "import time\nopen('started', 'w').close()", 'time.sleep(600)')
+    notebook(
+        root, 'demo/02_slow.ipynb', 'n: int = 2 # rows', "import time\nopen('started', 'w').close()", 'time.sleep(600)'
+    )
     manifest(root, dict(id='demo/slow', title='Slow'), good())
     heed = 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler)'  # a background job starts with Ctrl-C ignored
     code = f"{heed}\nfrom autogets.replication import replicate; replicate('smoke', root={str(root)!r})"
     env = {**os.environ, 'PYTHONPATH': str(Path(runner.__file__).parents[2])}
-    p = subprocess.Popen([sys.executable, '-c', code], env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    p = subprocess.Popen(
+        [sys.executable, '-c', code],
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(1800):
-            if (root/'started').exists(): break
-            time.sleep(.1)
+            if (root / 'started').exists():
+                break
+            time.sleep(0.1)
         family = [c.pid for c in children(p.pid)]
         assert len(family) >= 2
         p.send_signal(signal.SIGINT)
         assert p.wait(15) != 0
         assert gone(family)
-        assert not (root/'runs'/'smoke'/'results'/'demo'/'good.json').exists()
+        assert not (root / 'runs' / 'smoke' / 'results' / 'demo' / 'good.json').exists()
     finally:
-        if p.poll() is None: p.kill()
+        if p.poll() is None:
+            p.kill()
 
 
 def test_publish_copies_and_removes_what_is_no_longer_written(root):
     runner.replicate('quick', root=root)
     runner.publish('quick', root=root)
-    results, figures = root/'data'/'results'/'demo', root/'figures'/'demo'
+    results, figures = root / 'data' / 'results' / 'demo', root / 'figures' / 'demo'
     assert sorted(p.name for p in figures.iterdir()) == ['good-line.png']
-    assert read_json(results/'good.json')['profile'] == 'quick'
-    path = root/'nbs'/'experiments'/'demo'/'01_good.ipynb'
+    assert read_json(results / 'good.json')['profile'] == 'quick'
+    path = root / 'nbs' / 'experiments' / 'demo' / '01_good.ipynb'
     path.write_text(path.read_text().replace("'squares'", "'cubes'"))
     runner.replicate('quick', root=root)
     runner.publish('quick', root=root)
@@ -258,17 +366,33 @@ exp.table('t', pd.DataFrame({'k': ['exe', 'cwd', 'pkg', 'test'], 'v': v}))
 exp.save()"""
     notebook(root, 'demo/01_good.ipynb', 'n: int = 2 # rows', HEAD, body)
     import autogets
+
     old = os.environ.get('IN_TEST')
     os.environ['IN_TEST'] = '1'
-    try: runner.replicate('smoke', root=root)
-    finally: os.environ.pop('IN_TEST') if old is None else os.environ.__setitem__('IN_TEST', old)
-    got = pd.read_csv(root/'runs'/'smoke'/'results'/'demo'/'good-t.csv', keep_default_na=False).set_index('k').v
+    try:
+        runner.replicate('smoke', root=root)
+    finally:
+        os.environ.pop('IN_TEST') if old is None else os.environ.__setitem__('IN_TEST', old)
+    got = (
+        pd.read_csv(root / 'runs' / 'smoke' / 'results' / 'demo' / 'good-t.csv', keep_default_na=False).set_index('k').v
+    )
     assert got.to_dict() == {'exe': sys.prefix, 'cwd': str(root.resolve()), 'pkg': autogets.__file__, 'test': 'None'}
 
 
 def test_a_table_that_came_out_empty_is_on_the_page(tmp_path):
-    (tmp_path/'results').mkdir()
-    (tmp_path/'results/t.csv').write_text('\n')
-    record = dict(skipped={}, tables=['t'], figures=[], captions={'t': 'Nothing to compare'}, minutes=1, cores=2, commit=None,
-                  dirty=False, seeds=[], parameters={}, versions={})
+    (tmp_path / 'results').mkdir()
+    (tmp_path / 'results/t.csv').write_text('\n')
+    record = dict(
+        skipped={},
+        tables=['t'],
+        figures=[],
+        captions={'t': 'Nothing to compare'},
+        minutes=1,
+        cores=2,
+        commit=None,
+        dirty=False,
+        seeds=[],
+        parameters={},
+        versions={},
+    )
     assert 'Nothing to compare' in str(experiment_section('e', '', record, tmp_path))

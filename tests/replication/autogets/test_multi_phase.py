@@ -1,4 +1,5 @@
 "The paper's chains of phases: the published orders, who may look at test, what a killed chain keeps, and verdicts that follow their tables"
+
 from dataclasses import replace
 import numpy as np
 import pandas as pd
@@ -7,18 +8,34 @@ from autogets.replication.autogets import multi_phase as phases
 from autogets.core import UserError, read_json, shipped
 from autogets.search.phases import Goal
 from autogets.search.evaluator import Evaluator
-from autogets.replication.autogets.multi_phase import (MULTIOBJECTIVE, MULTIPHASE, Ground, guided_steps, knowledge_study, knowledge_verdict, multiobjective_rules,
-    multiphase_rules, multiphase_study, phases_of, phases_table, plan_differences, plans_verdict, run_plan)
+from autogets.replication.autogets.multi_phase import (
+    MULTIOBJECTIVE,
+    MULTIPHASE,
+    Ground,
+    guided_steps,
+    knowledge_study,
+    knowledge_verdict,
+    multiobjective_rules,
+    multiphase_rules,
+    multiphase_study,
+    phases_of,
+    phases_table,
+    plan_differences,
+    plans_verdict,
+    run_plan,
+)
 
 CBA, OBA = 'balanced-accuracy', 'overall-balanced-accuracy'
 STEPS = (('T12', 'genetic', CBA), ('T12', 'random', None))
 
 
-def published(name): return pd.read_csv(shipped(f'papers/{name}.csv'))
+def published(name):
+    return pd.read_csv(shipped(f'papers/{name}.csv'))
 
 
 @pytest.fixture(scope='module')
-def ground(): return Ground('tickets', 11, n=2)
+def ground():
+    return Ground('tickets', 11, n=2)
 
 
 def relabeled(ground, seed=0):
@@ -30,33 +47,54 @@ def relabeled(ground, seed=0):
 
 def chain(ground, protocol, steps=STEPS, evaluations=4, **kwargs):
     label = ground.codes[steps[0][0]]
-    return run_plan(ground, phases_of(steps, ground.codes, evaluations), Goal(CBA, label), multiphase_rules(label), protocol, seed=11, **kwargs)
+    return run_plan(
+        ground,
+        phases_of(steps, ground.codes, evaluations),
+        Goal(CBA, label),
+        multiphase_rules(label),
+        protocol,
+        seed=11,
+        **kwargs,
+    )
 
 
 def test_the_plans_are_in_the_published_order():
-    def said(plan): return ' '.join(f'{s[:2]}-{t}' for t, s, _ in plan)
-    assert said(MULTIPHASE['A']) == 'ge-T13 ge-T12 sl-T10 ge-T11 sl-T5' and said(MULTIPHASE['C']) == 'sl-T5 ge-T14 hi-T4 ge-T7 sl-T1'
+    def said(plan):
+        return ' '.join(f'{s[:2]}-{t}' for t, s, _ in plan)
+
+    assert (
+        said(MULTIPHASE['A']) == 'ge-T13 ge-T12 sl-T10 ge-T11 sl-T5'
+        and said(MULTIPHASE['C']) == 'sl-T5 ge-T14 hi-T4 ge-T7 sl-T1'
+    )
     assert [o for _, _, o in MULTIPHASE['C']] == [OBA, 'recall', OBA, CBA, CBA]
-    assert [set(MULTIPHASE[b]) for b in ('B1', 'B2', 'B3')] == [{('T13', 'sliding-window', None)}, {('T13', 'hierarchical', CBA)}, {('T13', 'genetic', CBA)}]
-    assert said(MULTIOBJECTIVE['A']) == ' '.join(['hi-T12 ge-T12 sl-T12 sl-T7 hi-T7 ge-T7']*2) and said(MULTIOBJECTIVE['B']) == ' '.join(['hi-T12']*3+['sl-T7']*3)
+    assert [set(MULTIPHASE[b]) for b in ('B1', 'B2', 'B3')] == [
+        {('T13', 'sliding-window', None)},
+        {('T13', 'hierarchical', CBA)},
+        {('T13', 'genetic', CBA)},
+    ]
+    assert said(MULTIOBJECTIVE['A']) == ' '.join(['hi-T12 ge-T12 sl-T12 sl-T7 hi-T7 ge-T7'] * 2) and said(
+        MULTIOBJECTIVE['B']
+    ) == ' '.join(['hi-T12'] * 3 + ['sl-T7'] * 3)
 
 
 def test_recorded_facts_of_the_multi_phase_runs_fit_together():
     t = published('multiphase').set_index(['plan', 'split', 'figure', 'statistic']).published
     for split, n in (('validation', 6256), ('test', 7820)):
         v = t['M0', split, 'accuracy', 'value']
-        assert abs(round(v*n)/n-v) < 6e-7, 'an accuracy is a whole number of texts'
+        assert abs(round(v * n) / n - v) < 6e-7, 'an accuracy is a whole number of texts'
     recalls = t.loc[['B2', 'B3'], 'validation', 'recall'].drop('mean', level='statistic')
-    assert ((recalls*28-(recalls*28).round()).abs() < 1e-3).all()
+    assert ((recalls * 28 - (recalls * 28).round()).abs() < 1e-3).all()
     m0 = published('multiobjective').query('step == "m0" and `class` == "T13"').set_index('metric').published
     assert t['M0', 'test', CBA, 'value'] == m0[CBA] and t['M0', 'test', 'recall', 'value'] == m0['recall']
-    assert t['B3', 'validation', CBA, 'best'] < (t['B3', 'validation', 'recall', 'best']+1)/2
+    assert t['B3', 'validation', CBA, 'best'] < (t['B3', 'validation', 'recall', 'best'] + 1) / 2
 
 
 def test_the_honest_chain_never_reads_test(ground):
     mine, other = chain(ground, 'honest'), chain(relabeled(ground), 'honest')
     looks = [k for k in mine['rows'][0] if ':' in k or k in ('accuracy', OBA)]
-    assert [{k: v for k, v in r.items() if k not in looks} for r in mine['rows']] == [{k: v for k, v in r.items() if k not in looks} for r in other['rows']]
+    assert [{k: v for k, v in r.items() if k not in looks} for r in mine['rows']] == [
+        {k: v for k, v in r.items() if k not in looks} for r in other['rows']
+    ]
     assert mine['rows'][0]['accuracy'] != other['rows'][0]['accuracy'], 'the labels did change'
 
 
@@ -76,7 +114,8 @@ def test_a_published_chain_climbs_on_test_and_takes_the_best_of_each_phase(groun
     rows = chain(ground, 'paper')['rows']
     kept = [r[f'{CBA}:T12'] for r in rows]
     assert kept == sorted(kept) and kept[-1] > kept[0]
-    ev = ground.evaluator('paper'); label = ground.codes['T12']
+    ev = ground.evaluator('paper')
+    label = ground.codes['T12']
     seen = [s.test for s in ev.tallies.values()]
     best = max(phases._figures(cm, ev.classes)[f'{CBA}:{label}'] for cm in seen)
     assert kept[-1] == best, 'everything that was evaluated here belongs to this chain'
@@ -84,95 +123,169 @@ def test_a_published_chain_climbs_on_test_and_takes_the_best_of_each_phase(groun
 
 def test_plan_c_chooses_by_the_objective_of_its_phase():
     phase = phases.Phase('b', 'genetic', 'recall', 1)
-    f = {f'{CBA}:a': .7, 'recall:b': .2, OBA: .9}
-    assert multiphase_rules('a', own=True).value(f, phase) == (.2,) and multiphase_rules('a').value(f, phase) == (.7,)
-    assert multiphase_rules('a', own=True).value(f, replace(phase, objective=OBA)) == (.9,)
-    assert multiphase_rules('a', own=True).keep({f'{CBA}:a': .7}, {f'{CBA}:a': .7}) and not multiphase_rules('a', own=True).keep({f'{CBA}:a': .69}, {f'{CBA}:a': .7})
+    f = {f'{CBA}:a': 0.7, 'recall:b': 0.2, OBA: 0.9}
+    assert multiphase_rules('a', own=True).value(f, phase) == (0.2,) and multiphase_rules('a').value(f, phase) == (0.7,)
+    assert multiphase_rules('a', own=True).value(f, replace(phase, objective=OBA)) == (0.9,)
+    assert multiphase_rules('a', own=True).keep({f'{CBA}:a': 0.7}, {f'{CBA}:a': 0.7}) and not multiphase_rules(
+        'a', own=True
+    ).keep({f'{CBA}:a': 0.69}, {f'{CBA}:a': 0.7})
 
 
 def test_the_bounds_of_two_classes():
-    rules, m0 = multiobjective_rules(('a', 'b')), {'recall:a': .5, 'recall:b': .5, f'{CBA}:a': .7, f'{CBA}:b': .7, 'accuracy': .8, OBA: .9}
-    assert rules.allowed(m0, m0) and not any(rules.allowed({**m0, k: .49}, m0) for k in ('recall:a', 'recall:b', 'accuracy'))
+    rules, m0 = (
+        multiobjective_rules(('a', 'b')),
+        {'recall:a': 0.5, 'recall:b': 0.5, f'{CBA}:a': 0.7, f'{CBA}:b': 0.7, 'accuracy': 0.8, OBA: 0.9},
+    )
+    assert rules.allowed(m0, m0) and not any(
+        rules.allowed({**m0, k: 0.49}, m0) for k in ('recall:a', 'recall:b', 'accuracy')
+    )
     phase = phases.Phase('b', 'genetic', 'recall', 1)
-    more_a, more_b = {**m0, 'recall:a': .6}, {**m0, 'recall:b': .6}
+    more_a, more_b = {**m0, 'recall:a': 0.6}, {**m0, 'recall:b': 0.6}
     assert rules.value(more_b, phase) > rules.value(more_a, phase), 'of equal means the one of the phase\'s own class'
-    assert multiobjective_rules(('a', 'b'), own=False).value(more_b, phase) == multiobjective_rules(('a', 'b'), own=False).value(more_a, phase)
-    assert rules.keep({**m0, f'{CBA}:a': .71}, m0) and not rules.keep(m0, m0) and not rules.keep({**m0, 'recall:a': .4, 'accuracy': .9}, m0)
+    assert multiobjective_rules(('a', 'b'), own=False).value(more_b, phase) == multiobjective_rules(
+        ('a', 'b'), own=False
+    ).value(more_a, phase)
+    assert (
+        rules.keep({**m0, f'{CBA}:a': 0.71}, m0)
+        and not rules.keep(m0, m0)
+        and not rules.keep({**m0, 'recall:a': 0.4, 'accuracy': 0.9}, m0)
+    )
 
 
 @pytest.mark.parametrize('protocol', ['paper', 'honest'])
 def test_a_chain_killed_in_a_phase_goes_on(tmp_path, monkeypatch, protocol):
     whole = chain(Ground('tickets', 11, n=2), protocol)
     calls, real = [], Evaluator.evaluate
+
     def dying(self, candidates):
         calls.append(1)
-        if len(calls) > 10: raise KeyboardInterrupt
+        if len(calls) > 10:
+            raise KeyboardInterrupt
         return real(self, candidates)
+
     monkeypatch.setattr(Evaluator, 'evaluate', dying)
-    with pytest.raises(KeyboardInterrupt): chain(Ground('tickets', 11, n=2), protocol, folder=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        chain(Ground('tickets', 11, n=2), protocol, folder=tmp_path)
     assert list(tmp_path.rglob('phase-02/trace.csv')) and not list(tmp_path.rglob('chain.json'))
     monkeypatch.setattr(Evaluator, 'evaluate', real)
     again = Ground('tickets', 11, n=2)
     assert chain(again, protocol, folder=tmp_path)['rows'] == whole['rows']
     assert len(list(tmp_path.rglob('phase-*/trace.csv'))) == 2
     monkeypatch.setattr(Evaluator, 'evaluate', dying)
-    kept, = tmp_path.rglob('chain.json')
-    assert read_json(kept)['rows'] == whole['rows'] == chain(Ground('tickets', 11, n=2), protocol, folder=tmp_path)['rows'], 'a finished chain is read, not run'
+    (kept,) = tmp_path.rglob('chain.json')
+    assert (
+        read_json(kept)['rows'] == whole['rows'] == chain(Ground('tickets', 11, n=2), protocol, folder=tmp_path)['rows']
+    ), 'a finished chain is read, not run'
 
 
 def test_another_plan_or_split_is_another_chain(tmp_path, ground):
-    for steps in (STEPS[:1], STEPS[1:]): chain(ground, 'honest', steps, 1, folder=tmp_path)
+    for steps in (STEPS[:1], STEPS[1:]):
+        chain(ground, 'honest', steps, 1, folder=tmp_path)
     chain(Ground('tickets', 12, n=2), 'honest', STEPS[:1], 1, folder=tmp_path)
     assert len(list(tmp_path.rglob('chain.json'))) == 3
 
 
 def test_a_study_refuses_what_it_does_not_know(tmp_path):
-    with pytest.raises(UserError, match="'Z'"): multiphase_study('tickets', [10], ['A', 'Z'], 1)
-    with pytest.raises(UserError, match="'T99'"): multiphase_study('tickets', [10], ['A'], 1, topic='T99')
+    with pytest.raises(UserError, match="'Z'"):
+        multiphase_study('tickets', [10], ['A', 'Z'], 1)
+    with pytest.raises(UserError, match="'T99'"):
+        multiphase_study('tickets', [10], ['A'], 1, topic='T99')
 
 
 def test_corpora_that_are_not_here_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv('AUTOGETS_DATA', str(tmp_path))
-    with pytest.raises(UserError, match='top_navigation'): knowledge_study(['top_navigation'], [10], 2, [CBA])
+    with pytest.raises(UserError, match='top_navigation'):
+        knowledge_study(['top_navigation'], [10], 2, [CBA])
     known, missing = knowledge_study(['tickets', 'top_navigation'], [10], 2, [CBA], dict(tickets=['T12']), ('random',))
     assert known.classes == 1 and list(missing) == ['top_navigation'] and 'AUTOGETS_DATA' in missing['top_navigation']
 
 
 # -- verdicts follow the tables
 
+
 def made_up(gains):
     "Runs with the final gain of each plan on each of six splits: mean, and a little noise"
     rng = np.random.default_rng(0)
-    rows = [dict(plan=p, protocol=k, seed=s, phase=i, evaluations=2, accepted=True, gain=i*(m+rng.normal(0, .001)), figure=.5+i*m)
-            for (p, k), m in gains.items() for s in range(6) for i in (0, 1)]
+    rows = [
+        dict(
+            plan=p,
+            protocol=k,
+            seed=s,
+            phase=i,
+            evaluations=2,
+            accepted=True,
+            gain=i * (m + rng.normal(0, 0.001)),
+            figure=0.5 + i * m,
+        )
+        for (p, k), m in gains.items()
+        for s in range(6)
+        for i in (0, 1)
+    ]
     return pd.DataFrame(rows)
 
 
 def test_the_verdict_says_what_the_differences_say():
-    runs = made_up({('A', 'paper'): .2, ('B', 'paper'): .1, ('A', 'honest'): .02, ('B', 'honest'): .05})
+    runs = made_up({('A', 'paper'): 0.2, ('B', 'paper'): 0.1, ('A', 'honest'): 0.02, ('B', 'honest'): 0.05})
     d = plan_differences(runs).set_index('protocol')
-    assert d.low['paper'] > .09 and d.high['honest'] < -.02 and d.better['paper'] == 6 and d.worse['honest'] == 6
+    assert d.low['paper'] > 0.09 and d.high['honest'] < -0.02 and d.better['paper'] == 6 and d.worse['honest'] == 6
     said = plans_verdict(runs, phases_table(runs, 'figure'), 'recall', ['A'])
-    assert 'A ends above 1 of 1 others, of 1 by more' in said and 'A ends above 0 of 1 others, of 0 by more' in said and 'below 1, of 1 by more' in said
+    assert (
+        'A ends above 1 of 1 others, of 1 by more' in said
+        and 'A ends above 0 of 1 others, of 0 by more' in said
+        and 'below 1, of 1 by more' in said
+    )
     assert '+0.1' in said and said.endswith('24% of it.')
 
 
 def test_few_splits_give_no_interval():
-    runs = made_up({('A', 'paper'): .2, ('B', 'paper'): .1, ('A', 'honest'): .02, ('B', 'honest'): .05}).query('seed < 2')
-    assert phases_table(runs, 'figure').low.isna().all() and 'too few splits' in plans_verdict(runs, phases_table(runs, 'figure'), 'recall', ['A'])
+    runs = made_up({('A', 'paper'): 0.2, ('B', 'paper'): 0.1, ('A', 'honest'): 0.02, ('B', 'honest'): 0.05}).query(
+        'seed < 2'
+    )
+    assert phases_table(runs, 'figure').low.isna().all() and 'too few splits' in plans_verdict(
+        runs, phases_table(runs, 'figure'), 'recall', ['A']
+    )
 
 
 def test_the_guided_plan_takes_what_helped_most():
-    t = pd.DataFrame([('T1', 'genetic', .1, .0), ('T1', 'random', .3, .0), ('T2', 'sliding-window', .2, .0), ('T3', 'hierarchical', .2, .1)], columns=['topic', 'strategy', 'gain', 'own'])
+    t = pd.DataFrame(
+        [
+            ('T1', 'genetic', 0.1, 0.0),
+            ('T1', 'random', 0.3, 0.0),
+            ('T2', 'sliding-window', 0.2, 0.0),
+            ('T3', 'hierarchical', 0.2, 0.1),
+        ],
+        columns=['topic', 'strategy', 'gain', 'own'],
+    )
     assert guided_steps(t, 3) == (('T1', 'random', None), ('T3', 'hierarchical', CBA), ('T2', 'sliding-window', None))
 
 
 def test_agreement_with_the_published_map_stands_beside_chance():
-    table = pd.DataFrame(dict(best=['genetic', 'random', 'genetic', 'genetic'], published=['genetic', 'genetic', 'hierarchical', None],
-                              agrees=[True, False, False, None], margin=[.1, .0, .2, .3], error=np.nan))
-    lost = pd.DataFrame([('class', CBA, c, r, m, l, h) for c, r, m, l, h in (('recommended', .02, 0, 0, 0), ('genetic', .05, .03, .01, .05), ('any', .06, .04, .02, .06))],
-                        columns=['left_out', 'objective', 'choice', 'regret', 'more', 'low', 'high'])
+    table = pd.DataFrame(
+        dict(
+            best=['genetic', 'random', 'genetic', 'genetic'],
+            published=['genetic', 'genetic', 'hierarchical', None],
+            agrees=[True, False, False, None],
+            margin=[0.1, 0.0, 0.2, 0.3],
+            error=np.nan,
+        )
+    )
+    lost = pd.DataFrame(
+        [
+            ('class', CBA, c, r, m, l, h)
+            for c, r, m, l, h in (
+                ('recommended', 0.02, 0, 0, 0),
+                ('genetic', 0.05, 0.03, 0.01, 0.05),
+                ('any', 0.06, 0.04, 0.02, 0.06),
+            )
+        ],
+        columns=['left_out', 'objective', 'choice', 'regret', 'more', 'low', 'high'],
+    )
     said = knowledge_verdict(table, lost)
-    assert 'for 1 of 3 topics' in said and 'agree on 1.3' in said and 'the advice is better than it' in said and 'always genetic' in said
+    assert (
+        'for 1 of 3 topics' in said
+        and 'agree on 1.3' in said
+        and 'the advice is better than it' in said
+        and 'always genetic' in said
+    )
     worse = lost.assign(low=-lost.high, high=-lost.low, more=-lost.more)
     assert 'worse than it' in knowledge_verdict(table, worse)
