@@ -1,10 +1,11 @@
-"""A chat-completions endpoint for the tests: real sockets, a chosen delay, chosen faults, and a count of everything it did.
+"""A chat-completions endpoint for the tests: real sockets, a chosen delay, chosen faults, and a count of all it did.
 
     with serving(delay=.05, faults={'429': .05, 'drop': .05}) as server:
         ... server.url, server.stats() ...
 
-Each attempt draws its fault from `seed`. A reply that was sent whole is counted in `tokens`, whatever it says; the header
-Idempotency-Key tells one request from another, so `repeats` counts requests that came again after an answer of use.
+Each attempt draws its fault from `seed`. A reply that was sent whole is counted in `tokens`, whatever it says; the
+header Idempotency-Key tells one request from another, so `repeats` counts requests that came again
+after an answer of use.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"The promises of the command line: bad input in one line, what `improve` leaves behind, and a killed run that ends like any other"
+"The command line: bad input in one line, what `improve` leaves behind, and a killed run that ends like any other"
 
 import csv
 import gzip
@@ -42,19 +42,24 @@ MORE = [
 ]
 FAST = ['--strategy', 'random', '--budget', '25', '--n', '2']
 
-# --- starting the command -----------------------------------------------------------------------------------------------------------
+# --- starting the command ---
 
-# Imports what the command needs once, then forks for each command line: a process of its own every time, without two seconds of imports.
+# Imports what the command needs once, then forks for each command line: a new process every time, without the imports.
 FORKS = '''
 import json, os, resource, signal, sys, traceback
-import matplotlib.pyplot, scipy.stats, sklearn.decomposition, autogets.replication.ours.cost, autogets.job, autogets.plots
+import matplotlib.pyplot, scipy.stats, sklearn.decomposition
+import autogets.job, autogets.plots, autogets.replication.ours.cost
 from autogets.cli import main
 children = {}
 for line in sys.stdin:
     job = json.loads(line)
-    if 'wait' in job: print(os.waitstatus_to_exitcode(os.waitpid(job['wait'], 0)[1]), flush=True); continue
+    if 'wait' in job:
+        print(os.waitstatus_to_exitcode(os.waitpid(job['wait'], 0)[1]), flush=True)
+        continue
     pid = os.fork()
-    if pid: print(pid, flush=True); continue
+    if pid:
+        print(pid, flush=True)
+        continue
     os.chdir(job['cwd'])
     for fd, name in ((1, 'out'), (2, 'err')): os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
     if job['most']: resource.setrlimit(resource.RLIMIT_FSIZE, (job['most'], job['most']))
@@ -63,8 +68,12 @@ for line in sys.stdin:
     sys.argv, code = ['autogets', *job['args']], 0
     try: main()
     except SystemExit as e: code = e.code or 0
-    except BaseException: traceback.print_exc(); code = 1
-    sys.stdout.flush(); sys.stderr.flush(); os._exit(code)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 '''
 
 
@@ -97,7 +106,7 @@ class Commands:
         return int(self.server.stdout.readline())
 
     def start(self, *args, most=0, patience=100):
-        "A command under way; no file it writes may be longer than `most` bytes, and after `patience` seconds it is killed"
+        "A command under way: no file of it may be longer than `most` bytes, and after `patience` seconds it is killed"
         self.n += 1
         out, err = (str(self.folder / f'{k}{self.n}') for k in ('out', 'err'))
         job = dict(args=[str(a) for a in args], cwd=str(self.folder), out=out, err=err, most=most, patience=patience)
@@ -139,7 +148,7 @@ def done(r):
     return r.out
 
 
-# --- tables -------------------------------------------------------------------------------------------------------------------------
+# --- tables ---
 
 
 def put(path, content):
@@ -198,7 +207,7 @@ def middling(tmp_path_factory):
     return files(tmp_path_factory.mktemp('middling'), [*SMALL, *MORE])
 
 
-# --- bad tables ---------------------------------------------------------------------------------------------------------------------
+# --- bad tables ---
 
 GOOD = 'text,label\n' + ''.join(f'"{t}",{l}\n' for t, l in toy())
 TABLES = {
@@ -368,7 +377,7 @@ def test_a_class_that_only_the_test_file_has_is_noted(autogets, tmp_path):
     assert "autogets: note: train: test has rows of 'green', absent from train" in r.err
 
 
-# --- the target class ---------------------------------------------------------------------------------------------------------------
+# --- the target class ---
 
 
 def test_target_class_absent(autogets, tmp_path):
@@ -399,7 +408,7 @@ def test_target_class_with_one_example(autogets, tmp_path):
     refused(r, "class 'green' has 1 example in the training split of train", 'at least 2')
 
 
-# --- rows in several splits ---------------------------------------------------------------------------------------------------------
+# --- rows in several splits ---
 
 
 def test_duplicates_across_splits_are_counted(autogets, tmp_path):
@@ -416,7 +425,7 @@ def test_duplicates_across_splits_are_counted(autogets, tmp_path):
     assert len(notes) == 1 and '0 in validation, 4 in test' in notes[0] and 'conflicting labels: 1' in notes[0], r.err
 
 
-# --- options ------------------------------------------------------------------------------------------------------------------------
+# --- options ---
 
 OPTIONS = {
     'strategy': (
@@ -468,7 +477,7 @@ def test_words_that_are_no_options_end_without_a_traceback(words, autogets, tmp_
     assert r.code == 2 and 'Traceback' not in r.err and words.split()[0] in r.err
 
 
-# --- recorded texts -----------------------------------------------------------------------------------------------------------------
+# --- recorded texts ---
 
 SOURCE = toy()[0][0]
 RECORDED = {
@@ -531,7 +540,7 @@ def test_bad_recordings(case, autogets, tmp_path):
     )
 
 
-# --- what improve leaves behind -----------------------------------------------------------------------------------------------------
+# --- what improve leaves behind ---
 
 
 def words(tickets, out, **other):
@@ -592,17 +601,14 @@ def test_summary_says_what_was_found(finished, tickets):
     )
     assert s['seconds'] > 0 and {'python', 'autogets', 'numpy', 'scipy', 'sklearn'} <= set(s['versions'])
     test = pd.read_csv(tickets / 'test.csv')
-    assert s['rows']['test'] == len(test) and s['rows']['train'] + s['rows']['validation'] == len(
-        pd.read_csv(tickets / 'train.csv')
-    )
+    assert s['rows']['test'] == len(test)
+    assert s['rows']['train'] + s['rows']['validation'] == len(pd.read_csv(tickets / 'train.csv'))
     for split in ('validation', 'test'):
         for k in ('baseline', 'improved'):
             assert set(s[k][split]) == set(OBJECTIVES) and all(0 <= v <= 1 for v in s[k][split].values())
         g = s['gain'][split]
-        assert (
-            g['estimate'] == pytest.approx(s['improved'][split]['accuracy'] - s['baseline'][split]['accuracy'])
-            and g['low'] <= g['estimate'] <= g['high']
-        )
+        assert g['estimate'] == pytest.approx(s['improved'][split]['accuracy'] - s['baseline'][split]['accuracy'])
+        assert g['low'] <= g['estimate'] <= g['high']
     assert s['gain']['validation']['estimate'] > 0 and s['gain']['test']['low'] < s['gain']['test']['high']
     assert finished.said.splitlines()[0] == s['verdict'] and str(finished.out / 'report.html') in finished.said
 
@@ -613,10 +619,8 @@ def test_trace_has_a_row_for_each_evaluation_and_the_best_was_chosen(finished):
         json.loads((finished.out / 'summary.json').read_text()),
     )
     assert len(t) == s['evaluations'] + 1 and list(t.evaluation) == list(range(len(t))) and t.members.is_unique
-    assert (
-        t.accuracy.max() == s['improved']['validation']['accuracy']
-        and t.accuracy[0] == s['baseline']['validation']['accuracy']
-    )
+    assert t.accuracy.max() == s['improved']['validation']['accuracy']
+    assert t.accuracy[0] == s['baseline']['validation']['accuracy']
     best = t[t.accuracy == t.accuracy.max()].sort_values(['texts', 'evaluation']).iloc[0]
     assert (best.sources, best.texts) == (len(s['chosen_ids']), s['chosen_texts'])
     assert (t['test accuracy'] == '').all()
@@ -703,11 +707,9 @@ def test_a_budget_in_seconds(autogets, tickets, tmp_path):
 def test_the_paper_protocol_is_labeled(autogets, tickets, tmp_path):
     said = done(autogets(*words(tickets, tmp_path / 'out', protocol='paper', budget=10)))
     t, s = pd.read_csv(tmp_path / 'out/trace.csv'), summary(tmp_path / 'out')
-    assert (
-        s['protocol'] == 'paper'
-        and 'optimistic' in said
-        and 'PAPER PROTOCOL' in (tmp_path / 'out/report.html').read_text()
-    )
+    assert s['protocol'] == 'paper'
+    assert 'optimistic' in said
+    assert 'PAPER PROTOCOL' in (tmp_path / 'out/report.html').read_text()
     assert t['test accuracy'].notna().all() and s['improved']['test']['accuracy'] == t['test accuracy'].max()
 
 
@@ -719,7 +721,7 @@ def test_a_named_set_has_its_own_splits(autogets, tickets):
     )
 
 
-# --- folders that cannot be used ----------------------------------------------------------------------------------------------------
+# --- folders that cannot be used ---
 
 
 def test_unwritable_folder(autogets, tickets, tmp_path):
@@ -850,7 +852,7 @@ def test_a_full_disk_loses_nothing(most, stops, autogets, tickets, calm, tmp_pat
         assert (out / name).read_bytes() == (calm / name).read_bytes()
 
 
-# --- killed in the middle -----------------------------------------------------------------------------------------------------------
+# --- killed in the middle ---
 
 
 def until(condition, seconds=60):
@@ -898,7 +900,7 @@ def test_ctrl_c_says_that_nothing_is_lost(autogets, tickets, tmp_path):
     done(autogets(*words(tickets, out, budget=written(out) + 5)))
 
 
-# --- the rest of the command --------------------------------------------------------------------------------------------------------
+# --- the rest of the command ---
 
 
 def test_as_a_stranger_starts_it(env, tmp_path):

@@ -40,6 +40,8 @@ TO_SPLIT = {
 }  # cells that are still to be split
 FIRST = {'autogets/baseline', 'autogets/search', 'autogets/tickets'}
 
+HEAVY = {'nbdev', 'fastcore', 'execnb', 'torch', 'transformers', 'catboost', 'openai', 'nltk', 'datasets', 'papermill'}
+
 
 def cells(path, kind='code'):
     return [c for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
@@ -66,7 +68,7 @@ def python(code, **env):
     return r.stdout
 
 
-# -- notebooks
+# --- notebooks ---
 
 
 def test_the_notebooks_are_there():
@@ -174,7 +176,7 @@ def test_directives_are_those_that_nbdev_2_and_3_share(path):
             assert d in ('default_exp', 'export', 'exporti', 'hide', 'eval:', 'slow', 'gpu', 'api'), d
 
 
-# -- experiments
+# --- experiments ---
 
 
 def test_the_manifest_lists_the_experiments():
@@ -215,7 +217,7 @@ def test_an_experiment_has_one_readable_parameters_cell(path):
     )  # those of the paper are still to be converted
 
 
-# -- the package
+# --- the package ---
 
 
 def test_versions_agree():
@@ -229,21 +231,19 @@ def test_versions_agree():
 
 def test_citation():
     cff = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
-    assert (
-        cff['cff-version'] == '1.2.0'
-        and cff['license'] == 'Apache-2.0'
-        and {'message', 'title', 'authors', 'type'} <= cff.keys()
-    )
+    assert cff['cff-version'] == '1.2.0'
+    assert cff['license'] == 'Apache-2.0'
+    assert {'message', 'title', 'authors', 'type'} <= cff.keys()
     paper = cff['preferred-citation']
     assert [a['family-names'] for a in paper['authors']] == ['Xue', 'Jin', 'Carrasco-Revilla', 'Chakraborty', 'Chen']
     assert '2508.10000' in paper['url'] and paper['year'] == 2025 and paper['title'].startswith('AutoGeTS')
 
 
 def test_import_is_quick_and_light():
-    code = '''import sys, time
-t = time.perf_counter(); import autogets; t = time.perf_counter()-t
-heavy = [m for m in ("torch", "transformers", "catboost", "openai", "nbdev", "fastcore", "sklearn", "pandas") if m in sys.modules]
-print(t, *heavy)'''
+    code = f'''import sys, time
+start = time.perf_counter()
+import autogets
+print(time.perf_counter() - start, *sys.modules.keys() & {HEAVY | {'sklearn', 'pandas'}})'''
     runs = [python(code).split() for _ in range(3)]
     assert min(float(r[0]) for r in runs) < 0.5
     assert runs[0][1:] == []
@@ -258,8 +258,7 @@ MODULES = sorted(
 
 @pytest.mark.parametrize('name', MODULES)
 def test_no_module_imports_notebook_tools_or_heavy_packages(name):
-    code = f'''import sys, autogets.{name}
-print(*[m for m in ("nbdev", "fastcore", "execnb", "torch", "transformers", "catboost", "openai", "nltk", "datasets", "papermill") if m in sys.modules])'''
+    code = f'import sys, autogets.{name}; print(*sys.modules.keys() & {HEAVY})'
     assert python(code).split() == []
 
 
@@ -322,7 +321,7 @@ p = c.shipped("corpora/tickets/tickets.csv.gz"); print(p); print(len(pd.read_csv
     assert Path(path) == wheel / 'autogets' / 'shipped' / 'corpora' / 'tickets' / 'tickets.csv.gz' and int(rows) > 1000
 
 
-# -- pins
+# --- pins ---
 
 
 def lock_tool():
@@ -401,7 +400,7 @@ def test_pyproject_says_once_what_is_needed():
     assert 'version' in project['dynamic'] and not (ROOT / 'setup.py').exists() and not (ROOT / 'setup.cfg').exists()
 
 
-# -- the two commands
+# --- the two commands ---
 
 
 def test_every_make_target_is_a_recipe():
@@ -427,7 +426,7 @@ def test_recipes_say_what_is_wrong(tmp_path, args, env, said):
     assert r.returncode == 1 and r.stderr.startswith('error: ') and said in r.stderr and len(r.stderr.splitlines()) == 1
 
 
-# -- what is committed
+# --- what is committed ---
 
 
 def project_files():

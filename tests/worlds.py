@@ -1,7 +1,7 @@
 """Small invented corpora, pools and refits for many test files: `from worlds import corpus, texts, raises`.
 
-Class number `k` of a corpus has its own words `own{k}a` ... `own{k}h` among words that all classes share, so that a linear
-classifier is right often but not always. Everything is drawn from the given seed."""
+Class number `k` of a corpus has its own words `own{k}a` ... `own{k}h` among words that all classes share, so that
+a linear classifier is right often but not always. Everything is drawn from the given seed."""
 
 import time
 
@@ -58,7 +58,7 @@ def pool(rows):
 
 
 def texts(c, n=2, seed=1, labels=None, several=0, examples=None, shared=0):
-    """`n` texts of each training example (of `labels`, or `examples`), and `several` with two or three sources of one class.
+    """`n` texts of each training example (of `labels`, or `examples`), and `several` with 2 or 3 sources of one class.
     The last word of a text is its own, or one of `shared` words that all texts draw from."""
     rng, rows, number = np.random.default_rng(seed), [], {l: k for k, l in enumerate(c.classes)}
     e = c.train[c.train.label.isin(labels or c.classes)] if examples is None else examples

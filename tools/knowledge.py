@@ -1,4 +1,5 @@
-"""Make the knowledge map that ships in data/knowledge from the corpora that are here (AUTOGETS_DATA): searches of every class, half an hour on two cores.
+"""Make the knowledge map that ships in data/knowledge from the corpora that are here (AUTOGETS_DATA):
+searches of every class, half an hour on two cores.
 
 AUTOGETS_DATA=... .venv/bin/python tools/knowledge.py [FOLDER for finished classes, runs/knowledge unless given]
 """

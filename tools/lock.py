@@ -3,7 +3,7 @@
     .venv/bin/python tools/lock.py          writes the three files below
     .venv/bin/python tools/lock.py --check  only says whether they are what it would write
 
-requirements-lock.txt               what `make` installs: the package's dependencies and every extra but transformers and offline
+requirements-lock.txt               what `make` installs: the dependencies and every extra but transformers and offline
 requirements-lock-transformers.txt  what these two need on top (torch is large, and most commands do not need it);
                                     left as it is where these packages are not installed
 environment.yml                     both lists, for conda users
@@ -64,6 +64,10 @@ def closure(requirements):
     return pins
 
 
+def lines(pins):
+    return [f'{n}=={v}' for n, v in sorted(pins.items())]
+
+
 def render():
     "File name -> its text"
     asked = extras()
@@ -77,22 +81,14 @@ def render():
             for l in (ROOT / 'requirements-lock-transformers.txt').read_text().splitlines()
             if l[:1] != '#'
         )
-    lines = lambda pins: [f'{n}=={v}' for n, v in sorted(pins.items())]
     head = '# Written by tools/lock.py (make lock) for Python 3.11; do not edit\n'
+    about = '# for the extras `transformers` and `offline`, after requirements-lock.txt\n'
+    environment = 'name: autogets\nchannels:\n  - conda-forge\n  - nodefaults\n'
+    environment += 'dependencies:\n  - python=3.11\n  - pip\n  - pip:\n'
     lock = head + '\n'.join(lines(common)) + '\n'
-    more = (
-        head
-        + '# for the extras `transformers` and `offline`, after requirements-lock.txt\n'
-        + '\n'.join(lines(apart))
-        + '\n'
-    )
-    env = (
-        head
-        + 'name: autogets\nchannels:\n  - conda-forge\n  - nodefaults\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'
-    )
-    env += ''.join(f'      - {l}\n' for l in lines(common | apart)) + '      - -e .\n'
-    files = {'requirements-lock.txt': lock, 'requirements-lock-transformers.txt': more, 'environment.yml': env}
-    return files
+    more = head + about + '\n'.join(lines(apart)) + '\n'
+    env = head + environment + ''.join(f'      - {l}\n' for l in lines(common | apart)) + '      - -e .\n'
+    return {'requirements-lock.txt': lock, 'requirements-lock-transformers.txt': more, 'environment.yml': env}
 
 
 if __name__ == '__main__':

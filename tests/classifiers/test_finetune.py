@@ -1,4 +1,5 @@
-"Fine-tuned transformers and frozen encoders: same bits again, resumed or not; weights, soft labels, curricula; models on disk; what cannot be used"
+"""Fine-tuned transformers and frozen encoders: same bits again, resumed or not; weights, soft labels, curricula;
+models on disk; what cannot be used."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -87,9 +88,8 @@ def test_probabilities_do_not_depend_on_company_or_order(tiny):
     m = fit(tiny, data)
     p = m.predict_proba(held.text)
     assert np.allclose(p.sum(1), 1) and p.shape == (70, 3)
-    assert np.allclose(m.predict_proba(held.text[::-1])[::-1], p, atol=1e-5) and np.allclose(
-        m.predict_proba(held.text[:1]), p[:1], atol=1e-5
-    )
+    assert np.allclose(m.predict_proba(held.text[::-1])[::-1], p, atol=1e-5)
+    assert np.allclose(m.predict_proba(held.text[:1]), p[:1], atol=1e-5)
     assert m.predict_proba([]).shape == (0, 3)
 
 
@@ -183,7 +183,8 @@ def test_curricula_read_every_text_in_their_order():
     (one,) = plan_stages(x, y, new_rows, 'mixed', 4, synthetic_weight=0.25)
     assert one.texts == x and one.epochs == 4 and set(one.weight[:50]) == {1} and set(one.weight[50:]) == {0.25}
     first, then = plan_stages(x, y, new_rows, 'synthetic-first', 5, patience=2)
-    assert (first.texts, first.epochs, first.patience) == (x[50:], 3, None) and (
+    assert (first.texts, first.epochs, first.patience) == (x[50:], 3, None)
+    assert (
         then.texts,
         then.epochs,
         then.patience,

@@ -24,7 +24,7 @@ TINY = dict(iterations=40, depth=3, patience=3, device='cpu')
 
 
 def corpus(n, seed, labels=LABELS):
-    "Texts of 8 words: each class prefers its own words, three words in eight are shared noise; and a feature that tells a little"
+    "Texts of 8 words: each class prefers its own words, three in eight are noise; and a feature that tells a little"
     rng = np.random.default_rng(seed)
     y = rng.integers(0, len(labels), n)
     y[: len(labels)] = np.arange(len(labels))
@@ -178,11 +178,9 @@ def test_paper_parameters_reach_catboost():
         random_seed=0,
     )
     clf = CatBoostText()
-    assert (
-        {k: clf.model_params[k] for k in said} == said
-        and clf.patience == 20
-        and set(clf.model_params) - set(said) == {'bootstrap_type'}
-    )
+    assert {k: clf.model_params[k] for k in said} == said
+    assert clf.patience == 20
+    assert set(clf.model_params) - set(said) == {'bootstrap_type'}
     assert CatBoostText(seed=4, l2_leaf_reg=3).model_params == {**PAPER, 'random_seed': 4, 'l2_leaf_reg': 3}
 
 

@@ -1,4 +1,4 @@
-"""What gives the class of a synthetic text away: found where it is planted, not found where nothing is, and taken out"""
+"""What gives the class of a synthetic text away: found where planted, not found where nothing is, and taken out"""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,10 @@ TOPICS = {
     'sea': 'wave boat salt gull tide sail wind deck'.split(),
     'ski': 'snow lift pole slope ice boot ridge pass'.split(),
 }
-COMMON = 'the a we saw it and then by for with long good some day time one more over said took went came near very old new small blue'.split()
+COMMON = (
+    'the a we saw it and then by for with long good some day time one more over said took went came near very old '
+    'new small blue'
+).split()
 
 
 def people(n=150, classes=('tea', 'sea'), seed=0, words=12):
@@ -107,9 +110,8 @@ def test_corrections_are_monotone_and_never_lower(correction):
 
 def test_corrections_are_ordered():
     p = np.random.default_rng(1).random(50) ** 4
-    assert (corrected(p, 'bh') <= corrected(p, 'by') + 1e-15).all() and (
-        corrected(p, 'bh') <= corrected(p, 'bonferroni') + 1e-15
-    ).all()
+    assert (corrected(p, 'bh') <= corrected(p, 'by') + 1e-15).all()
+    assert (corrected(p, 'bh') <= corrected(p, 'bonferroni') + 1e-15).all()
     assert corrected([0.01, 0.02, 0.03], 'bonferroni') == pytest.approx([0.03, 0.06, 0.09])
     assert len(corrected([])) == 0
 
@@ -141,14 +143,12 @@ def test_auc_and_its_error(k):
 def test_a_planted_word_is_found_with_its_class(real, new, label, other):
     found = artifacts(real, with_word(new, label, 0.3), folds=0)
     row = found.give_aways.set_index('word').loc['frankly']
-    assert (
-        row['class'] == label
-        and row.log_odds > 0
-        and row.z > 3
-        and row.real_share == 0
-        and row.rest == 0
-        and 0.2 < row.share < 0.4
-    )
+    assert row['class'] == label
+    assert row.log_odds > 0
+    assert row.z > 3
+    assert row.real_share == 0
+    assert row.rest == 0
+    assert 0.2 < row.share < 0.4
     assert set(found.give_aways.word.str.contains('frankly')) == {True}, 'and nothing else is'
     assert "'frankly' for " + label in found.verdict and 0.05 < found.facts['carrying'] < 0.25
 
@@ -186,15 +186,13 @@ def test_the_larger_set_does_not_seem_to_separate_more():
 def test_three_classes(real):
     classes = ('tea', 'sea', 'ski')
     found = artifacts(people(classes=classes), with_word(people(classes=classes, seed=5), 'ski', 0.4), folds=0)
-    assert (
-        set(found.give_aways['class']) == {'ski'}
-        and set(found.give_aways.word) >= {'frankly'}
-        and len(found.form) == 3 * form_of(['x']).shape[1]
-    )
+    assert set(found.give_aways['class']) == {'ski'}
+    assert set(found.give_aways.word) >= {'frankly'}
+    assert len(found.form) == 3 * form_of(['x']).shape[1]
 
 
 def test_sizes_of_other_classes_alone_make_no_give_away():
-    "Real texts of three classes in unlike numbers, and synthetic ones in equal numbers, all from the same source of words"
+    "Real texts of three classes in unlike numbers, and synthetic ones in equal numbers, all from one source of words"
     classes = ('tea', 'sea', 'ski')
     real = pd.concat([people(n, (c,), seed=k) for k, (n, c) in enumerate(zip((400, 40, 60), classes))])
     found = artifacts(real, people(200, classes, seed=9), folds=0)
@@ -242,11 +240,9 @@ def test_a_marked_form_is_found(real, new):
         text=[t + '!!' if c == 'tea' and k % 2 else t for k, (t, c) in enumerate(zip(new.text, new.label))]
     )
     top = form_artifacts(pair_up(real, shouting)).set_index('feature')
-    assert (
-        top.loc['exclamation marks'].artifact
-        and top.loc['exclamation marks', 'class'] == 'tea'
-        and top.loc['exclamation marks'].auc > 0.7
-    )
+    assert top.loc['exclamation marks'].artifact
+    assert top.loc['exclamation marks', 'class'] == 'tea'
+    assert top.loc['exclamation marks'].auc > 0.7
     assert not top.loc['commas'].artifact and (top.low <= top.auc).all() and (top.auc <= top.high).all()
 
 
@@ -264,16 +260,12 @@ def test_a_short_cut_is_seen_and_its_absence():
     real, new = people(80), people(80, seed=5)
     short = new.assign(text=[' '.join(t.split()[:7]) if c == 'tea' else t for t, c in zip(new.text, new.label)])
     told = form_only(pair_up(real, short), draws=1).set_index('told')
-    assert (
-        told.auc['class, synthetic'] > 0.95
-        and told.low['class, difference'] > 0.2
-        and abs(told.auc['class, real'] - 0.5) < 0.15
-    )
+    assert told.auc['class, synthetic'] > 0.95
+    assert told.low['class, difference'] > 0.2
+    assert abs(told.auc['class, real'] - 0.5) < 0.15
     plain = form_only(pair_up(real, new), draws=1).set_index('told')
-    assert (
-        plain.low['class, difference'] < 0 < plain.high['class, difference']
-        and plain.low['synthetic or real'] < 0.5 < plain.high['synthetic or real']
-    )
+    assert plain.low['class, difference'] < 0 < plain.high['class, difference']
+    assert plain.low['synthetic or real'] < 0.5 < plain.high['synthetic or real']
 
 
 def test_the_same_seed_gives_the_same():
@@ -338,11 +330,9 @@ def test_weights_balance(marked):
 
 def test_nothing_found_nothing_dropped(real, new):
     found = artifacts(real, new, folds=0)
-    assert (
-        without_giveaways(new, found).equals(new)
-        and (without_giveaways(new, found, 'weight').weight == 1).all()
-        and rephrased(new, found, None) is new
-    )
+    assert without_giveaways(new, found).equals(new)
+    assert (without_giveaways(new, found, 'weight').weight == 1).all()
+    assert rephrased(new, found, None) is new
 
 
 class Sayer(Generator):
@@ -364,11 +354,9 @@ def test_rephrasing_asks_only_for_texts_that_need_it(real, marked):
     said = rephrased(rows, found, sayer)
     has = rows.text.str.contains('frankly')
     assert sorted(sayer.asked) == sorted(rows.text[has]) and not said.text.str.contains('frankly').any()
-    assert (
-        len(rows) - len(said) == -(-has.sum() // 10)
-        and said.text[~has].equals(rows.text[~has])
-        and (said.label == rows.label[said.index]).all()
-    )
+    assert len(rows) - len(said) == -(-has.sum() // 10)
+    assert said.text[~has].equals(rows.text[~has])
+    assert (said.label == rows.label[said.index]).all()
     assert artifacts(real, said, folds=0).give_aways.word.tolist() in ([], ['so'])
 
 
@@ -435,9 +423,9 @@ def test_the_figure_has_its_panels(real, marked):
     fig = found.figure(5)
     assert len(fig.axes) == 2 and len(fig.axes[0].get_yticks()) == 5
     whole = artifacts(people(40), with_word(people(40, seed=5), 'sea', 0.4), draws=1)
-    assert (
-        len(whole.figure().axes) == 3 and 'From form alone' in whole.verdict and 'From form alone' not in found.verdict
-    )
+    assert len(whole.figure().axes) == 3
+    assert 'From form alone' in whole.verdict
+    assert 'From form alone' not in found.verdict
 
 
 def test_repeats_count_once(real, new):
@@ -467,9 +455,8 @@ def test_gains_are_paired_by_seed():
         for a in ('all', 'drop')
     ]
     t = repair_table(pd.DataFrame(rows)).set_index('arm')
-    assert t.gain.tolist() == pytest.approx([0, 0.02]) and t.loc['drop', 'high'] - t.loc[
-        'drop', 'low'
-    ] == pytest.approx(2 * 0.01 * stats.t.ppf(0.975, 4))
+    assert t.gain.tolist() == pytest.approx([0, 0.02])
+    assert t.loc['drop', 'high'] - t.loc['drop', 'low'] == pytest.approx(2 * 0.01 * stats.t.ppf(0.975, 4))
 
 
 def test_shares_of_trials_have_exact_intervals():
@@ -481,16 +468,12 @@ def test_shares_of_trials_have_exact_intervals():
         ]
     )
     t = planted_table(cells).set_index('how')
-    assert (
-        t.loc['word', 'power'] == 0.9
-        and t.loc['word', 'low'] == pytest.approx(stats.beta.ppf(0.025, 9, 2))
-        and np.isnan(t.loc['halves', 'power'])
-    )
-    assert (
-        t.loc['halves', 'false_words'] == 0.1
-        and t.loc['halves', 'false_form'] == 0
-        and np.isnan(t.loc['word', 'false_words'])
-    )
+    assert t.loc['word', 'power'] == 0.9
+    assert t.loc['word', 'low'] == pytest.approx(stats.beta.ppf(0.025, 9, 2))
+    assert np.isnan(t.loc['halves', 'power'])
+    assert t.loc['halves', 'false_words'] == 0.1
+    assert t.loc['halves', 'false_form'] == 0
+    assert np.isnan(t.loc['word', 'false_words'])
 
 
 @pytest.mark.parametrize(
@@ -510,6 +493,5 @@ def test_verdicts_follow_the_intervals(low, high, verdict):
     planted = pd.DataFrame([dict(corpus='x', how='halves', trials=200, false_words=0.0, false_form=0.5)])
     claims = bias_verdicts(table, repaired, planted).set_index('finding').verdict
     assert claims.filter(like='form alone').tolist() == claims.filter(like='drop improves').tolist() == [verdict]
-    assert claims.filter(like='Paper').unique().tolist() == ['cannot be said from this data'] and claims.filter(
-        like='Detector'
-    ).tolist() == ['does not']
+    assert claims.filter(like='Paper').unique().tolist() == ['cannot be said from this data']
+    assert claims.filter(like='Detector').tolist() == ['does not']

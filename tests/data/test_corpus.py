@@ -62,9 +62,8 @@ def test_repeats_and_conflicts_are_counted_and_warned_in_one_line():
         warnings.simplefilter('always')
         c = Corpus('c', train, validation, test)
     assert c.quality() == {'validation_repeats': 2, 'test_repeats': 4, 'conflicting_texts': 2, 'absent_classes': {}}
-    assert len(caught) == 1 and '2 in validation, 4 in test; texts with conflicting labels: 2;' in str(
-        caught[0].message
-    )
+    assert len(caught) == 1
+    assert '2 in validation, 4 in test; texts with conflicting labels: 2;' in str(caught[0].message)
     assert caught[0].filename == __file__
 
 
@@ -171,9 +170,8 @@ def test_a_frame_is_as_good_as_a_file_and_is_left_alone(tmp_path):
     )
     before = frame.copy()
     got = read_corpus(frame, 'message', 'queue', name='mine', features=())
-    assert (
-        got.fingerprint == read_corpus(write(tmp_path, rows(50)), 'message', 'queue').fingerprint and got.name == 'mine'
-    )
+    assert got.fingerprint == read_corpus(write(tmp_path, rows(50)), 'message', 'queue').fingerprint
+    assert got.name == 'mine'
     pd.testing.assert_frame_equal(frame, before)
     assert read_corpus(frame.assign(queue=[i % 2 for i in range(50)]), 'message', 'queue').classes == ['0', '1']
 
@@ -242,15 +240,11 @@ def test_characteristics_agree_with_scikit_learn():
 def test_characteristics_at_the_edges():
     c = Corpus('c', rows(30), rows(8, 'ab', 'v'), rows(9, word='w'))
     t = class_characteristics(c, ['a'] * 8).set_index('class')
-    assert (
-        t.recall[['a', 'b']].tolist() == [1, 0]
-        and t.precision['b'] == 0
-        and t.neighbor.to_dict() == {'a': '', 'b': 'a', 'c': ''}
-    )
-    assert (
-        t.confusion_entropy[['a', 'b']].tolist() == [0, 0]
-        and t.loc['c', ['recall', 'precision', 'balanced_accuracy', 'confusion_entropy']].isna().all()
-    )
+    assert t.recall[['a', 'b']].tolist() == [1, 0]
+    assert t.precision['b'] == 0
+    assert t.neighbor.to_dict() == {'a': '', 'b': 'a', 'c': ''}
+    assert t.confusion_entropy[['a', 'b']].tolist() == [0, 0]
+    assert t.loc['c', ['recall', 'precision', 'balanced_accuracy', 'confusion_entropy']].isna().all()
     scattered = class_characteristics(c, list('aaaabbbb')).set_index('class')
     assert np.isclose(scattered.confusion_entropy['a'], 1)
     assert '3 predicted labels for 8' in refusal(class_characteristics, c, ['a'] * 3)

@@ -301,11 +301,9 @@ def test_registry_is_complete_and_holds_no_text():
         shown = describe_dataset(name)
         assert e['license'] in shown and str(e['content']['train']['rows']) in shown
     listed = list_datasets().set_index('name')
-    assert (
-        listed.loc['trec6', ['rows', 'classes']].tolist() == [5952, 6]
-        and listed.loc['banking77', 'classes'] == 77
-        and listed.loc['tickets', 'where'] == 'shipped'
-    )
+    assert listed.loc['trec6', ['rows', 'classes']].tolist() == [5952, 6]
+    assert listed.loc['banking77', 'classes'] == 77
+    assert listed.loc['tickets', 'where'] == 'shipped'
     assert all(len(line) == 8 for line in shipped('sms_spam_test.txt').read_text().split())
 
 
@@ -334,7 +332,8 @@ def test_trec6_of_the_paper(monkeypatch):
     monkeypatch.setenv('AUTOGETS_DATA', str(SHARED))
     with pytest.warns(UserWarning, match='trec6: .* 17 in validation, 20 in test'):
         c = load_corpus('trec6')
-    assert [len(c.train), len(c.validation), len(c.test)] == [3488, 873, 1091] and c.classes == [
+    assert [len(c.train), len(c.validation), len(c.test)] == [3488, 873, 1091]
+    assert c.classes == [
         'ABBR',
         'DESC',
         'ENTY',
@@ -425,11 +424,9 @@ def test_hub_set_with_test_split(hub):
     )
     c = load_corpus('datasets:some/one', text='sentence', revision='abc')
     assert hub.calls == [('some/one', {'revision': 'abc'})]
-    assert (
-        [len(c.train), len(c.validation), len(c.test)] == [40, 6, 8]
-        and c.classes == ['bad', 'good']
-        and c.info['split'] == 'given'
-    )
+    assert [len(c.train), len(c.validation), len(c.test)] == [40, 6, 8]
+    assert c.classes == ['bad', 'good']
+    assert c.info['split'] == 'given'
     assert len(load_corpus('datasets:some/one', 'stratified', text='sentence').train) == 26
 
 

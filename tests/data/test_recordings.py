@@ -61,11 +61,9 @@ def test_defaults_are_those_of_the_registry(registered):
 
 
 def test_further_rows(zoo):
-    assert (
-        further_rows(zoo).columns.tolist() == ['id', 'text', 'label']
-        and further_rows(zoo).empty
-        and further_rows('tickets').empty
-    )
+    assert further_rows(zoo).columns.tolist() == ['id', 'text', 'label']
+    assert further_rows(zoo).empty
+    assert further_rows('tickets').empty
     (zoo / 'train.csv.gz').write_bytes(gzip.compress(b'text,label\na,cat\nb,dog\n'))
     assert further_rows(zoo).text.tolist() == ['a', 'b']
     assert 'unknown recorded dataset' in refusal(further_rows, 'nowhere')
@@ -84,8 +82,6 @@ def test_the_list_opens_no_file(registered):
     for p in registered.iterdir():
         p.write_bytes(b'not gzip')
     listed = list_recordings().set_index('name')
-    assert (
-        listed.loc['zoo', 'where'] == 'AUTOGETS_DATA'
-        and listed.loc['tickets', 'where'] == 'shipped'
-        and len(listed) == len(RECORDINGS)
-    )
+    assert listed.loc['zoo', 'where'] == 'AUTOGETS_DATA'
+    assert listed.loc['tickets', 'where'] == 'shipped'
+    assert len(listed) == len(RECORDINGS)

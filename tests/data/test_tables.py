@@ -49,11 +49,9 @@ def test_formats_agree(tmp_path, name):
     p = put(tmp_path, name, pack(b.getvalue()))
     got = read_table(p, text='q', label='y', features=('site',))
     assert got.columns.tolist() == ['id', 'text', 'label', 'site']
-    assert (
-        got.text.tolist() == frame.q.tolist()
-        and got.label.tolist() == ['1', '2', '1']
-        and got.site.tolist() == ['Vigo', '', 'NA']
-    )
+    assert got.text.tolist() == frame.q.tolist()
+    assert got.label.tolist() == ['1', '2', '1']
+    assert got.site.tolist() == ['Vigo', '', 'NA']
     assert got.id.tolist() == [text_id(t) for t in frame.q]
 
 

@@ -79,15 +79,11 @@ def test_back_translation_fills_a_pool(two):
         make_generator(f'back-translation:{two}', seed=3), frame(WORDS, list('AABB')), n=3, progress=False
     )
     counts = pool.manifest['counts']
-    assert (
-        counts['requested'] == counts['kept'] + sum(counts['dropped'].values()) + sum(counts['missing'].values())
-        and counts['kept'] >= 10
-    )
-    assert (
-        pool.texts.id.is_unique
-        and set(pool.texts.generator) == {'back-translation'}
-        and set(pool.texts.model) == {'there,back'}
-    )
+    assert counts['requested'] == counts['kept'] + sum(counts['dropped'].values()) + sum(counts['missing'].values())
+    assert counts['kept'] >= 10
+    assert pool.texts.id.is_unique
+    assert set(pool.texts.generator) == {'back-translation'}
+    assert set(pool.texts.model) == {'there,back'}
     made = (
         pool.texts.explode('source_ids').groupby('source_ids').size().reindex([text_id(w) for w in WORDS], fill_value=0)
     )
@@ -153,9 +149,8 @@ def test_the_reasons_why_an_example_has_fewer(two):
 
 def test_a_text_that_does_not_fit_is_not_cut(two):
     g = make_generator(f'back-translation:{two}')
-    assert g.translated(['word ' * 200, WORDS[0]], ['a', 'b'], 0)[0] is None and not len(
-        g.generate(frame(['word ' * 200]), 2)
-    )
+    assert g.translated(['word ' * 200, WORDS[0]], ['a', 'b'], 0)[0] is None
+    assert not len(g.generate(frame(['word ' * 200]), 2))
 
 
 def test_the_spec_of_back_translation_is_checked(two):

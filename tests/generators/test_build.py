@@ -75,11 +75,9 @@ def test_no_examples_and_empty_pool(tmp_path):
     with pytest.raises(UserError, match='no examples'):
         build_pool(EDA(synonyms='none'), numbered(0))
     empty = build_pool(Echo({}), frame(['a']), tmp_path / 'p', n=2)
-    assert (
-        len(empty) == 0
-        and empty.manifest['counts']['missing'] == {'timeout': 2}
-        and len(empty.select([text_id('a')])) == 0
-    )
+    assert len(empty) == 0
+    assert empty.manifest['counts']['missing'] == {'timeout': 2}
+    assert len(empty.select([text_id('a')])) == 0
     for name in ('f', 'f.jsonl', 'f.parquet'):
         assert len(Pool.load(empty.save(tmp_path / name))) == 0
 

@@ -111,17 +111,16 @@ def test_the_likeliest_is_found_and_can_be_forgotten():
     near.add('a', 'the printer on the second floor jams all day')
     near.add('c', 'thanks')
     near.add('d', 'Thanks!')
-    assert near.find('the printer on the second floor jams all day!') == 'a' and near.similar('thanks').keys() == {
+    assert near.find('the printer on the second floor jams all day!') == 'a'
+    assert near.similar('thanks').keys() == {
         'c',
         'd',
     }
     for k in 'abc':
         near.remove(k)
-    assert (
-        near.find('the printer on the second floor jams all day!') is None
-        and near.find('thanks') == 'd'
-        and len(near) == 1
-    )
+    assert near.find('the printer on the second floor jams all day!') is None
+    assert near.find('thanks') == 'd'
+    assert len(near) == 1
 
 
 def test_recall_and_precision_against_comparing_all(texts, many):
@@ -463,7 +462,8 @@ def test_length():
         'too short',
         '',
         'too long',
-    ] and f.parameters == {'words': None, 'factor': 3}
+    ]
+    assert f.parameters == {'words': None, 'factor': 3}
     assert Length(words=(2, 3)).reasons(rows(['one', 'one two', 'one two three four'])) == ['too short', '', 'too long']
     for wrong in ((5, 2), (-1, 2)):
         with pytest.raises(UserError, match='give'):
@@ -493,16 +493,15 @@ def test_a_pool_with_the_default_filters_accounts_for_all(texts):
     pool = build_pool(Echo(), examples, n=4, filters=default_filters(['Mail', 'Y'], [texts[60]]))
     counts = pool.manifest['counts']
     assert counts['requested'] == 200 == counts['kept'] + sum(counts['dropped'].values())
-    assert (
-        counts['dropped'] == {'near copy of its example': 50, 'near-duplicate of another text': 50, 'label leak': 50}
-        and counts['kept'] == 50
-    )
+    assert counts['dropped'] == {'near copy of its example': 50, 'near-duplicate of another text': 50, 'label leak': 50}
+    assert counts['kept'] == 50
     assert pool.manifest['filters']['near-duplicate'] == {
         'threshold': 0.8,
         'shingle': 5,
         'permutations': 64,
         'seed': 1,
-    } and set(pool.manifest['filters']) < set(FILTERS)
+    }
+    assert set(pool.manifest['filters']) < set(FILTERS)
 
 
 def test_a_pool_that_was_interrupted_is_the_same(texts, tmp_path):
@@ -767,14 +766,11 @@ def test_there_are_enough_of_both():
 
 @pytest.mark.parametrize('kind, text', [(k, t) for k, ts in SECRET.items() for t in ts])
 def test_what_is_taken_out(kind, text):
-    assert redact(f'please see {text} about it') == f'please see [{kind}] about it' and count_redacted(text) == {
-        kind: 1
-    }
-    assert (
-        redact(text) == f'[{kind}]'
-        and redact(f'({text}).') == f'([{kind}]).'
-        and redact(f'it: {text}, ok?\n{text}') == f'it: [{kind}], ok?\n[{kind}]'
-    )
+    assert redact(f'please see {text} about it') == f'please see [{kind}] about it'
+    assert count_redacted(text) == {kind: 1}
+    assert redact(text) == f'[{kind}]'
+    assert redact(f'({text}).') == f'([{kind}]).'
+    assert redact(f'it: {text}, ok?\n{text}') == f'it: [{kind}], ok?\n[{kind}]'
 
 
 @pytest.mark.parametrize('text', HARMLESS)
@@ -831,10 +827,8 @@ def test_redaction_twice_is_redaction_once_and_counts_agree():
 
 
 def test_only_what_is_asked_for_is_taken_out():
-    assert (
-        redact('a@b.org +49 170 1234567', ('EMAIL',)) == '[EMAIL] +49 170 1234567'
-        and count_redacted('a@b.org', ()) == {}
-    )
+    assert redact('a@b.org +49 170 1234567', ('EMAIL',)) == '[EMAIL] +49 170 1234567'
+    assert count_redacted('a@b.org', ()) == {}
     with pytest.raises(UserError, match='EMIAL'):
         redact('a@b.org', ('EMIAL',))
 

@@ -49,11 +49,9 @@ def test_select_needs_all_sources_and_keeps_row_numbers():
     rows = Echo({}).rows(['t0', 't1', 't2', 't3'], ['X', 'X', 'Y', 'Y'], [['a'], ['a', 'b'], ['b'], ['c', 'a', 'b']], 0)
     pool = Pool(rows.iloc[::-1], {})
     pick = lambda *a: pool.select(*a).text.tolist()
-    assert (
-        pick(['a']) == ['t0']
-        and pick(['b', 'a']) == ['t2', 't1', 't0']
-        and pick({'a', 'b', 'c', 'zz'}) == ['t3', 't2', 't1', 't0']
-    )
+    assert pick(['a']) == ['t0']
+    assert pick(['b', 'a']) == ['t2', 't1', 't0']
+    assert pick({'a', 'b', 'c', 'zz'}) == ['t3', 't2', 't1', 't0']
     assert pick(['a', 'b'], 'Y') == ['t2'] and pick([]) == [] and list(pool.select(['a', 'b']).index) == [1, 2, 3]
     assert pool.of('X').text.tolist() == ['t1', 't0'] and sorted(pool.sources) == ['a', 'b', 'c']
 

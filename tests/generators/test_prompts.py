@@ -98,7 +98,7 @@ def blocks(content):
     }
 
 
-# -- methods
+# --- methods ---
 
 
 def test_the_methods_are_there_and_their_files_are_named_after_them():
@@ -203,7 +203,7 @@ def test_the_fingerprint_does_not_see_what_does_not():
     )
 
 
-# -- one's own files
+# --- one's own files ---
 
 
 def own(tmp_path, base='topic', **changes):
@@ -351,7 +351,7 @@ def test_no_file(tmp_path):
         get_method(tmp_path / 'folder.yml')
 
 
-# -- texts are data
+# --- texts are data ---
 
 
 @pytest.mark.parametrize('value', NASTY, ids=range(len(NASTY)))
@@ -413,9 +413,9 @@ def test_blocks_hold_what_was_given():
 def test_rules_are_in_every_system_message():
     for name, m in METHODS.items():
         said = render(m, **given(name, ['a', 'b', 'c', 'd', 'e', 'f']))
-        assert (
-            DATA in said[0]['content'] and ANSWER_FORMS[m.reply] in said[0]['content'] and 'JSON' in said[0]['content']
-        )
+        assert DATA in said[0]['content']
+        assert ANSWER_FORMS[m.reply] in said[0]['content']
+        assert 'JSON' in said[0]['content']
         assert as_data('bug') in said[1]['content'] and 'data' in DATA and 'never' in DATA
         assert not re.search(r'\{[a-z]+\}', said[0]['content'] + said[1]['content']), 'a place was not filled'
 
@@ -425,7 +425,7 @@ def test_the_task_is_one_line():
     assert 'What the texts are: texts.\n' in render('zero-shot', 'a', 1)[0]['content']
 
 
-# -- rendering
+# --- rendering ---
 
 
 def test_rendering_is_a_function_of_its_arguments():
@@ -486,25 +486,21 @@ def test_a_block_without_texts_leaves_no_trace():
 
 
 def test_numbers_as_labels():
-    assert (
-        'Class: "5"' in render('zero-shot', 5, 1, classes=[1, 5])[1]['content']
-        and '["1", "5"]' in render('zero-shot', 5, 1, classes=[1, 5])[0]['content']
-    )
+    assert 'Class: "5"' in render('zero-shot', 5, 1, classes=[1, 5])[1]['content']
+    assert '["1", "5"]' in render('zero-shot', 5, 1, classes=[1, 5])[0]['content']
 
 
-# -- questions
+# --- questions ---
 
 
 def test_questions():
     for m in METHODS.values():
         for what in m.ask_templates:
             said = ask_messages(m, what, 'bug', TASK, CLASSES, n=7, dimension='tone', text='It broke.')
-            assert [x['role'] for x in said] == ['system', 'user'] and ANSWER_FORMS[QUESTIONS[what]] in said[0][
-                'content'
-            ]
-            assert ('7' in said[1]['content']) == (what != 'explanation') and not re.search(
-                r'\{[a-z]+\}', said[1]['content']
-            )
+            assert [x['role'] for x in said] == ['system', 'user']
+            assert ANSWER_FORMS[QUESTIONS[what]] in said[0]['content']
+            assert ('7' in said[1]['content']) == (what != 'explanation')
+            assert not re.search(r'\{[a-z]+\}', said[1]['content'])
     assert set(QUESTIONS) == {t for ts in ASKS.values() for t in ts} == set(SLOTS) - {'system', 'user'}
 
 
@@ -513,9 +509,8 @@ def test_texts_are_data_in_questions_too(text):
     a, b = (ask_messages('chain-of-thought', 'explanation', 'bug', text=t) for t in ('Plain.', text or 'x'))
     assert len(lines_of(a)) == len(lines_of(b)) and json.loads(b[1]['content'].split('\n')[-2]) == {'text': text or 'x'}
     a, b = (ask_messages('attributed', 'values', 'bug', dimension=t) for t in ('tone', text or 'x'))
-    assert len(lines_of(a)) == len(lines_of(b)) and len(b[1]['content'].splitlines()) == len(
-        a[1]['content'].splitlines()
-    )
+    assert len(lines_of(a)) == len(lines_of(b))
+    assert len(b[1]['content'].splitlines()) == len(a[1]['content'].splitlines())
 
 
 def test_no_class_is_not_a_class_of_that_name():
@@ -535,15 +530,15 @@ def test_questions_that_cannot_be_asked():
         ask_messages('topic', 'topics', n=0)
 
 
-# -- schemas
+# --- schemas ---
 
 
 @pytest.mark.parametrize('reply', list(ANSWER_FORMS))
 def test_schemas_are_strict(reply):
     s = schema(reply, 3)
-    assert (
-        s['additionalProperties'] is False and s['required'] == list(s['properties']) and json.loads(json.dumps(s)) == s
-    )
+    assert s['additionalProperties'] is False
+    assert s['required'] == list(s['properties'])
+    assert json.loads(json.dumps(s)) == s
     assert all(f'"{k}"' in ANSWER_FORMS[reply] for k in s['properties']), 'the words and the schema differ'
     lists = [p for p in s['properties'].values() if p['type'] == 'array']
     assert all(p['minItems'] == p['maxItems'] == 3 for p in lists) and len(lists) == (reply in ('texts', 'items'))
@@ -556,7 +551,7 @@ def test_no_such_form():
         parse('poem', 'x', 1)
 
 
-# -- reading replies
+# --- reading replies ---
 
 AB = ['One here.', 'Two here.']
 J = json.dumps({'texts': AB})
@@ -643,6 +638,11 @@ def test_there_are_enough_of_them():
     assert len(READ) >= 60
 
 
+SCHEMA = {
+    'type': 'object',
+    'properties': {'texts': {'type': 'array', 'items': {'type': 'string'}}},
+    'required': ['texts'],
+}
 REFUSED = {
     '': 'empty',
     '  \n': 'empty',
@@ -674,7 +674,7 @@ REFUSED = {
     '<think>Where to begin': 'thoughts',
     '<think>{"texts": ["a text"]}': 'thoughts',
     '<think>x</think>': 'thoughts',
-    '{"type": "object", "properties": {"texts": {"type": "array", "items": {"type": "string"}}}, "required": ["texts"]}': 'no texts',
+    json.dumps(SCHEMA): 'no texts',
     '[' * 5000: 'no texts',
     '{"a":' * 5000: 'no texts',
     '"' * 2000: 'no texts',
@@ -819,14 +819,10 @@ def test_endless_replies_take_no_time(content):
 
 def test_items_are_each_there_once():
     assert parse('items', '{"items": ["acting", "music", "acting", " music "]}', 9) == ['acting', 'music']
-    assert parse(
-        'items',
-        '{"topics": [{"topic": "acting", "description": "how well people play"}, {"topic": "music", "description": "x"}]}',
-        9,
-    ) == ['acting', 'music']
-    assert parse('items', '[1990, 2.5]', 9) == ['1990', '2.5'] and parse('items', '1. acting\n2. music', 1) == [
-        'acting'
-    ]
+    described = [dict(topic='acting', description='how well people play'), dict(topic='music', description='x')]
+    assert parse('items', json.dumps({'topics': described}), 9) == ['acting', 'music']
+    assert parse('items', '[1990, 2.5]', 9) == ['1990', '2.5']
+    assert parse('items', '1. acting\n2. music', 1) == ['acting']
 
 
 @pytest.mark.parametrize(
@@ -880,10 +876,8 @@ def test_no_scores(content):
 
 
 def test_the_reason_of_a_score():
-    assert (
-        parse('score', '{"score": 4, "reason": " two\\nlines "}')['reason'] == 'two lines'
-        and parse('score', '{"score": 4, "reason": 7}')['reason'] == ''
-    )
+    assert parse('score', '{"score": 4, "reason": " two\\nlines "}')['reason'] == 'two lines'
+    assert parse('score', '{"score": 4, "reason": 7}')['reason'] == ''
 
 
 def test_explanations():
@@ -898,19 +892,17 @@ def test_explanations():
             parse('explanation', bad)
 
 
-# -- repair
+# --- repair ---
 
 
 def test_repair_asks_the_same_and_says_why():
     asked = render('zero-shot', 'bug', 2)
     again = repair_messages(asked, 'nope', 'a refusal')
-    assert (
-        again[:2] == asked
-        and [m['role'] for m in again] == ['system', 'user', 'assistant', 'user']
-        and again[2]['content'] == 'nope'
-        and 'a refusal' in again[3]['content']
-        and 'JSON' in again[3]['content']
-    )
+    assert again[:2] == asked
+    assert [m['role'] for m in again] == ['system', 'user', 'assistant', 'user']
+    assert again[2]['content'] == 'nope'
+    assert 'a refusal' in again[3]['content']
+    assert 'JSON' in again[3]['content']
 
 
 @pytest.mark.parametrize('content', ['', None, '   ', '<think>only'])
@@ -919,13 +911,11 @@ def test_repair_never_sends_an_empty_message(content):
 
 
 def test_repair_sends_no_thoughts_and_no_novels():
-    assert (
-        repair_messages((), '<think>secret</think>answer', 'x')[0]['content'] == 'answer'
-        and len(repair_messages((), 'x' * 100_000, 'x')[0]['content']) <= 2000
-    )
+    assert repair_messages((), '<think>secret</think>answer', 'x')[0]['content'] == 'answer'
+    assert len(repair_messages((), 'x' * 100_000, 'x')[0]['content']) <= 2000
 
 
-# -- demonstrations
+# --- demonstrations ---
 
 
 def frame(n=24, seed=0):
@@ -958,12 +948,10 @@ def test_the_promises_of_every_choice(how, examples):
         b.of(i)
     for i in examples.id:
         got = a.of(i)
-        assert (
-            got == a.of(i) == b.of(i)
-            and got[0] == i
-            and len(got) == len(set(got)) == 5
-            and {label[g] for g in got} == {label[i]}
-        )
+        assert got == a.of(i) == b.of(i)
+        assert got[0] == i
+        assert len(got) == len(set(got)) == 5
+        assert {label[g] for g in got} == {label[i]}
         assert a.texts(i)[0] == examples.text[examples.id == i].item()
 
 
@@ -978,9 +966,8 @@ def test_small_classes_and_small_k(how, examples):
     )
     for k in (0, 1, 2, 3, 4, 32):
         d = Demonstrations(how, few, k, scores=scores_of(examples))
-        assert [len(d.of(i)) for i in few.id[:4]] == [min(k, 3)] * 3 + [min(k, 1)] and len(
-            d.of(few.id.iloc[-1])
-        ) == min(k, 24)
+        assert [len(d.of(i)) for i in few.id[:4]] == [min(k, 3)] * 3 + [min(k, 1)]
+        assert len(d.of(few.id.iloc[-1])) == min(k, 24)
 
 
 @pytest.mark.parametrize('how', DEMONSTRATIONS)
@@ -1087,11 +1074,9 @@ def test_a_text_with_two_labels(examples):
     both = pd.concat([examples, examples.head(1).assign(label='question'), examples.head(5)])
     label = dict(zip(examples.id, examples.label))
     d, i = Demonstrations('random', both, 4), examples.id[0]
-    assert (
-        d.of(i) == d.of(i, 'bug')
-        and {label[x] for x in d.of(i, 'question')[1:]} == {'question'}
-        and {label[x] for x in d.of(i)} == {'bug'}
-    )
+    assert d.of(i) == d.of(i, 'bug')
+    assert {label[x] for x in d.of(i, 'question')[1:]} == {'question'}
+    assert {label[x] for x in d.of(i)} == {'bug'}
 
 
 def test_bad_questions(examples):

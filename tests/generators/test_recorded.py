@@ -36,11 +36,9 @@ def csv_recording(tmp_path):
 def test_csv_in_stored_order_found_through_the_normalized_source(csv_recording):
     made = Recorded(csv_recording).generate(frame(['real  ONE']), 3)
     assert made.text.tolist() == ['new gpt para 0', 'new gpt para 1', 'new gpt swap 0']
-    assert (
-        made['sample'].tolist() == [0, 1, 2]
-        and made.model.tolist() == ['gpt'] * 3
-        and made.prompt.tolist() == ['para', 'para', 'swap']
-    )
+    assert made['sample'].tolist() == [0, 1, 2]
+    assert made.model.tolist() == ['gpt'] * 3
+    assert made.prompt.tolist() == ['para', 'para', 'swap']
 
 
 def test_csv_filters(csv_recording):
@@ -133,9 +131,8 @@ def test_texts_of_another_label_are_not_used(csv_recording, tmp_path):
         build_pool(Recorded(csv_recording), frame(['Real one'], ['Y']))
     mixed = write_csv(tmp_path / 'mixed.csv', ['text', 'label', 'source_text'], ['t', 'X', 'a'], ['u', 'Y', 'a'])
     pool = build_pool(Recorded(mixed), frame(['a']), n=2)
-    assert pool.texts.text.tolist() == ['t'] and pool.manifest['counts']['missing'] == {
-        'recorded under another label': 1
-    }
+    assert pool.texts.text.tolist() == ['t']
+    assert pool.manifest['counts']['missing'] == {'recorded under another label': 1}
 
 
 def test_without_a_label_column_that_of_the_source_is_taken(tmp_path):

@@ -48,9 +48,9 @@ def refusal(*args, exc=UserError, **kw):
 @pytest.mark.parametrize('name', ['sst6', '', 'no/such/folder'])
 def test_unknown_names_are_refused_with_the_choices(name):
     line = refusal(name)
-    assert (
-        'unknown recorded dataset' in line and 'tickets, trec6, top_navigation' in line and 'path of a folder' in line
-    )
+    assert 'unknown recorded dataset' in line
+    assert 'tickets, trec6, top_navigation' in line
+    assert 'path of a folder' in line
     with pytest.raises(UserError, match='unknown recorded dataset'):
         recording_models(name)
 
@@ -152,7 +152,8 @@ def test_texts_that_look_like_missing_values_stay(tmp_path):
     corpus, _ = load_recording(
         make(tmp_path / 'na', [*seeds, ('NA', 'cat'), ('null', 'dog')], [('None', 'cat'), ('nan', 'dog')])
     )
-    assert {'NA', 'null'} <= {*corpus.train.text, *corpus.validation.text} and corpus.test.text.tolist() == [
+    assert {'NA', 'null'} <= {*corpus.train.text, *corpus.validation.text}
+    assert corpus.test.text.tolist() == [
         'None',
         'nan',
     ]
@@ -214,12 +215,10 @@ def test_a_pool_is_that_of_the_recording_and_its_split(zoo):
     corpus, texts = recording_pool(zoo, 3, 2, 'm1')
     same, generator = load_recording(zoo, 3, 'm1')
     pd.testing.assert_frame_equal(texts, pooled(same, generator, 2).texts)
-    assert (
-        corpus.fingerprint == same.fingerprint
-        and corpus.info['model'] == 'm1'
-        and set(texts.model) == {'m1'}
-        and len(texts) == 2 * len(corpus.train)
-    )
+    assert corpus.fingerprint == same.fingerprint
+    assert corpus.info['model'] == 'm1'
+    assert set(texts.model) == {'m1'}
+    assert len(texts) == 2 * len(corpus.train)
 
 
 def test_a_pool_is_quiet_about_repeats_but_not_about_other_things(monkeypatch):
@@ -244,36 +243,29 @@ def test_the_registry_agrees_with_the_shipped_recordings():
         assert RECORDINGS[name]['files'] == {
             'bank': {'rows': len(recorded.stored), 'sha256': hashlib.sha256(data).hexdigest()}
         }
-        assert (
-            RECORDINGS[name]['models'] == recordings._recorded_by(recorded)
-            and RECORDINGS[name]['classes'] == DATASETS[name]['content']['train']['classes']
-        )
+        assert RECORDINGS[name]['models'] == recordings._recorded_by(recorded)
+        assert RECORDINGS[name]['classes'] == DATASETS[name]['content']['train']['classes']
 
 
 def test_tickets_always_work(monkeypatch):
     monkeypatch.delenv('AUTOGETS_DATA', raising=False)
     corpus, generator = load_recording('tickets', seed=3)
-    assert [len(corpus.train), len(corpus.validation), len(corpus.test)] == [1130, 282, 353] and len(
-        pooled(corpus, generator)
-    ) == 2260
+    assert [len(corpus.train), len(corpus.validation), len(corpus.test)] == [1130, 282, 353]
+    assert len(pooled(corpus, generator)) == 2260
     assert list_recordings().set_index('name')['where']['tickets'] == 'shipped'
 
 
 def test_the_cuts_hold_for_a_shipped_recording():
     few, whole = (load_recording('tickets', **kw)[0] for kw in ({'test_rows': 100, 'min_size': 50}, {}))
     assert len(few.test) == 100 and set(few.test.id) < set(whole.test.id)
-    assert (
-        set(few.classes) == set(few.validation.label) == set(whole.classes) - set(few.info['left_out'])
-        and len(few.info['left_out']) == 5
-    )
+    assert set(few.classes) == set(few.validation.label) == set(whole.classes) - set(few.info['left_out'])
+    assert len(few.info['left_out']) == 5
 
 
 def test_the_rows_of_a_recording_are_those_of_its_split(zoo):
     rows, (corpus, generator) = recorded_rows(zoo, 'm1'), load_recording(zoo, model='m1')
-    assert (
-        rows.examples.id.tolist() == [*corpus.train.id, *corpus.validation.id]
-        and rows.test.id.tolist() == corpus.test.id.tolist()
-    )
+    assert rows.examples.id.tolist() == [*corpus.train.id, *corpus.validation.id]
+    assert rows.test.id.tolist() == corpus.test.id.tolist()
     assert rows.stored.text.tolist() == generator.stored.text.tolist() and rows.further.empty
     (zoo / 'train.csv').write_text('text,label\none more cat,cat\n')
     assert recorded_rows(zoo).further.text.tolist() == ['one more cat']
@@ -312,9 +304,9 @@ def test_the_real_recording(name):
     assert set(pool.sources) <= set(corpus.train.id)
     if name in FOLDERS:
         own = {text_id(t) for part in (corpus.train, corpus.validation) for t in part.text}
-        assert (
-            not own & set(corpus.test.id) and corpus.test.id.is_unique and set(corpus.test.label) <= set(corpus.classes)
-        )
+        assert not own & set(corpus.test.id)
+        assert corpus.test.id.is_unique
+        assert set(corpus.test.label) <= set(corpus.classes)
     assert sizes == SIZES[name]
 
 
@@ -327,10 +319,8 @@ def test_the_registry_agrees_with_the_real_files(name):
     assert {p: len(f) for p, f in rows.items()} | {'llm': len(recorded.stored)} == {
         p: f['rows'] for p, f in files.items()
     }
-    assert (
-        RECORDINGS[name]['models'] == recordings._recorded_by(recorded)
-        and RECORDINGS[name]['classes'] == rows['seeds'].label.value_counts().to_dict()
-    )
+    assert RECORDINGS[name]['models'] == recordings._recorded_by(recorded)
+    assert RECORDINGS[name]['classes'] == rows['seeds'].label.value_counts().to_dict()
 
 
 @with_data

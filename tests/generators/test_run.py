@@ -1,4 +1,4 @@
-"""`autogets generate` against a server: nothing lost, nothing paid twice, no secret anywhere, and texts that cannot give orders"""
+"""`autogets generate` against a server: nothing lost, nothing paid twice, no secret anywhere, no orders from texts"""
 
 import json
 import os
@@ -82,7 +82,8 @@ FAULTS = {
 
 
 def test_two_thousand_texts_through_every_fault(tmp_path):
-    "Half of all attempts go wrong, in ten ways, duplicates included: each example ends with its one text, none twice, and the bill is the server's"
+    """Half of all attempts go wrong, in ten ways, duplicates included: each example ends with its one text, none twice,
+    and the bill is the server's"""
     examples = frame(2000)
     with (
         serving(delay=0.005, faults=FAULTS, seed=11, slow=8.0, retry_after=0.05) as s,
@@ -100,9 +101,8 @@ def test_two_thousand_texts_through_every_fault(tmp_path):
         told, counts = s.stats(), pool.manifest['counts']
         assert Counter(i for ids in pool.texts.source_ids for i in ids) == Counter(examples.id)
         assert pool.texts.id.is_unique and counts['kept'] == 2000 and counts['requested'] > 2000 and whole(counts)
-        assert counts['dropped'].keys() <= {'repeat within the pool'} and counts['missing'].keys() <= {
-            'unreadable reply'
-        }
+        assert counts['dropped'].keys() <= {'repeat within the pool'}
+        assert counts['missing'].keys() <= {'unreadable reply'}
         assert told['repeats'] == 0
         assert (kept.usage.prompt + kept.wasted.prompt, kept.usage.completion + kept.wasted.completion) == (
             told['prompt_tokens'],
@@ -183,9 +183,8 @@ def test_failures_are_asked_again_only_when_told(tmp_path):
     c = corpus(30)
     with serving(faults={'refusal': 1.0}) as s:
         first = run_generation(c, GenerationSettings('openai:m', n=1), tmp_path / 'p', RequestSettings(base_url=s.url))
-        assert first.manifest['counts']['kept'] == 0 and first.manifest['counts']['missing'].keys() == {
-            'unreadable reply'
-        }
+        assert first.manifest['counts']['kept'] == 0
+        assert first.manifest['counts']['missing'].keys() == {'unreadable reply'}
         s.set(faults={})
         asked = s.stats()['requests']
         assert (
@@ -193,8 +192,8 @@ def test_failures_are_asked_again_only_when_told(tmp_path):
                 c, GenerationSettings('openai:m', n=1), tmp_path / 'p', RequestSettings(base_url=s.url)
             ).manifest['counts']['kept']
             == 0
-            and s.stats()['requests'] == asked
         )
+        assert s.stats()['requests'] == asked
         mended = run_generation(
             c, GenerationSettings('openai:m', n=1), tmp_path / 'p', RequestSettings(base_url=s.url, retry=True)
         ).manifest['counts']
@@ -252,11 +251,9 @@ def test_exactly_so_many_texts_per_class(tmp_path):
             RequestSettings(base_url=s.url, limits=FAST),
         )
         pool = load_pool(tmp_path / 'p')
-        assert (
-            pool.texts.label.value_counts().to_dict() == {'X': 70, 'Y': 70}
-            and pool.texts.id.is_unique
-            and whole(made.manifest['counts'])
-        )
+        assert pool.texts.label.value_counts().to_dict() == {'X': 70, 'Y': 70}
+        assert pool.texts.id.is_unique
+        assert whole(made.manifest['counts'])
         assert made.manifest['counts']['dropped'].get('not needed', 0) <= 4
         asked = s.stats()['requests']
         run_generation(
@@ -292,7 +289,8 @@ def test_exactly_so_many_resumes_where_it_was(tmp_path, server):
     with pytest.raises(KeyboardInterrupt):
         fill(Mortal, 'a')
     resumed = fill(Writer, 'a')
-    assert resumed['counts']['kept'] == 50 and load_pool(tmp_path / 'a').texts.label.value_counts().to_dict() == {
+    assert resumed['counts']['kept'] == 50
+    assert load_pool(tmp_path / 'a').texts.label.value_counts().to_dict() == {
         'X': 25,
         'Y': 25,
     }
@@ -401,7 +399,7 @@ ORDERS = [
 
 
 class Obedient(Chat):
-    "A model that obeys whatever it can mistake for its instructions, so that only their separation from the data protects us"
+    "A model that obeys whatever it can mistake for its instructions: only their separation from the data protects us"
 
     kind, model, endpoint, batch = 'obedient', 'm', 'here', 32
 
@@ -435,11 +433,9 @@ def test_an_example_that_gives_orders_changes_nothing():
     for r in chat.seen:
         lines = r.messages[1]['content'].splitlines()
         shown = lines[lines.index('<examples>') + 1 : lines.index('</examples>')]
-        assert (
-            lines.count('<examples>') == lines.count('</examples>') == 1
-            and len(shown) == 1
-            and json.loads(shown[0])['text'] in set(examples.text)
-        )
+        assert lines.count('<examples>') == lines.count('</examples>') == 1
+        assert len(shown) == 1
+        assert json.loads(shown[0])['text'] in set(examples.text)
 
 
 def test_who_writes_for_one_class_is_told_all(tmp_path, server):
@@ -587,9 +583,8 @@ def test_the_pace_and_the_batch_endpoint_change_nothing(tmp_path, server):
         tmp_path / 'b',
         RequestSettings(base_url=server.url, batch=True, poll=0.01, price=(1.0, 1.0)),
     )
-    assert b.manifest['counts'] == a.manifest['counts'] and b.cost == pytest.approx(
-        (b.usage.prompt + b.usage.completion) / 2e6
-    )
+    assert b.manifest['counts'] == a.manifest['counts']
+    assert b.cost == pytest.approx((b.usage.prompt + b.usage.completion) / 2e6)
     assert len(load_pool(tmp_path / 'b')) == len(load_pool(tmp_path / 'a'))
 
 
@@ -604,9 +599,8 @@ def test_texts_scored_by_an_llm_and_their_reasons(server):
             ]
 
     pool = build_pool(Writer(make_chat('openai:m', base_url=server.url)), frame(20), n=2, filters=[LLMJudge(Half(), 3)])
-    assert pool.manifest['counts']['dropped'].keys() == {'judged too low', 'not judged: unreadable reply'} and whole(
-        pool.manifest['counts']
-    )
+    assert pool.manifest['counts']['dropped'].keys() == {'judged too low', 'not judged: unreadable reply'}
+    assert whole(pool.manifest['counts'])
 
 
 def test_longest_common_subsequence_agrees_with_the_plain_way():

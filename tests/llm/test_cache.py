@@ -83,7 +83,8 @@ def test_a_full_disk_loses_nothing(tmp_path):
     code = f'''
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from autogets.llm.client import ask
 from autogets.llm.pace import Limits
 from autogets.core import UserError
@@ -93,7 +94,9 @@ class Echo(Chat):
     kind, model, endpoint = 'echo', 'm', 'here'
     async def complete(self, request): return Reply('x'*500, 'stop', 1, 1)
 try:
-    with Replies({str(tmp_path / 'r.jsonl')!r}) as store: list(ask(Echo(), (Request(({{'role': 'user', 'content': str(i)}},)) for i in range(200)), store, Limits(in_flight=4)))
+    with Replies({str(tmp_path / 'r.jsonl')!r}) as store:
+        asked = (Request(({{'role': 'user', 'content': str(i)}},)) for i in range(200))
+        list(ask(Echo(), asked, store, Limits(in_flight=4)))
 except UserError as e: print(e)
 '''
     said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
@@ -115,10 +118,8 @@ def test_prices(tmp_path, monkeypatch):
     mini = make_chat('openai:gpt-4o-mini', base_url='openai')
     assert find_price(mini) == Price(0.15, 0.6, 0.5) and find_price(mini, mine) == Price(1, 2)
     monkeypatch.setenv('AUTOGETS_PRICES', str(mine))
-    assert (
-        find_price(make_chat('openai:own', base_url='vllm')) == Price(0, 0)
-        and find_price(make_chat('openai:own', base_url='openai')) is None
-    )
+    assert find_price(make_chat('openai:own', base_url='vllm')) == Price(0, 0)
+    assert find_price(make_chat('openai:own', base_url='openai')) is None
     for bad in (
         '- {model: x}',
         'model: x',
@@ -155,9 +156,8 @@ def test_a_cache_of_0_4_0_answers_the_same_requests_without_a_server(tmp_path):
     chat = OpenAIChat('gpt-4o-mini', base_url=json.loads(OLD.read_text().splitlines()[0])['endpoint'])
     with Replies(tmp_path / 'r.jsonl') as store:
         got = ask_all(chat, asked, store)
-    assert len(asked) >= 5 and all(
-        got[i].cached and got[i].text == d['reply'] for i, (_, d) in enumerate(old_requests())
-    )
+    assert len(asked) >= 5
+    assert all(got[i].cached and got[i].text == d['reply'] for i, (_, d) in enumerate(old_requests()))
     assert (tmp_path / 'r.jsonl').read_bytes() == OLD.read_bytes(), 'nothing is added'
 
 

@@ -33,13 +33,11 @@ def test_what_is_sent_is_what_the_protocol_wants():
         {'temperature': 0.0, 'top_p': 0.9, 'max_tokens': 7, 'stop': ['\n'], 'seed': None, 'schema': {'type': 'object'}},
     )
     sent = chat.body(request)
-    assert (
-        sent['temperature'] == 0.0
-        and sent['top_p'] == 0.9
-        and sent['max_tokens'] == 7
-        and sent['stop'] == ['\n']
-        and 'seed' not in sent
-    )
+    assert sent['temperature'] == 0.0
+    assert sent['top_p'] == 0.9
+    assert sent['max_tokens'] == 7
+    assert sent['stop'] == ['\n']
+    assert 'seed' not in sent
     assert sent['response_format']['json_schema']['schema'] == {'type': 'object'}
 
 

@@ -25,7 +25,10 @@ WORDS = [
     'no wifi in the lobby since monday',
     'please reset my password',
 ]
-TEMPLATE = "{% for m in messages %}<{{ m.role }}> {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}> {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def tiny_chat(folder, seed=0, template=TEMPLATE, kind='gpt2', context=256):
@@ -303,10 +306,8 @@ def test_a_device_that_is_not_there(folder):
 
 def test_half_precision_writes_too(folder):
     chat = TransformersChat(folder, dtype='bfloat16')
-    assert (
-        chat.complete_many([asked('x', temperature=0.0)])[0].completion_tokens == 10
-        and chat.loaded[0].dtype == torch.bfloat16
-    )
+    assert chat.complete_many([asked('x', temperature=0.0)])[0].completion_tokens == 10
+    assert chat.loaded[0].dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,8 @@ def test_all_parameters_are_recorded_as_they_were_given(tmp_path, monkeypatch):
     )
     monkeypatch.setenv('AUTOGETS_ROOT', str(tmp_path))
     given = dict(n=np.int64(5), names=['b'], seeds=3, id='demo/toy-big', out=str(tmp_path / 'here'), other=1)
-    exec(
-        "from autogets.replication.results import Experiment\nexp = Experiment(id)\nnames.append('c')\nn = 7\nexp.save()",
-        given,
-    )
+    body = "exp = Experiment(id)\nnames.append('c')\nn = 7\nexp.save()"
+    exec(f'from autogets.replication.results import Experiment\n{body}', given)
     record = read_json(tmp_path / 'here' / 'results' / 'demo' / 'toy-big.json')
     assert record['parameters'] == {'n': 5, 'names': ['b'], 'seeds': 3} and record['seeds'] == [0, 1, 2]
     assert record['id'] == 'demo/toy-big'

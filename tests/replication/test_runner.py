@@ -28,12 +28,10 @@ def test_a_run_leaves_tables_figures_provenance_and_a_page(root):
     assert frame.status.tolist() == ['done'] and runner.exit_code(frame) == 0
     assert pd.read_csv(out / 'results' / 'demo' / 'good-squares.csv').ours.tolist() == [0, 1, 4, 9]
     record = read_json(out / 'results' / 'demo' / 'good.json')
-    assert (
-        record['parameters'] == {'n': 4}
-        and record['seeds'] == [7]
-        and record['minutes'] > 0
-        and len(record['stamp']) == 64
-    )
+    assert record['parameters'] == {'n': 4}
+    assert record['seeds'] == [7]
+    assert record['minutes'] > 0
+    assert len(record['stamp']) == 64
     assert record['findings'][0]['verdict'] == 'holds' and record['paper'] == 'Table 1'
     assert str(root) not in (out / 'results' / 'demo' / 'good.json').read_text()
     line = out / 'figures' / 'demo' / 'good-line'
@@ -185,8 +183,9 @@ def test_a_failure_is_reported_and_the_rest_goes_on(root):
 
 
 def test_what_was_left_out_is_shown_and_tried_again(root):
-    save = "exp = Experiment('demo/part')\nexp.table('a', pd.DataFrame({'i': [1]}))\nexp.skip('trec6', 'set AUTOGETS_DATA')\nexp.save()"
-    notebook(root, 'demo/02_part.ipynb', 'n: int = 2 # rows', HEAD, save)
+    part = "exp = Experiment('demo/part')\nexp.table('a', pd.DataFrame({'i': [1]}))"
+    save = "exp.skip('trec6', 'set AUTOGETS_DATA')\nexp.save()"
+    notebook(root, 'demo/02_part.ipynb', 'n: int = 2 # rows', HEAD, part, save)
     manifest(root, dict(id='demo/part', title='Part'))
     for _ in range(2):
         row = runner.replicate('smoke', root=root).iloc[0]
@@ -318,7 +317,8 @@ def test_an_interrupt_ends_the_running_notebook(root):
         root, 'demo/02_slow.ipynb', 'n: int = 2 # rows', "import time\nopen('started', 'w').close()", 'time.sleep(600)'
     )
     manifest(root, dict(id='demo/slow', title='Slow'), good())
-    heed = 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler)'  # a background job starts with Ctrl-C ignored
+    # a background job starts with Ctrl-C ignored
+    heed = 'import signal; signal.signal(signal.SIGINT, signal.default_int_handler)'
     code = f"{heed}\nfrom autogets.replication import replicate; replicate('smoke', root={str(root)!r})"
     env = {**os.environ, 'PYTHONPATH': str(Path(runner.__file__).parents[2])}
     p = subprocess.Popen(

@@ -11,14 +11,14 @@ def test_markdown_is_filled_from_committed_results(tmp_path):
     write_atomic(
         tmp_path / 't.csv', 'class,protocol,ours,gain\nA,paper,0.8896,0.01\nB,paper,0.5,-0.0204\nB,honest,0.4,0\n'
     )
-    s = 'OBA <!-- value: t.csv where class=B, protocol=paper columns ours -->x<!-- end --> and\n<!-- table: t.csv where protocol=paper columns class, gain -->\nold\n<!-- end -->\nlast'
+    value = '<!-- value: t.csv where class=B, protocol=paper columns ours -->x<!-- end -->'
+    table = '<!-- table: t.csv where protocol=paper columns class, gain -->\nold\n<!-- end -->'
+    s = f'OBA {value} and\n{table}\nlast'
     filled = fill_markdown(s, tmp_path)
-    assert (
-        '-->0.500<!-- end --> and' in filled
-        and '| B | −0.020 |' in filled
-        and 'old' not in filled
-        and filled.endswith('-->\nlast')
-    )
+    assert '-->0.500<!-- end --> and' in filled
+    assert '| B | −0.020 |' in filled
+    assert 'old' not in filled
+    assert filled.endswith('-->\nlast')
     assert fill_markdown(filled, tmp_path) == filled
     for bad, said in (
         ('value: t.csv columns ours', 'not one number'),

@@ -1,4 +1,5 @@
-"Candidates have one form, class weights mean something, budgets are positive, and texts join a candidate only with all their sources"
+"""Candidates have one form, class weights mean something, budgets are positive, and texts join a candidate only with
+all their sources"""
 
 import pandas as pd
 import pytest
@@ -15,12 +16,10 @@ from autogets.search.evaluator import Evaluator
 
 def test_a_candidate_has_one_form():
     w = as_candidate(['b', 'a', 'b'], {'y': 3, 'x': 0.5, 'z': 1})
-    assert w == ('a', 'b', Weight('x', 0.5), Weight('y', 3.0)) and as_candidate(w) == w == as_candidate(
-        ('b', 'a', *w[2:][::-1])
-    )
-    assert as_candidate(w, {'x': 1}) == ('a', 'b', Weight('y', 3.0)) and as_candidate(w, {'y': 2})[-1] == Weight(
-        'y', 2.0
-    )
+    assert w == ('a', 'b', Weight('x', 0.5), Weight('y', 3.0))
+    assert as_candidate(w) == w == as_candidate(('b', 'a', *w[2:][::-1]))
+    assert as_candidate(w, {'x': 1}) == ('a', 'b', Weight('y', 3.0))
+    assert as_candidate(w, {'y': 2})[-1] == Weight('y', 2.0)
     assert ids_of(w) == ('a', 'b') and weights_of(w) == {'x': 0.5, 'y': 3.0} and as_candidate(()) == ()
     assert as_candidate(i for i in 'ba') == ('a', 'b') and hash(w) == hash(as_candidate(w))
 
@@ -95,9 +94,8 @@ def test_order_and_repeats_in_a_candidate_do_not_matter():
     forms = [tuple(some), tuple(some[::-1]), (*some, some[0], some[0])]
     results = ev.evaluate(forms)
     assert len({tuple(r.scores.values()) for r in results}) == 1 and len(ev.refit.asked) == ev.evaluations == 1
-    assert all((ev.rows(f) == ev.rows(forms[0])).all() for f in forms) and as_candidate(forms[2]) == as_candidate(
-        forms[0]
-    )
+    assert all((ev.rows(f) == ev.rows(forms[0])).all() for f in forms)
+    assert as_candidate(forms[2]) == as_candidate(forms[0])
 
 
 def test_a_pool_in_another_order_gives_the_same_scores():

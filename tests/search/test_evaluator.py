@@ -296,10 +296,8 @@ def test_pooled_figures_and_their_jackknife_are_those_of_the_definition(target):
     a, b = ev.evaluate(cands[:2])
     for o in OBJECTIVES:
         d = [x[o] - y[o] for x, y in zip(hand[0], hand[1])]
-        assert (
-            standard_error(a, b, o) == pytest.approx((0.9 * sum((x - sum(d) / 10) ** 2 for x in d)) ** 0.5)
-            and standard_error(a, a, o) == 0
-        )
+        assert standard_error(a, b, o) == pytest.approx((0.9 * sum((x - sum(d) / 10) ** 2 for x in d)) ** 0.5)
+        assert standard_error(a, a, o) == 0
     assert standard_error(a, b, 'accuracy') == standard_error(b, a, 'accuracy') > 0
     assert sorted(np.bincount(ev.tenth))[-1] - sorted(np.bincount(ev.tenth))[0] <= 2 * len(c.classes)
 
@@ -387,9 +385,8 @@ def test_a_view_adds_to_its_base_or_replaces_a_part_of_it():
     add, rep = ev.view('ant', base), ev.view('ant', base, 'replace')
     assert add.sources == rep.sources == a and add.whole(()) == base
     assert add.whole(tuple(a[2:6])) == as_candidate([*a[:6], *b[:4]], {'bee': 0.3})
-    assert rep.whole(tuple(a[2:6])) == as_candidate([*a[2:6], *b[:4]], {'bee': 0.3}) and rep.whole(()) == as_candidate(
-        b[:4], {'bee': 0.3}
-    )
+    assert rep.whole(tuple(a[2:6])) == as_candidate([*a[2:6], *b[:4]], {'bee': 0.3})
+    assert rep.whole(()) == as_candidate(b[:4], {'bee': 0.3})
     for v, c in itertools.product((add, rep), ((), tuple(a[2:6]), as_candidate(a[:2], {'ant': 3.0}))):
         assert v.key(c) == ev.key(v.whole(c)) and (v.rows(c) == ev.rows(v.whole(c))).all()
         assert v.evaluate([c])[0].scores['accuracy'] == ev.evaluate([v.whole(c)])[0].scores['accuracy']
@@ -420,11 +417,9 @@ def test_views_share_what_was_trained_and_keep_their_own_measure():
         [R['ant'], R['bee'], (R['ant'] + R['bee']) / 2, R['ant'], R['ant'], sum(R.values()) / 3]
     )
     assert told[4].goal['recall'] == pytest.approx((R['bee'] + R['cat']) / 2) and not told[0].goal
-    assert (
-        told[1].scores['accuracy'] == whole.scores['accuracy']
-        and ev.evaluate([as_candidate(a)]) == [whole]
-        and ev.base == ()
-    )
+    assert told[1].scores['accuracy'] == whole.scores['accuracy']
+    assert ev.evaluate([as_candidate(a)]) == [whole]
+    assert ev.base == ()
     assert views[1].target != views[0].target, 'a trace must tell them apart'
     (new,) = views[0].evaluate([as_candidate(a[:1])])
     assert ev.evaluate([as_candidate(a[:1])])[0].recalls == new.recalls and len(ev.refit.asked) == 2

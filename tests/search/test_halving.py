@@ -132,9 +132,8 @@ def test_near_copies_are_passed_over():
 
 def test_exactly_nine_tenths_is_different_enough():
     t, ev = traced([0.9, 0.8], [slice(0, 10), slice(0, 9)])
-    assert weighted_jaccard(text_weights(ev, t.ids(1)), text_weights(ev, t.ids(2))) == 0.9 and promote(
-        t, ev, 'macro-f1', 2
-    ) == [1, 2]
+    assert weighted_jaccard(text_weights(ev, t.ids(1)), text_weights(ev, t.ids(2))) == 0.9
+    assert promote(t, ev, 'macro-f1', 2) == [1, 2]
 
 
 def test_the_full_pool_and_its_near_copies_take_no_place():
@@ -226,11 +225,9 @@ def test_a_halving_that_is_over_trains_nothing(tmp_path):
     assert len(TRAINED) == before and sum(e.evaluations for e in again.evaluators) == 0
     assert again.frame.equals(first.frame)
     saved = pd.read_csv(tmp_path / 'rungs.csv')
-    assert (
-        list(saved.columns) == list(first.frame.columns)
-        and np.allclose(saved.gain, first.frame.gain)
-        and len(saved) == len(first.frame)
-    )
+    assert list(saved.columns) == list(first.frame.columns)
+    assert np.allclose(saved.gain, first.frame.gain)
+    assert len(saved) == len(first.frame)
 
 
 def test_a_larger_budget_trains_only_the_newcomers(tmp_path):

@@ -1,4 +1,4 @@
-"The promises of the knowledge map: what is written is what is read, bad files are named in one line, and no corpus advises itself"
+"The knowledge map: what is written is what is read, bad files are named in one line, and no corpus advises itself"
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ from autogets.search.trace import TRACE_COLUMNS, Trace
 STRATEGIES = ('random', 'sliding-window', 'hierarchical', 'genetic')
 FILES = ('classes.csv', 'searches.csv', 'knowledge.json')
 
-# --- a made-up world ----------------------------------------------------------------------------------------------------------------
+# --- a made-up world ---
 
 
 def by_size(strategy, traits):
@@ -88,7 +88,7 @@ def planted():
     return KnowledgeMap(rows())
 
 
-# --- files --------------------------------------------------------------------------------------------------------------------------
+# --- files ---
 
 
 def test_what_is_saved_is_what_is_loaded_byte_for_byte(tmp_path):
@@ -182,7 +182,7 @@ def test_a_folder_that_refuses_is_one_line(tmp_path, planted):
     raises(lambda: planted.save(tmp_path / 'file' / 'map'), 'cannot write')
 
 
-# --- the record of a run ------------------------------------------------------------------------------------------------------------
+# --- the record of a run ---
 
 
 def test_a_run_folder_gives_its_rows(tmp_path):
@@ -210,7 +210,7 @@ def test_a_record_that_is_no_table_is_refused(tmp_path, data):
     raises(lambda: read_record(tmp_path), 'knowledge.csv')
 
 
-# --- what goes in -------------------------------------------------------------------------------------------------------------------
+# --- what goes in ---
 
 
 def frame(texts):
@@ -264,7 +264,8 @@ def trace(values, texts):
 
 
 class Judge:
-    "Stands for an evaluator: test is .4 for M0 and grows by .01 a source number; remembers what it was asked, and was asked for `looked` before"
+    """Stands for an evaluator: test is .4 for the baseline and grows by .01 a source number; remembers what it was
+    asked, and was asked for `looked` before"""
 
     def __init__(self, looked=()):
         self.asked, self.predictions = [], dict.fromkeys(looked)
@@ -289,17 +290,13 @@ def test_records_take_the_best_so_far_and_give_ties_to_fewer_texts_then_to_the_e
     values[15] = 0.7
     values[21] = 0.9  # 21 is beyond the last budget reached
     t = records(trace(values, texts), TRAITS_OF_A, Judge(), 'random', 'accuracy', 'g', 3).set_index('budget')
-    assert (
-        t.index.tolist() == [b for b in BUDGETS if b <= 21]
-        and t.gain[10] == pytest.approx(0.1)
-        and t.gain[20] == pytest.approx(0.2)
-    )
-    assert (
-        t.honest[10] == pytest.approx(0.05)
-        and t.honest[20] == pytest.approx(0.15)
-        and set(t.seed) == {3}
-        and set(t.corpus) == {'small'}
-    )
+    assert t.index.tolist() == [b for b in BUDGETS if b <= 21]
+    assert t.gain[10] == pytest.approx(0.1)
+    assert t.gain[20] == pytest.approx(0.2)
+    assert t.honest[10] == pytest.approx(0.05)
+    assert t.honest[20] == pytest.approx(0.15)
+    assert set(t.seed) == {3}
+    assert set(t.corpus) == {'small'}
 
 
 def test_records_of_a_search_that_found_nothing_choose_the_model_as_it_was():
@@ -322,11 +319,9 @@ def looked_before(*looked):
 
 def test_a_run_that_looked_at_its_last_choice_keeps_that_figure_and_no_other():
     t, asked = looked_before((), ('s50',), ('s10',))
-    assert (
-        t.honest.notna().tolist() == [False] * (len(t) - 1) + [True]
-        and asked == {(), ('s50',)}
-        and t.honest.iloc[-1] == pytest.approx(0.5)
-    )
+    assert t.honest.notna().tolist() == [False] * (len(t) - 1) + [True]
+    assert asked == {(), ('s50',)}
+    assert t.honest.iloc[-1] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +363,7 @@ def test_the_record_of_a_run_says_what_the_final_measurement_said():
     assert rows().honest.tolist() == pytest.approx([said]) and len(ev.predictions) <= looks + 1
 
 
-# --- advice -------------------------------------------------------------------------------------------------------------------------
+# --- advice ---
 
 
 def test_advice_finds_what_was_planted_and_says_why(planted):
@@ -457,7 +452,7 @@ def test_gains_on_validation_count_by_what_is_left_of_them_on_test():
     )
 
 
-# --- how good the advice is ---------------------------------------------------------------------------------------------------------
+# --- how good the advice is ---
 
 
 def test_advice_beats_every_constant_choice_where_traits_decide():
@@ -482,7 +477,7 @@ def test_regret_is_against_the_best_strategy_of_each_class(planted):
 
 
 def test_a_corpus_is_held_out_with_all_its_splits():
-    "Its classes obey the opposite of the rule that holds elsewhere: who is advised well there was advised by the corpus itself"
+    "Its classes obey the opposite of the rule elsewhere: who is advised well there was advised by the corpus itself"
     t = rows(corpora=6, splits=2, noise=0.0005)
     own = t.corpus == 'corpus 5'
     t.loc[own, 'honest'] = (
@@ -500,7 +495,7 @@ def test_one_corpus_cannot_be_left_out():
     assert 'cannot be tested' in regret_verdict(m, 'accuracy', 50)
 
 
-# --- what is shown ------------------------------------------------------------------------------------------------------------------
+# --- what is shown ---
 
 
 def test_the_best_strategy_leads_over_another_strategy_not_over_another_split():
@@ -526,9 +521,8 @@ def test_the_figure_has_a_cell_for_each_class_and_objective():
 
 def test_the_published_assignment_is_complete_and_agreement_is_counted():
     paper = pd.read_csv(shipped('papers/assignment.csv')).set_index('class')
-    assert paper.published.value_counts().to_dict() == {'hierarchical': 7, 'sliding-window': 6, 'genetic': 2} and set(
-        paper.index
-    ) == {f'T{i}' for i in range(1, 16)}
+    assert paper.published.value_counts().to_dict() == {'hierarchical': 7, 'sliding-window': 6, 'genetic': 2}
+    assert set(paper.index) == {f'T{i}' for i in range(1, 16)}
     o = paper.objective.iloc[0]
     t = rows(lambda s, t: 0.03 * (s == 'genetic'), corpora=1, classes=15, objective=o).assign(corpus='tickets')
     b = assignment_beside_paper(KnowledgeMap(t), {f'T{i}': f'class {i - 1}' for i in range(1, 16)}, 50)
@@ -541,7 +535,7 @@ def test_the_shipped_map_can_be_read_and_knows_more_than_one_corpus():
     assert m.corpora > 1 and m.table[list(KEYS)].notna().all(axis=None) and not m.table.duplicated(list(KEYS)).any()
 
 
-# --- awkward maps -------------------------------------------------------------------------------------------------------------------
+# --- awkward maps ---
 
 
 def test_one_long_run_does_not_silence_the_map():

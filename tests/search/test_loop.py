@@ -175,13 +175,10 @@ def test_an_honest_search_does_not_know_the_test_split(strategy):
         out[protocol] = [run_job(x, job, generator=Fixed(c)) for x in (c, d)]
     a, b = out['honest']
     assert digits(a.trace) == digits(b.trace) and a.row == b.row and a.final.candidate == b.final.candidate
-    assert (
-        a.final.gain['validation'] == b.final.gain['validation']
-        and a.final.improved['test'] != b.final.improved['test']
-    )
-    assert [r['test accuracy'] for r in a.trace.rows] == [None] * 31 and set(
-        a.evaluator.refit.predict(np.array([], int))
-    ) == {'validation'}
+    assert a.final.gain['validation'] == b.final.gain['validation']
+    assert a.final.improved['test'] != b.final.improved['test']
+    assert [r['test accuracy'] for r in a.trace.rows] == [None] * 31
+    assert set(a.evaluator.refit.predict(np.array([], int))) == {'validation'}
     a, b = out['paper']
     assert [r['test accuracy'] for r in a.trace.rows] != [r['test accuracy'] for r in b.trace.rows], (
         'the paper protocol looks at test'
@@ -204,7 +201,7 @@ class Fixed(Generator):
 
 
 def test_test_labels_are_first_asked_for_after_the_choice():
-    "The honest evaluator on a corpus whose test texts and labels raise, but for the ids that keep copies out of the pool"
+    "The honest evaluator on a corpus whose test texts and labels raise, but for ids, which keep copies out of the pool"
 
     class Sealed:
         def __init__(self, c):
@@ -229,9 +226,8 @@ def test_the_paper_protocol_chooses_on_test_and_says_so():
     tests = [r['test accuracy'] for r in o.trace.rows]
     assert o.final.improved['test']['accuracy'] == max(tests) == tests[o.row] and 'optimistic' in outcome_verdict(o)
     honest = run_job(c, Job('class 2', 'accuracy', 'random', evaluations=40), generator=Fixed(c))
-    assert 'optimistic' not in outcome_verdict(honest) and [r['accuracy'] for r in honest.trace.rows] == [
-        r['accuracy'] for r in o.trace.rows
-    ]
+    assert 'optimistic' not in outcome_verdict(honest)
+    assert [r['accuracy'] for r in honest.trace.rows] == [r['accuracy'] for r in o.trace.rows]
     with pytest.raises(UserError, match='honest'):
         choose(honest.trace, 'accuracy', 'test')
 
@@ -252,10 +248,8 @@ def test_a_class_absent_from_training_is_warned_about_and_breaks_nothing(split):
     assert o.final.baseline[split]['accuracy'] <= p.final.baseline[split]['accuracy']
     for s in ('validation', 'test'):
         g = o.final.gain[s]
-        assert (
-            g['estimate'] == pytest.approx(o.final.improved[s]['accuracy'] - o.final.baseline[s]['accuracy'])
-            and g['low'] <= g['estimate'] <= g['high']
-        )
+        assert g['estimate'] == pytest.approx(o.final.improved[s]['accuracy'] - o.final.baseline[s]['accuracy'])
+        assert g['low'] <= g['estimate'] <= g['high']
 
 
 # --- choice ---

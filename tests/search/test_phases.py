@@ -31,12 +31,10 @@ phases:
 def test_a_plan_is_read(tmp_path):
     (tmp_path / 'p.yaml').write_text(GOOD)
     a, b, c = read_plan(tmp_path / 'p.yaml', NAMES)
-    assert (
-        a == Phase('cat', 'genetic', 'balanced-accuracy', 100, 'add', 'because')
-        and b.target == ['ant', 'bee']
-        and b.how == 'replace'
-        and c == Phase()
-    )
+    assert a == Phase('cat', 'genetic', 'balanced-accuracy', 100, 'add', 'because')
+    assert b.target == ['ant', 'bee']
+    assert b.how == 'replace'
+    assert c == Phase()
     assert read_plan({'phases': [{'target': 'cat'}]}, NAMES) == [Phase('cat')]
 
 
@@ -139,10 +137,8 @@ def consistent(run):
     trace, at = run.joined()
     (ended,) = run.scorer.evaluate([run.base])
     assert run.scorer.key(trace.ids(at)) == run.scorer.key(run.base), (at, trace.rows[at]['note'])
-    assert (
-        trace.rows[at][run.goal.objective] == pytest.approx(ended.scores[run.goal.objective])
-        and trace.rows[at]['texts'] == ended.n_texts
-    )
+    assert trace.rows[at][run.goal.objective] == pytest.approx(ended.scores[run.goal.objective])
+    assert trace.rows[at]['texts'] == ended.n_texts
     assert run.spent == sum(h['evaluations'] for h in run.history) <= run.budget.evaluations
     f = run.front()
     assert len(f) == len(trace) and f.chosen.sum() == 1 and f.front.any()
@@ -188,12 +184,9 @@ def test_rule_1_takes_the_best_that_keeps_the_constraints():
         results, h = run.phases[0][3], run.history[0]
         ok = [i for i, r in enumerate(results) if keeps(run.goal.constraints, r, run.baseline, NAMES)]
         best = max(results[i].scores['accuracy'] for i in ok)
-        assert (
-            results[h['row']].scores['accuracy'] == best
-            and h['row'] in ok
-            and results[h['row']].n_texts
-            == min(results[i].n_texts for i in ok if results[i].scores['accuracy'] == best)
-        )
+        assert results[h['row']].scores['accuracy'] == best
+        assert h['row'] in ok
+        assert results[h['row']].n_texts == min(results[i].n_texts for i in ok if results[i].scores['accuracy'] == best)
         consistent(run)
     (r,) = bound.scorer.evaluate([bound.base])
     assert r.recalls[cat] >= bound.baseline.recalls[cat] > free.scorer.evaluate([free.base])[0].recalls[cat]
@@ -205,12 +198,10 @@ def test_nothing_feasible_leaves_the_base():
         [Phase('ant', 'random', evaluations=5), Phase('all', 'class-weights', None, 30, 'replace')],
         goal=Goal('accuracy', constraints=(Constraint('accuracy', '>=', 0.999, False),)),
     )
-    assert (
-        run.base == ()
-        and [h['row'] for h in run.history] == [None, None]
-        and not any(h['accepted'] for h in run.history)
-        and run.joined()[1] == 0
-    )
+    assert run.base == ()
+    assert [h['row'] for h in run.history] == [None, None]
+    assert not any(h['accepted'] for h in run.history)
+    assert run.joined()[1] == 0
     assert not run.front().keeps.any()
 
 
@@ -306,9 +297,11 @@ def test_impossible_budgets():
 
 def test_no_phase_at_all():
     run = ensemble(world(WORTH), lambda run: None)
-    assert (
-        run.history == [] and run.base == () and run.spent == 0 and run.joined()[1] == 0 and len(run.joined()[0]) == 1
-    )
+    assert run.history == []
+    assert run.base == ()
+    assert run.spent == 0
+    assert run.joined()[1] == 0
+    assert len(run.joined()[0]) == 1
     consistent(run)
 
 
@@ -318,11 +311,9 @@ def test_classes_without_texts_end_their_phase_at_once(strategy):
     run = ensemble(
         ev, [Phase('cat', strategy, None, 10, how) for how in ('add', 'replace')] + [Phase('ant', 'random', None, 10)]
     )
-    assert (
-        [h['evaluations'] for h in run.history] == [0, 0, 10]
-        and [h['accepted'] for h in run.history[:2]] == [False, False]
-        and run.searchable == ['ant']
-    )
+    assert [h['evaluations'] for h in run.history] == [0, 0, 10]
+    assert [h['accepted'] for h in run.history[:2]] == [False, False]
+    assert run.searchable == ['ant']
     consistent(run)
 
 
@@ -339,7 +330,8 @@ def test_adapting_ends_and_goes_where_it_pays():
 
     ev = world({'ant': 0.2, 'bee': -0.2}, n=40)
     run = ensemble(ev, Adaptive(NAMES, advise, chunk=5, first=0.1), 200)
-    assert run.history[0]['strategy'] == 'class-weights' and (
+    assert run.history[0]['strategy'] == 'class-weights'
+    assert (
         run.history[1]['label'],
         run.history[1]['strategy'],
         run.history[1]['why'],

@@ -35,9 +35,8 @@ def test_constraints_that_can_be_read(text, figure, sense, bound, relative):
 def test_constraints_on_classes_with_odd_names():
     for name in ('T:1', 'a>=b', '<=', 'x, y "z"', 'ç 漢字', 'd:>=0.5'):
         c = read_constraint(f'recall:{name}>=baseline-0.1', [*NAMES, name])
-        assert c == Constraint(f'recall:{name}', '>=', -0.1, True) and c.figure in figures(
-            result((0, 0, 0, 0)), [*NAMES, name]
-        )
+        assert c == Constraint(f'recall:{name}', '>=', -0.1, True)
+        assert c.figure in figures(result((0, 0, 0, 0)), [*NAMES, name])
 
 
 @pytest.mark.parametrize(
@@ -143,26 +142,19 @@ def test_a_bound_is_kept_at_the_bound():
     def ok(text, **new):
         return keeps([read_constraint(text, NAMES)], result(**new), base, NAMES)
 
-    assert (
-        ok('accuracy>=baseline+0.1', accuracy=0.8)
-        and ok('accuracy>=baseline-0.1', accuracy=0.6)
-        and ok('accuracy<=baseline+0.1', accuracy=0.7 + 0.1)
-        and ok('accuracy>=0.3', accuracy=0.1 * 3)
-        and ok('accuracy<=0.3', accuracy=0.1 * 3)
-    )
-    assert (
-        ok('accuracy>=baseline', accuracy=0.7)
-        and not ok('accuracy>=baseline', accuracy=0.7 - 1 / 5000)
-        and not ok('accuracy<=0.7', accuracy=0.7 + 1 / 5000)
-    )
-    assert (
-        ok('recall:ant>=baseline', recalls=(0.3, 0, 0))
-        and ok('recall:ant<=baseline', recalls=(0.3, 0, 0))
-        and not ok('recall:ant>=0.31', recalls=(0.3, 1, 1))
-    )
-    assert keeps([], result(), base, NAMES) and not keeps(
-        read_constraints(['accuracy>=0', 'recall:cat>=.6'], NAMES), result(), base, NAMES
-    )
+    assert ok('accuracy>=baseline+0.1', accuracy=0.8)
+    assert ok('accuracy>=baseline-0.1', accuracy=0.6)
+    assert ok('accuracy<=baseline+0.1', accuracy=0.7 + 0.1)
+    assert ok('accuracy>=0.3', accuracy=0.1 * 3)
+    assert ok('accuracy<=0.3', accuracy=0.1 * 3)
+    assert ok('accuracy>=baseline', accuracy=0.7)
+    assert not ok('accuracy>=baseline', accuracy=0.7 - 1 / 5000)
+    assert not ok('accuracy<=0.7', accuracy=0.7 + 1 / 5000)
+    assert ok('recall:ant>=baseline', recalls=(0.3, 0, 0))
+    assert ok('recall:ant<=baseline', recalls=(0.3, 0, 0))
+    assert not ok('recall:ant>=0.31', recalls=(0.3, 1, 1))
+    assert keeps([], result(), base, NAMES)
+    assert not keeps(read_constraints(['accuracy>=0', 'recall:cat>=.6'], NAMES), result(), base, NAMES)
 
 
 def test_constraints_speak_of_the_goal():
@@ -212,21 +204,19 @@ def test_rescoring_is_not_fooled_by_luck():
     first = len(ev.refit.asked)
     assert names[choose(t, 'accuracy')] == 'lucky'
     row, rescored = rescore(ev, t, 'accuracy', finalists=2, folds=3)
-    assert names[row] in ('good', 'full pool') and {names[i] for i in rescored.row} == {
+    assert names[row] in ('good', 'full pool')
+    assert {names[i] for i in rescored.row} == {
         'baseline',
         'full pool',
         'lucky',
     } | set(names[i] for i in rescored.row)
-    assert (
-        len(rescored) <= 4
-        and (rescored['validation'] == [t.rows[i]['accuracy'] for i in rescored.row]).all()
-        and len(ev.refit.asked) == first + len(rescored)
-    )
+    assert len(rescored) <= 4
+    assert (rescored['validation'] == [t.rows[i]['accuracy'] for i in rescored.row]).all()
+    assert len(ev.refit.asked) == first + len(rescored)
     want = ev.with_folds(3).evaluate([t.ids(i) for i in rescored.row])
     best = max(want, key=lambda r: r.scores['accuracy'])
-    assert rescored.rescored.tolist() == [
-        r.scores['accuracy'] for r in want
-    ] and rescored.error.tolist() == pytest.approx([standard_error(best, r, 'accuracy') for r in want])
+    assert rescored.rescored.tolist() == [r.scores['accuracy'] for r in want]
+    assert rescored.error.tolist() == pytest.approx([standard_error(best, r, 'accuracy') for r in want])
     assert not ev.folds and not ev.memo[ev.key(())].jackknife
 
 

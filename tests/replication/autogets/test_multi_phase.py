@@ -1,4 +1,5 @@
-"The paper's chains of phases: the published orders, who may look at test, what a killed chain keeps, and verdicts that follow their tables"
+"""The paper's chains of phases: the published orders, who may look at test, what a killed chain keeps, and verdicts
+that follow their tables"""
 
 from dataclasses import replace
 import numpy as np
@@ -62,19 +63,16 @@ def test_the_plans_are_in_the_published_order():
     def said(plan):
         return ' '.join(f'{s[:2]}-{t}' for t, s, _ in plan)
 
-    assert (
-        said(MULTIPHASE['A']) == 'ge-T13 ge-T12 sl-T10 ge-T11 sl-T5'
-        and said(MULTIPHASE['C']) == 'sl-T5 ge-T14 hi-T4 ge-T7 sl-T1'
-    )
+    assert said(MULTIPHASE['A']) == 'ge-T13 ge-T12 sl-T10 ge-T11 sl-T5'
+    assert said(MULTIPHASE['C']) == 'sl-T5 ge-T14 hi-T4 ge-T7 sl-T1'
     assert [o for _, _, o in MULTIPHASE['C']] == [OBA, 'recall', OBA, CBA, CBA]
     assert [set(MULTIPHASE[b]) for b in ('B1', 'B2', 'B3')] == [
         {('T13', 'sliding-window', None)},
         {('T13', 'hierarchical', CBA)},
         {('T13', 'genetic', CBA)},
     ]
-    assert said(MULTIOBJECTIVE['A']) == ' '.join(['hi-T12 ge-T12 sl-T12 sl-T7 hi-T7 ge-T7'] * 2) and said(
-        MULTIOBJECTIVE['B']
-    ) == ' '.join(['hi-T12'] * 3 + ['sl-T7'] * 3)
+    assert said(MULTIOBJECTIVE['A']) == ' '.join(['hi-T12 ge-T12 sl-T12 sl-T7 hi-T7 ge-T7'] * 2)
+    assert said(MULTIOBJECTIVE['B']) == ' '.join(['hi-T12'] * 3 + ['sl-T7'] * 3)
 
 
 def test_recorded_facts_of_the_multi_phase_runs_fit_together():
@@ -126,9 +124,8 @@ def test_plan_c_chooses_by_the_objective_of_its_phase():
     f = {f'{CBA}:a': 0.7, 'recall:b': 0.2, OBA: 0.9}
     assert multiphase_rules('a', own=True).value(f, phase) == (0.2,) and multiphase_rules('a').value(f, phase) == (0.7,)
     assert multiphase_rules('a', own=True).value(f, replace(phase, objective=OBA)) == (0.9,)
-    assert multiphase_rules('a', own=True).keep({f'{CBA}:a': 0.7}, {f'{CBA}:a': 0.7}) and not multiphase_rules(
-        'a', own=True
-    ).keep({f'{CBA}:a': 0.69}, {f'{CBA}:a': 0.7})
+    assert multiphase_rules('a', own=True).keep({f'{CBA}:a': 0.7}, {f'{CBA}:a': 0.7})
+    assert not multiphase_rules('a', own=True).keep({f'{CBA}:a': 0.69}, {f'{CBA}:a': 0.7})
 
 
 def test_the_bounds_of_two_classes():
@@ -136,20 +133,17 @@ def test_the_bounds_of_two_classes():
         multiobjective_rules(('a', 'b')),
         {'recall:a': 0.5, 'recall:b': 0.5, f'{CBA}:a': 0.7, f'{CBA}:b': 0.7, 'accuracy': 0.8, OBA: 0.9},
     )
-    assert rules.allowed(m0, m0) and not any(
-        rules.allowed({**m0, k: 0.49}, m0) for k in ('recall:a', 'recall:b', 'accuracy')
-    )
+    assert rules.allowed(m0, m0)
+    assert not any(rules.allowed({**m0, k: 0.49}, m0) for k in ('recall:a', 'recall:b', 'accuracy'))
     phase = phases.Phase('b', 'genetic', 'recall', 1)
     more_a, more_b = {**m0, 'recall:a': 0.6}, {**m0, 'recall:b': 0.6}
     assert rules.value(more_b, phase) > rules.value(more_a, phase), 'of equal means the one of the phase\'s own class'
     assert multiobjective_rules(('a', 'b'), own=False).value(more_b, phase) == multiobjective_rules(
         ('a', 'b'), own=False
     ).value(more_a, phase)
-    assert (
-        rules.keep({**m0, f'{CBA}:a': 0.71}, m0)
-        and not rules.keep(m0, m0)
-        and not rules.keep({**m0, 'recall:a': 0.4, 'accuracy': 0.9}, m0)
-    )
+    assert rules.keep({**m0, f'{CBA}:a': 0.71}, m0)
+    assert not rules.keep(m0, m0)
+    assert not rules.keep({**m0, 'recall:a': 0.4, 'accuracy': 0.9}, m0)
 
 
 @pytest.mark.parametrize('protocol', ['paper', 'honest'])
@@ -200,7 +194,7 @@ def test_corpora_that_are_not_here_are_named(monkeypatch, tmp_path):
     assert known.classes == 1 and list(missing) == ['top_navigation'] and 'AUTOGETS_DATA' in missing['top_navigation']
 
 
-# -- verdicts follow the tables
+# --- verdicts follow the tables ---
 
 
 def made_up(gains):
@@ -229,11 +223,9 @@ def test_the_verdict_says_what_the_differences_say():
     d = plan_differences(runs).set_index('protocol')
     assert d.low['paper'] > 0.09 and d.high['honest'] < -0.02 and d.better['paper'] == 6 and d.worse['honest'] == 6
     said = plans_verdict(runs, phases_table(runs, 'figure'), 'recall', ['A'])
-    assert (
-        'A ends above 1 of 1 others, of 1 by more' in said
-        and 'A ends above 0 of 1 others, of 0 by more' in said
-        and 'below 1, of 1 by more' in said
-    )
+    assert 'A ends above 1 of 1 others, of 1 by more' in said
+    assert 'A ends above 0 of 1 others, of 0 by more' in said
+    assert 'below 1, of 1 by more' in said
     assert '+0.1' in said and said.endswith('24% of it.')
 
 
@@ -241,9 +233,8 @@ def test_few_splits_give_no_interval():
     runs = made_up({('A', 'paper'): 0.2, ('B', 'paper'): 0.1, ('A', 'honest'): 0.02, ('B', 'honest'): 0.05}).query(
         'seed < 2'
     )
-    assert phases_table(runs, 'figure').low.isna().all() and 'too few splits' in plans_verdict(
-        runs, phases_table(runs, 'figure'), 'recall', ['A']
-    )
+    assert phases_table(runs, 'figure').low.isna().all()
+    assert 'too few splits' in plans_verdict(runs, phases_table(runs, 'figure'), 'recall', ['A'])
 
 
 def test_the_guided_plan_takes_what_helped_most():
@@ -281,11 +272,9 @@ def test_agreement_with_the_published_map_stands_beside_chance():
         columns=['left_out', 'objective', 'choice', 'regret', 'more', 'low', 'high'],
     )
     said = knowledge_verdict(table, lost)
-    assert (
-        'for 1 of 3 topics' in said
-        and 'agree on 1.3' in said
-        and 'the advice is better than it' in said
-        and 'always genetic' in said
-    )
+    assert 'for 1 of 3 topics' in said
+    assert 'agree on 1.3' in said
+    assert 'the advice is better than it' in said
+    assert 'always genetic' in said
     worse = lost.assign(low=-lost.high, high=-lost.low, more=-lost.more)
     assert 'worse than it' in knowledge_verdict(table, worse)

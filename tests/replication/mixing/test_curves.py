@@ -14,7 +14,7 @@ from autogets.replication.mixing.ratio import RatioPlan, compare_ratios
 from autogets.stats import seed_band
 
 
-# -- settings
+# --- settings ---
 
 
 def test_parts_share_no_text_and_no_source(s):
@@ -60,7 +60,7 @@ def test_synthetic_texts_are_balanced_own_first_each_once(s):
     assert not few.id.equals(d.balanced_order(s.pool, 60, 1).id) and len(d.balanced_order(s.pool, 7, 0)) == 7
 
 
-# -- training
+# --- training ---
 
 
 def test_steps_are_disjoint_and_cover_each_text_once(s, spy):
@@ -169,7 +169,7 @@ def test_a_learning_rate_reaches_the_classifier(s, spy):
     )
 
 
-# -- 95 % CIs
+# --- 95 % CIs ---
 
 
 def test_resampled_aucs_are_those_of_the_drawn_rows():
@@ -208,7 +208,7 @@ def test_the_mean_gain_of_the_paper():
     assert d.mean_gain(np.inf)(auc, points) == pytest.approx((0.75 + 0.85 + 0.99) / 3 - 0.7)
 
 
-# -- what is published
+# --- what is published ---
 
 
 def test_published_facts_are_tagged():

@@ -69,12 +69,10 @@ def test_agreement_on_hand_made_numbers():
     assert t.correlation['itself'] == pytest.approx(rho((v0, t0), (v1, t1)))
     assert t.correlation['another seed'] == pytest.approx(rho((v1, t0), (v0, t1)))
     assert t.correlation['another seed, on test'] == pytest.approx(rho((t1, t0)))
-    assert (
-        t.hit_rate['c'] == 1
-        and t.hit_rate['itself'] == 1
-        and t.hit_rate['number of texts'] == 0.5
-        and t.by_chance['c'] == 0.4
-    )
+    assert t.hit_rate['c'] == 1
+    assert t.hit_rate['itself'] == 1
+    assert t.hit_rate['number of texts'] == 0.5
+    assert t.by_chance['c'] == 0.4
     assert t.kind['itself'] == 'ceiling' and t.kind['number of texts'] == 'control'
 
 
@@ -98,12 +96,10 @@ def test_gain_and_cost_on_hand_made_numbers():
         (0.1 + 0.2) / 2
     )  # of everything, 2 and 3 the first by E of seed 0, the third by seed 1
     assert t.beside_E['c'] == pytest.approx(0.1) and t.beside_E['E on all'] == 0
-    assert (
-        t.seconds['c'] == 1 + 6 * 1
-        and t.seconds['E on all'] == 1 + 6 * 10
-        and t.seconds['c, then 2'] == 7 + 1 + 4 * 10
-        and t.cost['c'] == pytest.approx(7 / 61)
-    )
+    assert t.seconds['c'] == 1 + 6 * 1
+    assert t.seconds['E on all'] == 1 + 6 * 10
+    assert t.seconds['c, then 2'] == 7 + 1 + 4 * 10
+    assert t.cost['c'] == pytest.approx(7 / 61)
 
 
 def test_a_screen_that_finds_nothing_above_the_baseline_leaves_it():
@@ -121,9 +117,8 @@ def test_corpora_count_the_same_whatever_their_splits():
     s = {'E': 10.0, 'c': 1.0}
     cells = pd.concat([cells_of(HAND, TEXTS, s), cells_of(HAND, TEXTS, s, split=1), cells_of(other, TEXTS, s, 'b')])
     t = proxy.agreement(cells, ['E'], 'accuracy', draws=50).query("predictor == 'c'").set_index('corpus')
-    assert (
-        t.correlation['all'] == pytest.approx((t.correlation['a'] + t.correlation['b']) / 2) and t.correlation['b'] < 0
-    )
+    assert t.correlation['all'] == pytest.approx((t.correlation['a'] + t.correlation['b']) / 2)
+    assert t.correlation['b'] < 0
     assert list(t.splits[['a', 'b', 'all']]) == [2, 1, 3] and t.low['all'] <= t.correlation['all'] <= t.high['all']
 
 

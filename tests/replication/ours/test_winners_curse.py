@@ -26,7 +26,7 @@ def runs(corpus):
     return h.honest_runs([corpus], [0, 1], **HOW)
 
 
-# -- the curse
+# --- the curse ---
 
 
 def world(n, best, seed, validation=100, test=1000):
@@ -82,7 +82,7 @@ def test_a_search_that_ended_early_stays_where_it_ended():
     assert c[(c.strategy == 'hierarchical')].published.round(6).unique().tolist() == [0.2]
 
 
-# -- a study
+# --- a study ---
 
 
 def test_the_figures_are_those_of_an_ordinary_search(corpus, runs):
@@ -100,10 +100,8 @@ def test_the_figures_are_those_of_an_ordinary_search(corpus, runs):
         progress=False,
     )
     (run,) = (r for r in runs if (r['seed'], r['strategy'], r['objective']) == (1, 'genetic', 'macro-f1'))
-    assert (
-        run['validation'] == pytest.approx(trace.frame['macro-f1'].tolist())
-        and run['texts'] == trace.frame.texts.tolist()
-    )
+    assert run['validation'] == pytest.approx(trace.frame['macro-f1'].tolist())
+    assert run['texts'] == trace.frame.texts.tolist()
     gain = (
         s.plain.score(trace.ids(choose(trace, 'macro-f1')))['test']['macro-f1'] - s.plain.score(())['test']['macro-f1']
     )
@@ -113,7 +111,7 @@ def test_the_figures_are_those_of_an_ordinary_search(corpus, runs):
 def test_a_killed_study_goes_on_and_finds_the_same(corpus, runs, tmp_path, monkeypatch):
     assert h.honest_runs([corpus], [0], folder=tmp_path, **HOW) + [] == [r for r in runs if r['seed'] == 0]
     searches = []
-    monkeypatch.setattr(h, 'search', lambda *a, search=h.search, **k: searches.append(1) or run_search(*a, **k))
+    monkeypatch.setattr(h, 'run_search', lambda *a, run=h.run_search, **k: searches.append(1) or run(*a, **k))
     assert h.honest_runs([corpus], [0, 1], folder=tmp_path, **HOW) == runs
     assert len(searches) == 4, 'only the second split was searched'
     h.honest_runs([corpus], [0], folder=tmp_path, **HOW | dict(evaluations=3))
@@ -155,7 +153,7 @@ def test_the_weakest_class_is_found_on_validation(corpus):
     assert max(run['texts']) <= (s.plain.pool.label == run['target']).sum()
 
 
-# -- rules of choice
+# --- rules of choice ---
 
 
 class Told:
@@ -208,7 +206,7 @@ def test_unknown_names_are_refused_before_any_work(corpus):
         h.llm_cells([corpus], [0], ['annealing'])
 
 
-# -- tables and words
+# --- tables and words ---
 
 
 def made_choices(lead, corpora=6, splits=8):
@@ -294,7 +292,7 @@ def test_the_table_has_the_mean_of_corpora_and_each_of_them():
     assert 'grows significantly' in h.honest_verdict(t, h.rules_table(made_choices(0.01), 'accuracy'))
 
 
-# -- other writers
+# --- other writers ---
 
 
 def made_cells(skills, noise=0.005, splits=8, shift=0.0):
@@ -316,12 +314,10 @@ UP = [0, 0.02, 0.04, 0.06]
 def test_writers_that_agree_are_not_said_to_differ():
     c = made_cells([UP, UP])
     r = h.rank_table(c, 300)
-    assert (
-        r.tau[0] > 0.9
-        and r.across[0] > 0.8
-        and r.p[0] > 0.05
-        and r['best of first'][0] == r['best of second'][0] == 'd'
-    )
+    assert r.tau[0] > 0.9
+    assert r.across[0] > 0.8
+    assert r.p[0] > 0.05
+    assert r['best of first'][0] == r['best of second'][0] == 'd'
     assert 'is not shown' in h.llm_verdict(r, h.writer_table(c))
 
 

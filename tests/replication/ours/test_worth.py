@@ -1,4 +1,4 @@
-"""What synthetic texts are worth: arms hold what they should, planted rates are found, intervals cover, cells are kept"""
+"""What synthetic texts are worth: arms hold what they should, planted rates are found, CIs cover, cells are kept"""
 
 import numpy as np
 import pandas as pd
@@ -139,7 +139,7 @@ def test_beyond_the_curve_nothing_is_estimated(rate, sign):
 
 
 def test_intervals_cover_both_levels():
-    "A score with an effect of each draw and of each test text: the interval of the mean covers, that over one level would not"
+    "A score with an effect of each draw and of each test text: the CI of the mean covers, one over one level would not"
     rng, covered, alone = np.random.default_rng(0), 0, 0
     for _ in range(200):
         tests, draws = rng.normal(0, 1, 50), rng.normal(0, 1, 12)
@@ -276,9 +276,8 @@ def test_tables_have_every_arm_and_size(study):
         .estimate
     )
     score = table[table.draw == 'even'].set_index(['arm', 'n'])['mean']
-    assert one[3] == pytest.approx(score[SYNTHETIC, 3] - score[REAL, 3]) and one['all'] == pytest.approx(
-        (one[3] + one[6]) / 2
-    )
+    assert one[3] == pytest.approx(score[SYNTHETIC, 3] - score[REAL, 3])
+    assert one['all'] == pytest.approx((one[3] + one[6]) / 2)
 
 
 def test_one_draw_gives_intervals_over_test_texts():

@@ -47,12 +47,10 @@ def test_copies_are_seen(case):
         case, texts=case.texts.assign(text=[real.get(l, t) for t, l in zip(case.texts.text, case.texts.lead)])
     )
     t = diversity_table(copied, 30).set_index('prompt_method')
-    assert (
-        t.copies['one-shot'] == pytest.approx(1)
-        and t.nearest['one-shot'] == pytest.approx(1)
-        and np.isnan(t.copies['topic'])
-        and t.cosine['one-shot'] == pytest.approx(1)
-    )
+    assert t.copies['one-shot'] == pytest.approx(1)
+    assert t.nearest['one-shot'] == pytest.approx(1)
+    assert np.isnan(t.copies['topic'])
+    assert t.cosine['one-shot'] == pytest.approx(1)
     found = diversity_claims(t.reset_index())
     assert found['one-shot-copies'].verdict == HOLDS
     without = t.reset_index().query('prompt_method != "one-shot"')
@@ -61,11 +59,9 @@ def test_copies_are_seen(case):
 
 def test_gains_join_by_way(case, cells):
     t = with_gains(diversity_table(case, 30), cells)
-    assert (
-        t[t.prompt_method == 'real'].gain.isna().all()
-        and t[t.prompt_method != 'real'].gain.notna().all()
-        and len(rank_correlations(t, ['cosine', 'words'])) == 2
-    )
+    assert t[t.prompt_method == 'real'].gain.isna().all()
+    assert t[t.prompt_method != 'real'].gain.notna().all()
+    assert len(rank_correlations(t, ['cosine', 'words'])) == 2
 
 
 def test_every_method_with_a_gain_is_drawn_and_named(case, cells):

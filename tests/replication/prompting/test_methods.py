@@ -26,7 +26,8 @@ from autogets.replication.prompting.training import (
 
 def test_the_table_of_verdicts_has_every_finding(cells):
     table = claim_table('methods', by_setting(cells, method_claims))
-    assert table.finding.tolist() == prompting_facts('methods').finding.tolist() and set(table.verdict) <= {
+    assert table.finding.tolist() == prompting_facts('methods').finding.tolist()
+    assert set(table.verdict) <= {
         HOLDS,
         FAILS,
         INCONCLUSIVE,
@@ -124,10 +125,8 @@ def test_the_high_resource_setting_can_be_left_out(case):
     cells = methods_cells([case], [15], 120, TrainingPlan(seeds=(0, 1)), ['topic'], ('linear',))
     assert set(training_setting(cells)) == {'real low-resource', 'synthetic', 'mixed low-resource'}
     found = method_claims(cells)
-    assert (
-        found['synthetic-alone-worse'].verdict == found['helps-more-where-real-are-few'].verdict == INCONCLUSIVE
-        and np.isfinite(methods_table(cells).gain.dropna()).all()
-    )
+    assert found['synthetic-alone-worse'].verdict == found['helps-more-where-real-are-few'].verdict == INCONCLUSIVE
+    assert np.isfinite(methods_table(cells).gain.dropna()).all()
 
 
 def test_gains_are_over_the_same_real_rows(cells):
@@ -136,10 +135,8 @@ def test_gains_are_over_the_same_real_rows(cells):
         assert t.gain['topic', f'mixed {size}'] == pytest.approx(
             t.score['topic', f'mixed {size}'] - t.score['none', f'real {size}']
         )
-    assert (
-        t.gain.drop(index=[i for i in t.index if i[1].startswith('mixed')]).isna().all()
-        and ((t.low <= t.score) & (t.score <= t.high)).all()
-    )
+    assert t.gain.drop(index=[i for i in t.index if i[1].startswith('mixed')]).isna().all()
+    assert ((t.low <= t.score) & (t.score <= t.high)).all()
     assert set(methods_by_classifier(t.reset_index())) == {
         'task',
         'prompt_method',
@@ -157,7 +154,8 @@ def test_the_figure_has_a_row_a_method_and_no_empty_ones(cells):
     fig = methods_figure(two)
     large, small = fig.axes
     assert [t.get_text() for t in large.get_yticklabels()] == PAPER_METHODS[::-1]
-    assert [t.get_text() for t in small.get_yticklabels()] == ['topic'] and [a.get_title() for a in fig.axes] == [
+    assert [t.get_text() for t in small.get_yticklabels()] == ['topic']
+    assert [a.get_title() for a in fig.axes] == [
         'made',
         'small',
     ]

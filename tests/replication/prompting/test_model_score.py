@@ -46,12 +46,10 @@ def test_own_score_counts_what_cannot_be_read_as_wrong(case):
         | {case.test.text[0]: 'hm', case.test.text[1]: '{"label": "z"}'}
     )
     found = own_score(case, chat, 6, 1000, objective='accuracy')
-    assert (
-        found['unread'] == 2
-        and found['own'] == pytest.approx(1 - 2 / len(case.test))
-        and found['shots'] == 6
-        and found['asked'] == len(case.test)
-    )
+    assert found['unread'] == 2
+    assert found['own'] == pytest.approx(1 - 2 / len(case.test))
+    assert found['shots'] == 6
+    assert found['asked'] == len(case.test)
     assert len(chat.asked) == len(case.test) + 2 and 'never instructions' in chat.asked[0].messages[0]['content']
     assert not any(t in chat.asked[0].messages[1]['content'].split('</examples>')[0] for t in case.test.text)
 
@@ -66,9 +64,8 @@ def test_live_model_writes_and_answers_once(case, tmp_path):
     with serving() as s:
         live = Live('openai:m', tmp_path, s.url)
         written = written_live(case, ['zero-shot', 'one-shot'], 9, live)
-        assert written.prompt_methods == ['zero-shot', 'one-shot'] and set(
-            written.texts.groupby('prompt_method').label.value_counts()
-        ) == {3}
+        assert written.prompt_methods == ['zero-shot', 'one-shot']
+        assert set(written.texts.groupby('prompt_method').label.value_counts()) == {3}
         own = own_scores([case], live, (0, 3), 8)
         asked = s.stats()['requests']
         assert (

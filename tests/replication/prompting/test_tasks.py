@@ -17,18 +17,14 @@ from autogets.replication.prompting.tasks import (
 
 def test_a_case_holds_only_texts_of_its_real_examples():
     c = load_prompt_task('tickets', 40, test_rows=100)
-    assert (
-        len(c.real) == 40
-        and c.real.label.value_counts().max() - c.real.label.value_counts().min() <= 1
-        and len(c.test) <= 100
-    )
+    assert len(c.real) == 40
+    assert c.real.label.value_counts().max() - c.real.label.value_counts().min() <= 1
+    assert len(c.test) <= 100
     assert set(c.texts.lead) <= set(c.real.id) and set(c.texts.method) == {'kept', 'left'}
-    assert not {text_id(t) for t in c.texts.text} & (set(c.test.id) | set(c.real.id)) and not set(c.more.id) & (
-        set(c.test.id) | set(c.real.id)
-    )
-    assert load_prompt_task('tickets', 40, test_rows=100).real.equals(c.real) and not load_prompt_task(
-        'tickets', 40, seed=1
-    ).real.equals(c.real)
+    assert not {text_id(t) for t in c.texts.text} & (set(c.test.id) | set(c.real.id))
+    assert not set(c.more.id) & (set(c.test.id) | set(c.real.id))
+    assert load_prompt_task('tickets', 40, test_rows=100).real.equals(c.real)
+    assert not load_prompt_task('tickets', 40, seed=1).real.equals(c.real)
 
 
 def test_texts_with_any_source_outside_are_left_out():
@@ -61,10 +57,8 @@ def test_missing_data_and_names(monkeypatch):
 def test_stand_ins_are_named(case):
     table = task_table([case])
     assert table['stands for'].tolist() == PAPER_METHODS and table.fewest.tolist() == [20] * 5
-    assert (
-        stands_for('paraphrase')[0] == stands_for('similar example, balanced')[0] == 'one-shot'
-        and stands_for('magic')[0] == 'unknown'
-    )
+    assert stands_for('paraphrase')[0] == stands_for('similar example, balanced')[0] == 'one-shot'
+    assert stands_for('magic')[0] == 'unknown'
 
 
 def test_every_published_fact_has_a_part_and_a_source():

@@ -25,7 +25,7 @@ from autogets.replication.prompting.training import (
 from autogets.replication.prompting.volume import volume_cells
 
 
-# -- draws
+# --- draws ---
 def test_draws_are_even_nested_and_by_seed(case):
     small, large, other = (training_rows(case, 'topic', n, 0, s)[0] for n, s in ((15, 0), (30, 0), (15, 1)))
     assert set(small.label.value_counts()) == {5} and set(large.label.value_counts()) == {10}
@@ -48,17 +48,15 @@ def test_share_is_that_of_the_scarcest_class(case):
 
 
 def test_words_for_prompt_methods(case):
-    assert (
-        match_methods(case, 'few-shot') == ['few-shot-3', 'few-shot-5']
-        and match_methods(case, 'topic') == ['topic']
-        and len(match_methods(case)) == 5
-    )
+    assert match_methods(case, 'few-shot') == ['few-shot-3', 'few-shot-5']
+    assert match_methods(case, 'topic') == ['topic']
+    assert len(match_methods(case)) == 5
     assert len(training_rows(case, 'all', 240, 0, 0)[0]) == 240
     with pytest.raises(UserError, match='unknown prompt method'):
         match_methods(case, 'chain-of-thought')
 
 
-# -- cells
+# --- cells ---
 def test_cells_are_kept_and_resume(case, tmp_path, monkeypatch):
     plan, wanted = TrainingPlan(seeds=(0, 1), folder=tmp_path), [('', 0, 18), ('topic', 15, 18), ('topic', 30, 18)]
     first = run_cells(case, wanted, plan)
@@ -67,11 +65,9 @@ def test_cells_are_kept_and_resume(case, tmp_path, monkeypatch):
     count, real = [], training.make_classifier
     monkeypatch.setattr(training, 'make_classifier', lambda *a, **k: count.append(1) or real(*a, **k))
     again = run_cells(case, wanted, plan)
-    assert (
-        len(count) == 2
-        and again.score.tolist() == first.score.tolist()
-        and np.array_equal(np.stack(again.resampled), np.stack(first.resampled))
-    )
+    assert len(count) == 2
+    assert again.score.tolist() == first.score.tolist()
+    assert np.array_equal(np.stack(again.resampled), np.stack(first.resampled))
 
 
 def test_two_processes_give_the_same(case):
@@ -116,7 +112,7 @@ def test_numbers_must_match_tasks(case):
         volume_cells([case], [], [10], TrainingPlan())
 
 
-# -- errors of figures
+# --- errors of figures ---
 def made_cells(values, share=0.0, resampled=0.0, n=400):
     rng = np.random.default_rng(0)
     noise = rng.normal(0, resampled, n) if resampled else np.zeros(n)
@@ -126,11 +122,9 @@ def made_cells(values, share=0.0, resampled=0.0, n=400):
 def test_the_error_grows_with_the_overlap_of_draws():
     apart, near = (contrast(made_cells([0.1, 0.2, 0.3, 0.4], share), [1] * 4) for share in (0.0, 0.8))
     v = np.var([0.1, 0.2, 0.3, 0.4], ddof=1)
-    assert (
-        apart['error'] == pytest.approx(np.sqrt(v / 4))
-        and near['error'] == pytest.approx(np.sqrt(v * (1 / 4 + 4)))
-        and apart['df'] == pytest.approx(3)
-    )
+    assert apart['error'] == pytest.approx(np.sqrt(v / 4))
+    assert near['error'] == pytest.approx(np.sqrt(v * (1 / 4 + 4)))
+    assert apart['df'] == pytest.approx(3)
 
 
 def test_errors_of_test_rows_do_not_shrink_with_seeds():
@@ -151,7 +145,7 @@ def test_resamples_follow_the_binomial():
     assert found[1:].std() == pytest.approx(np.sqrt(found[0] * (1 - found[0]) / 300), rel=0.15)
 
 
-# -- verdicts
+# --- verdicts ---
 def claim(rows, **how):
     return TaskClaim(rows, above=0, **how).verdict
 
@@ -218,7 +212,5 @@ def test_not_every(values, verdict):
 def test_the_deciding_task_supports_the_claim_least():
     rows = [value(0.05, task='a'), value(0.01, task='b'), value(0.2, task='c')]
     assert TaskClaim(rows, above=0).deciding['task'] == 'b' and TaskClaim(rows, below=0.1).deciding['task'] == 'c'
-    assert (
-        TaskClaim(rows, above=0, rule='not every', margin=0.01).deciding['task'] == 'b'
-        and TaskClaim([], above=0).deciding == {}
-    )
+    assert TaskClaim(rows, above=0, rule='not every', margin=0.01).deciding['task'] == 'b'
+    assert TaskClaim([], above=0).deciding == {}

@@ -27,11 +27,9 @@ def test_volumes_that_are_not_there_are_left_out(volumes):
 
 def test_steps_and_gains_are_differences(volumes):
     t = volume_table(at_volume(volumes, {0: 0.6, 30: 0.7, 60: 0.75, 120: 0.76, 240: 0.761}))
-    assert (
-        t.gain.round(2).tolist() == [0.1, 0.15, 0.16, 0.16]
-        and t.step.round(2).tolist() == [0.1, 0.05, 0.01, 0.0]
-        and t.synthetic.round(2).tolist() == [0.5] * 4
-    )
+    assert t.gain.round(2).tolist() == [0.1, 0.15, 0.16, 0.16]
+    assert t.step.round(2).tolist() == [0.1, 0.05, 0.01, 0.0]
+    assert t.synthetic.round(2).tolist() == [0.5] * 4
 
 
 def test_where_the_curve_is_flat(volumes):

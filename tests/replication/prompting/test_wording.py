@@ -22,17 +22,16 @@ def test_components_find_the_wording_and_nothing_where_there_is_none():
     rng = np.random.default_rng(2)
     there, none = rng.normal(0, 0.03, (30, 1)) + rng.normal(0, 0.01, (30, 8)), rng.normal(0, 0.01, (30, 8))
     a, b = variance_components(there), variance_components(none)
-    assert (
-        a['sd_wording'] == pytest.approx(0.03, rel=0.3)
-        and a['sd_draw'] == pytest.approx(0.01, rel=0.2)
-        and a['part_low'] > 0.5
-        and a['p'] < 1e-6
-    )
+    assert a['sd_wording'] == pytest.approx(0.03, rel=0.3)
+    assert a['sd_draw'] == pytest.approx(0.01, rel=0.2)
+    assert a['part_low'] > 0.5
+    assert a['p'] < 1e-6
     assert b['part'] < 0.2 and b['part_low'] == 0 and b['p'] > 0.01
 
 
 def test_draws_of_one_bank_are_not_taken_for_wordings():
-    "Each wording has a bank of 50 texts of random worth, and no wording is better: sums over 40 of the 50 differ between wordings all the same"
+    """Each wording has a bank of 50 texts of random worth, and no wording is better: sums over 40 of the 50 differ
+    between wordings all the same"""
     rng, wrong, right = np.random.default_rng(4), 0, 0
     for _ in range(60):
         banks = rng.normal(0, 1, (6, 50))
@@ -57,15 +56,12 @@ def test_wordings_are_compared_within_a_model(case):
     )
     cells = wording_cells([two], [30], TrainingPlan(seeds=(0, 1, 2)), ['topic', 'one-shot'])
     a, b = wording_table(cells), wording_table(cells, 'method')
-    assert (
-        a.model.tolist() == ['m', 'n']
-        and b.method.tolist() == ['topic', 'one-shot']
-        and set(a.wordings) == set(b.wordings) == {2}
-    )
+    assert a.model.tolist() == ['m', 'n']
+    assert b.method.tolist() == ['topic', 'one-shot']
+    assert set(a.wordings) == set(b.wordings) == {2}
     assert wording_claims(cells)['label-condition-better'].verdict == INCONCLUSIVE
-    assert wording_summary(a).groups.tolist() == [2] and wording_summary(
-        a.assign(p=[1e-6, 0.9])
-    ).significant.tolist() == [1]
+    assert wording_summary(a).groups.tolist() == [2]
+    assert wording_summary(a.assign(p=[1e-6, 0.9])).significant.tolist() == [1]
     (ax,) = wording_figure(a).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ['made: m', 'made: n']
     assert [list(l.get_xdata()) for l in ax.lines] == [a.sd_wording.tolist(), a.sd_draw.tolist()]

@@ -27,14 +27,11 @@ def task():
 
 
 def test_a_task_shares_no_text_between_real_and_test(task):
-    assert (
-        set(task.real.label.value_counts()) == {5}
-        and not set(task.real.id) & set(task.test.id)
-        and set(task.test.label) <= set(task.classes)
-    )
-    assert small_task('tickets', 5, seed=1).real.equals(task.real) and not small_task('tickets', 5, seed=2).real.equals(
-        task.real
-    )
+    assert set(task.real.label.value_counts()) == {5}
+    assert not set(task.real.id) & set(task.test.id)
+    assert set(task.test.label) <= set(task.classes)
+    assert small_task('tickets', 5, seed=1).real.equals(task.real)
+    assert not small_task('tickets', 5, seed=2).real.equals(task.real)
     assert len(small_task('tickets', 5, test_rows=50).test) == 50
 
 
