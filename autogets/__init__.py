@@ -1,4 +1,5 @@
-"""Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on data the search never saw
+"""Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on data the
+search never saw
 
     import autogets as ag
     corpus = ag.read_corpus('tickets.csv', text='message', label='queue')
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING
 from .core import lazy as _lazy
 
 _NAMES = {
-    'read_corpus': 'data.corpus', 'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets', 'Corpus': 'data.corpus',
+    'read_corpus': 'data.corpus', 'Corpus': 'data.corpus',
+    'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets',
     'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
     'weak_classes': 'job', 'improve': 'job', 'Outcome': 'job',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',

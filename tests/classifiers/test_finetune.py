@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')
 from autogets.classifiers import encoders
-from autogets.classifiers import finetune as finetuning
 from autogets.classifiers.linear import load_classifier, make_classifier
 from autogets.core import UserError
 from autogets.data.corpus import split_corpus

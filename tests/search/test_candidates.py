@@ -3,7 +3,7 @@ all their sources"""
 
 import pandas as pd
 import pytest
-from worlds import frame, of, pool, quick, raises, texts, uneven
+from worlds import frame, pool, quick, raises, texts, uneven
 
 from autogets.core import UserError, text_id
 from autogets.data.corpus import Corpus

@@ -15,7 +15,6 @@ from worlds import (
     corpus,
     evaluator,
     every_strategy,
-    frame,
     of,
     of_target,
     pool,
@@ -34,7 +33,6 @@ from autogets.search.candidates import Budget, Candidate, as_candidate, ids_of, 
 from autogets.search.evaluator import Evaluator
 from autogets.search.loop import run_search
 from autogets.search.registry import make_strategy
-from autogets.search.selection import figures
 from autogets.search.strategy import Random, Strategy
 
 # --- refits ---

@@ -1,13 +1,12 @@
 "The loop: budgets, strategies in pieces of any size, an honest protocol, and one result whatever the number of workers"
 
 import itertools
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from worlds import corpus, digits, evaluator, every_strategy, frame, of, pool, quick, sentence, texts, uneven
+from worlds import digits, evaluator, every_strategy, frame, quick, sentence, texts, uneven
 
 from autogets.search import loop
 from autogets.core import UserError

@@ -15,7 +15,7 @@ from autogets.search.candidates import Budget, as_candidate, ids_of, standard_er
 from autogets.search.evaluator import Evaluator
 from autogets.search.phases import Adaptive, Ensemble, Goal, Phase, fixed, read_plan
 from autogets.search.registry import STRATEGIES
-from autogets.search.selection import Constraint, figures, keeps, read_constraints
+from autogets.search.selection import Constraint, keeps, read_constraints
 from autogets.search.trace import read_trace, result_of
 
 # --- plans ---

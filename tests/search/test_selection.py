@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from worlds import Given, NAMES, of, pool, raises, result, texts, world
+from worlds import Given, NAMES, of, raises, result, world
 
 from autogets.core import UserError
 from autogets.metrics import OBJECTIVES
-from autogets.search.candidates import Budget, Result, as_candidate, standard_error
+from autogets.search.candidates import Budget, as_candidate, standard_error
 from autogets.search.loop import choose, run_search
 from autogets.search.selection import Constraint, figures, keeps, read_constraint, read_constraints, rescore
 from autogets.stats import pareto
