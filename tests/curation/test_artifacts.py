@@ -440,7 +440,7 @@ def test_gains_are_paired_by_seed():
     rows = [
         dict(
             corpus='x',
-            way='w',
+            prompt_method='w',
             classifier='linear',
             arm=a,
             seed=s,
