@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'NOT', 'TRAIN', 'CORPUS', 'JOB_NAMES', 'REQUEST_NAMES',
-           'BUILT', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file', 'folder_option', 'improve_options',
-           'improve_command', 'weak_options', 'weak_command', 'generate_options', 'generate_command',
+           'BUILT', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file', 'folder_option',
+           'improve_options', 'improve_command', 'weak_options', 'weak_command', 'generate_options', 'generate_command',
            'replicate_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch', 'knowledge_show',
            'knowledge_add', 'build_command', 'main']
 
@@ -30,8 +30,8 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 PLAIN = dict(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-ABOUT = ('Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on data the '
-         'search never saw.')
+ABOUT = ('Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on '
+         'data the search never saw.')
 app = typer.Typer(no_args_is_help=True, cls=Commands, help=ABOUT, **PLAIN)
 data_app = typer.Typer(no_args_is_help=True, help='The data sets that autogets knows by name.')
 app.add_typer(data_app, name='data')
@@ -172,7 +172,8 @@ REQUEST_NAMES = {'retry': 'retry_failed', 'requests_per_minute': 'rpm', 'tokens_
 def generate_options():
     from autogets.generators.run import GenerationSettings, RequestSettings
     from autogets.llm.pace import Limits
-    dry = typer.Option(False, '--dry-run', help='Say how many requests, tokens and dollars it would take; send nothing.')
+    dry = typer.Option(False, '--dry-run',
+        help='Say how many requests, tokens and dollars it would take; send nothing.')
     return [TRAIN, *options(GenerationSettings, 'What to write'),
             *options(RequestSettings, 'Cost and endpoint', REQUEST_NAMES, skip=('limits', 'poll')),
             *options(Limits, 'Pace', REQUEST_NAMES, skip=('backoff',)), *CORPUS,
@@ -196,7 +197,8 @@ def generate_command(train, out, dry_run, **words):
 # %% ../nbs/07_cli.ipynb #86f3fc0a
 @app.command('replicate')
 def replicate_command(
-    profile:str=typer.Option('smoke', help='smoke (seconds, offline), quick (minutes) or full (the published budgets).'),
+    profile:str=typer.Option('smoke',
+        help='smoke (seconds, offline), quick (minutes) or full (the published budgets).'),
     only:list[str]=typer.Option(None, '--only', help='Run just this experiment; may be repeated.'),
     workers:int=typer.Option(1, help='Notebooks to run at once.'),
     out:Path=typer.Option(None, help='Folder for results, figures and executed notebooks; runs/PROFILE unless given.'),
@@ -300,11 +302,19 @@ for name, (work, _) in BUILT.items(): app.command(name, help=work.__doc__)(lambd
 # %% ../nbs/07_cli.ipynb #9afc30e1
 def _say(kind, message): print(f'autogets: {kind}: {" ".join(str(message).split())}', file=sys.stderr)
 
+OLD_OPTIONS = {'--screened': '--filtered', '--unscreened': '--unfiltered'} # of 0.4.0
+
+def _current(words):
+    "The command line with the options of today; a line for each that was called otherwise"
+    for w in words:
+        if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
+    return [OLD_OPTIONS.get(w, w) for w in words]
+
 def main():
     "The `autogets` command"
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: _say('note', message)
-    try: app(prog_name='autogets')
+    try: app(_current(sys.argv[1:]), prog_name='autogets')
     except UserError as e:
         _say('error', e)
         sys.exit(e.exit_code)

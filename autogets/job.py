@@ -82,7 +82,8 @@ class Job:
     target:object = 'all' # The class to improve, or all; may be repeated for several classes
     objective:str = 'macro-f1' # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
     strategy:str = 'class-weights' # random, sliding-window, hierarchical, genetic, merge, class-weights or ensemble
-    constraints:tuple = () # What must hold on validation: accuracy>=baseline, recall:CLASS>=baseline-0.02; may be repeated
+    # What must hold on validation: accuracy>=baseline, recall:CLASS>=baseline-0.02; may be repeated
+    constraints:tuple = ()
     plan:str = None # For ensemble: a YAML file of phases; without it, phases adapt to what pays
     knowledge:str = None # For ensemble: folder of a knowledge map; without it, the one that ships with autogets
     generator:str = 'eda' # pool:FOLDER (of autogets generate), recorded:FILE (texts an LLM wrote), or eda
@@ -247,8 +248,8 @@ def _pool(r, generator, progress):
 # %% ../nbs/06_job.ipynb #d542af5c
 def _search(ev, r, xy, progress):
     j, strategy = r.job, make_strategy(r.job.strategy, ev, r.job.objective, r.job.seed, xy)
-    trace = run_search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience, progress=progress,
-                   full_pool=True)
+    trace = run_search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience,
+                       progress=progress, full_pool=True)
     row, rescored = _choice(ev, r, trace, strategy)
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy,
         rescored=rescored)
@@ -274,9 +275,9 @@ def _allowed(ev, constraints, trace):
 def _halving(ev, r, xy, progress):
     j, target = r.job, 'all' if len(ev.labels) == len(ev.classes) else tuple(ev.labels)
     rungs = halving_rungs(j.classifier, j.screen, j.finalists or 9, **ev.params)
-    c = run_halving(ev.corpus, ev.pool, rungs, budget=j.budget, target=target, strategy=j.strategy, objective=j.objective,
-        folder=r.folder, seed=j.seed, workers=j.workers, protocol=j.protocol, constraints=j.constraints,
-        patience=j.patience, folds=j.scored_folds, xy=xy, progress=progress)
+    c = run_halving(ev.corpus, ev.pool, rungs, budget=j.budget, target=target, strategy=j.strategy,
+        objective=j.objective, folder=r.folder, seed=j.seed, workers=j.workers, protocol=j.protocol,
+        constraints=j.constraints, patience=j.patience, folds=j.scored_folds, xy=xy, progress=progress)
     return dict(evaluator=c.evaluator, trace=c.trace, row=c.row, final=c.final(), xy=xy, halving=c)
 
 # %% ../nbs/06_job.ipynb #d6a18ef8
@@ -286,7 +287,8 @@ def _ensemble(ev, r, xy, progress):
     planner = fixed(r.plan) if j.plan else Adaptive(ev.labels, map_advice(r.plan, xy))
     run = Ensemble(ev, goal, planner, budget=j.budget, folder=r.folder, seed=j.seed, xy=xy, progress=progress).run()
     trace, row = run.joined()
-    return dict(evaluator=run.scorer, trace=trace, row=row, final=run.scorer.final(run.base, j.objective), xy=xy, run=run)
+    final = run.scorer.final(run.base, j.objective)
+    return dict(evaluator=run.scorer, trace=trace, row=row, final=final, xy=xy, run=run)
 
 # %% ../nbs/06_job.ipynb #66832a76
 class GivenTexts(Recorded):

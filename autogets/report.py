@@ -100,19 +100,30 @@ def section(
 # %% ../nbs/04_report.ipynb #79d44a49
 _STYLE = '''
 :root{color-scheme:light}
-body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;color:#1c2430;background:#fff;margin:0}
+body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
+  color:#1c2430;background:#fff;margin:0}
 main{max-width:62rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}
-h1{font-size:1.9rem;line-height:1.2;margin:.5rem 0 .25rem}h2{font-size:1.3rem;margin:2.4rem 0 .6rem;padding-top:.6rem;border-top:1px solid #dde3ea}
-.sub{color:#556170;margin:0 0 1rem}p{margin:.5rem 0;max-width:46rem;overflow-wrap:anywhere}
-nav{background:#f5f7fa;border-radius:6px;padding:.6rem 1rem;margin:1rem 0}nav ul{margin:0;padding-left:1.1rem;columns:2 18rem}
+h1{font-size:1.9rem;line-height:1.2;margin:.5rem 0 .25rem}
+h2{font-size:1.3rem;margin:2.4rem 0 .6rem;padding-top:.6rem;border-top:1px solid #dde3ea}
+.sub{color:#556170;margin:0 0 1rem}
+p{margin:.5rem 0;max-width:46rem;overflow-wrap:anywhere}
+nav{background:#f5f7fa;border-radius:6px;padding:.6rem 1rem;margin:1rem 0}
+nav ul{margin:0;padding-left:1.1rem;columns:2 18rem}
 a{color:#0b5cad}
 .wide{overflow-x:auto;margin:.8rem 0}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:#556170;padding-bottom:.3rem}
 th,td{padding:.28rem .7rem;text-align:left;vertical-align:top;border-bottom:1px solid #e6eaef}
-th{border-bottom:2px solid #b9c3cf;white-space:nowrap}.n{text-align:right;white-space:nowrap}tbody tr:hover{background:#f5f7fa}
-figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#556170;font-size:.9rem;max-width:46rem}
-.note,.good,.bad{border-left:4px solid #7f8ea0;background:#f5f7fa;padding:.3rem .9rem;margin:.8rem 0;border-radius:0 6px 6px 0}
-.good{border-color:#2b8a4b;background:#f0f8f2}.bad{border-color:#b3392f;background:#fcf2f1}.more,.foot{color:#556170;font-size:.85rem}
+th{border-bottom:2px solid #b9c3cf;white-space:nowrap}
+.n{text-align:right;white-space:nowrap}
+tbody tr:hover{background:#f5f7fa}
+figure{margin:1rem 0}
+img{max-width:100%;height:auto}
+figcaption{color:#556170;font-size:.9rem;max-width:46rem}
+.note,.good,.bad{border-left:4px solid #7f8ea0;background:#f5f7fa;
+  padding:.3rem .9rem;margin:.8rem 0;border-radius:0 6px 6px 0}
+.good{border-color:#2b8a4b;background:#f0f8f2}
+.bad{border-color:#b3392f;background:#fcf2f1}
+.more,.foot{color:#556170;font-size:.85rem}
 @media print{nav{display:none}section{break-inside:avoid-page}}
 '''
 

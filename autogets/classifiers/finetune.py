@@ -22,7 +22,9 @@ from sklearn.metrics import f1_score, roc_auc_score
 from .linear import Classifier, checked_rows, package_versions
 from ..core import UserError, digest, one_of, read_json, write_atomic, write_json
 from .encoders import encoder_path, longest_for, padded, tokenized
-from ..llm.models import bucketed, free_memory, in_batches, is_memory, libraries, load_model, load_part, place, threads
+from ..llm.models import bucketed, free_memory, in_batches, is_memory, libraries, load_model, load_part, place
+from ..llm.models import threads
+from ..metrics import OLD_OBJECTIVES
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #61fd609b
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Stage:
     labels:object # A name for each text, or an (n, K) array of probabilities over the classes in sorted order
     epochs:int = 1 # Passes over the texts, at most
     weight:object = 1. # How much they count: one number, or one for each text
-    # Epochs without a better validation score before the stage ends with its best weights; None reads all epochs and never looks
+    # Epochs without a better validation score before the stage ends with its best weights; None reads all epochs
     patience:int = None
     name:str = '' # For the history
 
@@ -156,7 +158,7 @@ class Predictions:
         if not len(texts): return np.zeros((0, len(self.classes_)))
         with threads(self.p.threads): return self._soft(self.tokens(texts)[0])
 
-    def judge(self, validation):
+    def validate(self, validation):
         "Mean loss and score of the validation rows, (tokens, true indices); higher scores are better"
         p, y = self._soft(validation[0]), validation[1]
         loss, k = float(-np.log(np.clip(p[np.arange(len(y)), y], 1e-12, 1)).mean()), p.shape[1]
@@ -235,7 +237,7 @@ class Stages:
             if best['since'] >= (s.patience or np.inf): break
             start = time.perf_counter()
             loss, steps = self.epoch(k, e, data)
-            found = self.judge(validation) if looks else (None, None)
+            found = self.validate(validation) if looks else (None, None)
             if looks:
                 best |= dict(score=found[1], since=0,
                     weights=_copy(self.model)) if best['score'] is None or found[1] > best['score'] else dict(
@@ -399,11 +401,14 @@ Classes: {classes}.
 
 Trained by autogets {version} on {texts} texts ({stages}), {cut} of them cut at {longest} tokens. {validation}
 
-Load it with `transformers.pipeline("text-classification", FOLDER, truncation=True)` or `autogets.classifiers.linear.load_classifier(FOLDER)`.
+Load it with `transformers.pipeline("text-classification", FOLDER, truncation=True)`
+or `autogets.load_classifier(FOLDER)`.
 
 Settings: {settings}
 
-What it was not measured on: anything but texts like those it was trained on. Synthetic training texts carry the habits of the model that wrote them. The license of the base model and of the training texts hold for this model too.
+What it was not measured on: anything but texts like those it was trained on. Synthetic training texts carry
+the habits of the model that wrote them. The license of the base model and of the training texts hold for this
+model too.
 '''
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #317b37f5
@@ -455,15 +460,15 @@ class CurriculumFit:
 # %% ../../nbs/classifiers/04_finetune.ipynb #b7715c0e
 def _check_settings(given):
     "`UserError` for a setting of `FineTuned` that cannot be"
-    known = dict(stop=STOPS, curriculum=CURRICULA, precision=PRECISIONS, class_weights=(None, 'balanced'),
+    known = dict(curriculum=CURRICULA, precision=PRECISIONS, class_weights=(None, 'balanced'),
         schedule=('linear', 'cosine', 'constant'))
-    names = dict(stop='measure to stop by', class_weights='class weights')
-    for name, options in known.items(): one_of(given[name], list(options), names.get(name, name))
+    for name, options in known.items(): one_of(given[name], list(options), name.replace('_', ' '))
     for name in ('epochs', 'batch', 'max_length', 'accumulate'):
         if given[name] < 1: raise UserError(f'{name} is {given[name]}: give 1 or more')
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #2d28601a
-class FineTuned(PretrainedModel, Predictions, Steps, Stages, Training, Memory, Checkpoints, RestoredState, SavedModel, CurriculumFit, Classifier):
+class FineTuned(PretrainedModel, Predictions, Steps, Stages, Training, Memory, Checkpoints, RestoredState,
+                SavedModel, CurriculumFit, Classifier):
     "A transformer with a classification layer, fine-tuned on the texts"
     name, file, encodes, curricula = 'transformer', 'model.safetensors', True, True
     def __init__(self,
@@ -487,6 +492,7 @@ class FineTuned(PretrainedModel, Predictions, Steps, Stages, Training, Memory, C
         device=None, # cpu, cuda ...; None takes the GPU if there is one
         folder=None, # Where the state after each epoch is kept; the same call goes on from there
     ):
+        stop = one_of(stop, list(STOPS), 'measure to stop by', OLD_OBJECTIVES)
         _check_settings(locals())
         self.params = dict(seed=seed, encoder=str(encoder), epochs=epochs, rate=rate, batch=batch,
             max_length=max_length, patience=patience, stop=stop, curriculum=curriculum,

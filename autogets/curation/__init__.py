@@ -10,5 +10,6 @@ from ..core import lazy
 
 # %% ../../nbs/curation/00_curation.ipynb #7eb339d4
 __getattr__, __dir__ = lazy(__name__, {
-    'giveaway_words': 'giveaway_words', 'pair_up': 'giveaway_words', 'form_artifacts': 'text_form', 'form_only': 'text_form',
+    'giveaway_words': 'giveaway_words', 'pair_up': 'giveaway_words',
+    'form_artifacts': 'text_form', 'form_only': 'text_form',
     'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts'})

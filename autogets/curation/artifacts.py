@@ -54,7 +54,8 @@ class Artifacts:
     words: pd.DataFrame # Of `giveaway_words`
     form: pd.DataFrame # Of `form_artifacts`
     form_only: pd.DataFrame # Of `form_only`; empty if it was left out
-    # real, synthetic (numbers of texts), classes, left_out, alpha, correction, carrying (share of synthetic texts with a give-away of their class)
+    # real, synthetic (numbers of texts), classes, left_out, alpha, correction,
+    # carrying (share of synthetic texts with a give-away of their class)
     facts: dict
     @property
     def give_aways(self): return self.words[self.words.give_away]

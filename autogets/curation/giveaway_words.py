@@ -176,7 +176,7 @@ def giveaway_words(
     correction:str='bh', # bh, by or bonferroni
     prior:float=None, # Weight of the prior in texts; None takes as many as a class has on average
     min_texts:int=5, # Rarer words are not tested
-)->pd.DataFrame: # A row per word (and class, if more than two); those with `give_away` first, by how much more they separate
+)->pd.DataFrame: # A row per word (and class, if more than two), by how much more it separates; give-aways first
     "Which words separate the classes more in the synthetic than in the real texts"
     words, counts = _counted(pair, min_texts)
     found = _tested(counts, prior)

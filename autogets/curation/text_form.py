@@ -107,14 +107,19 @@ def form_artifacts(
     return t.sort_values(['artifact', 'size'], ascending=False, kind='stable', ignore_index=True).drop(columns='size')
 
 # %% ../../nbs/curation/02_text_form.ipynb #475b55a8
-FUNCTION_WORDS = tuple('''a about above across after again against all almost along already also although always am among an and another any anybody anyone anything are around as at
-be because been before being below between both but by can cannot could did do does doing down during each either enough even ever every everybody everyone everything few for from had has
-have having he her here hers herself him himself his how however i if in into is it its itself just least less many may me might mine more most much must my myself neither never no nobody
-none nor not nothing now of off often on once one only or other others our ours ourselves out over own quite rather same shall she should since so some somebody someone something sometimes
-still such than that the their theirs them themselves then there these they this those though through thus till to too toward towardss under until up upon us very was we were what whatever
-when whenever where wherever whether which while who whoever whom whose why will with within without would yet you your yours yourself yourselves
-i'm i've i'd i'll it's isn't aren't wasn't weren't don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't hasn't hadn't you're you've you'll we're we've that's there's he's she's
-they're let's'''.split())
+FUNCTION_WORDS = tuple('''
+a about above across after again against all almost along already also although always am among an and another any
+anybody anyone anything are around as at be because been before being below between both but by can cannot could did
+do does doing down during each either enough even ever every everybody everyone everything few for from had has have
+having he her here hers herself him himself his how however i if in into is it its itself just least less many may me
+might mine more most much must my myself neither never no nobody none nor not nothing now of off often on once one
+only or other others our ours ourselves out over own quite rather same shall she should since so some somebody someone
+something sometimes still such than that the their theirs them themselves then there these they this those though
+through thus till to too toward towards under until up upon us very was we were what whatever when whenever where
+wherever whether which while who whoever whom whose why will with within without would yet you your yours yourself
+yourselves i'm i've i'd i'll it's isn't aren't wasn't weren't don't doesn't didn't can't couldn't won't wouldn't
+shouldn't haven't hasn't hadn't you're you've you'll we're we've that's there's he's she's they're let's
+'''.split())
 
 # %% ../../nbs/curation/02_text_form.ipynb #c65bb788
 def form_matrix(

@@ -58,7 +58,8 @@ def _phase(p, where, classes):
     known = [f.name for f in fields(Phase)]
     if not isinstance(p, dict): raise UserError(f'{where} is not a set of fields: give some of {", ".join(known)}')
     for k in p: one_of(k, known, f'field of {where}')
-    if 'strategy' in p: p = p | dict(strategy=one_of(p['strategy'], list(STRATEGIES), f'strategy in {where}', OLD_WORDS))
+    if 'strategy' in p:
+        p = p | dict(strategy=one_of(p['strategy'], list(STRATEGIES), f'strategy in {where}', OLD_WORDS))
     if p.get('objective') is not None:
         p = p | dict(objective=one_of(p['objective'], list(OBJECTIVES), f'objective in {where}', OLD_WORDS))
     phase = Phase(**p)
@@ -164,7 +165,8 @@ class PhaseSearch(JoinedPhases):
         own = self.goal.target if phase.target == 'all' or phase.objective is None else phase.target
         target = phase.target if isinstance(phase.target, str) else tuple(phase.target)
         view = self.evaluator.view(target, self.base, phase.how, measure=own)
-        if phase.strategy == 'class-weights' and phase.how == 'replace': # a weight of 1 is not written, so drop the base's
+        # a weight of 1 is not written, so drop the base's
+        if phase.strategy == 'class-weights' and phase.how == 'replace':
             others = {c: w for c, w in weights_of(self.base).items() if c not in view.labels}
             view.base = as_candidate(ids_of(self.base), others)
         if own != self.goal.target: view.goal = self.goal.target

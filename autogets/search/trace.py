@@ -98,7 +98,8 @@ def tell_old_words(
 ):
     "A line that says which of `words` have other names now"
     found = ', '.join(f'{w} is called {OLD_WORDS[w]}' for w in OLD_WORDS if w in set(words))
-    if found: warnings.warn(f'{where} is of an earlier version, and is read as such: {found} now', FutureWarning, stacklevel=3)
+    if not found: return
+    warnings.warn(f'{where} is of an earlier version and is read as such: {found} now', FutureWarning, stacklevel=3)
 
 def _current(column): return ' '.join(OLD_WORDS.get(w, w) for w in column.split(' '))
 
