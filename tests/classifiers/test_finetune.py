@@ -183,11 +183,7 @@ def test_curricula_read_every_text_in_their_order():
     assert one.texts == x and one.epochs == 4 and set(one.weight[:50]) == {1} and set(one.weight[50:]) == {0.25}
     first, then = plan_stages(x, y, new_rows, 'synthetic-first', 5, patience=2)
     assert (first.texts, first.epochs, first.patience) == (x[50:], 3, None)
-    assert (
-        then.texts,
-        then.epochs,
-        then.patience,
-    ) == (x[:50], 5, 2)
+    assert (then.texts, then.epochs, then.patience) == (x[:50], 5, 2)
     real, *steps = plan_stages(x, y, new_rows, 'stepwise', 4, seed=3)
     assert real.texts == x[:50] and [len(s.texts) for s in steps] == [25, 25, 10] and {s.epochs for s in steps} == {1}
     assert sorted(t for s in steps for t in s.texts) == sorted(x[50:]) and [t for s in steps for t in s.texts] != x[50:]

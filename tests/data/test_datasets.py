@@ -333,14 +333,7 @@ def test_trec6_of_the_paper(monkeypatch):
     with pytest.warns(UserWarning, match='trec6: .* 17 in validation, 20 in test'):
         c = load_corpus('trec6')
     assert [len(c.train), len(c.validation), len(c.test)] == [3488, 873, 1091]
-    assert c.classes == [
-        'ABBR',
-        'DESC',
-        'ENTY',
-        'HUM',
-        'LOC',
-        'NUM',
-    ]
+    assert c.classes == ['ABBR', 'DESC', 'ENTY', 'HUM', 'LOC', 'NUM']
     with pytest.warns(UserWarning, match='trec6'):
         assert len(load_corpus('trec6', 'given').test) == 500
 

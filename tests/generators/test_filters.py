@@ -112,10 +112,7 @@ def test_the_likeliest_is_found_and_can_be_forgotten():
     near.add('c', 'thanks')
     near.add('d', 'Thanks!')
     assert near.find('the printer on the second floor jams all day!') == 'a'
-    assert near.similar('thanks').keys() == {
-        'c',
-        'd',
-    }
+    assert near.similar('thanks').keys() == {'c', 'd'}
     for k in 'abc':
         near.remove(k)
     assert near.find('the printer on the second floor jams all day!') is None
@@ -495,12 +492,7 @@ def test_a_pool_with_the_default_filters_accounts_for_all(texts):
     assert counts['requested'] == 200 == counts['kept'] + sum(counts['dropped'].values())
     assert counts['dropped'] == {'near copy of its example': 50, 'near-duplicate of another text': 50, 'label leak': 50}
     assert counts['kept'] == 50
-    assert pool.manifest['filters']['near-duplicate'] == {
-        'threshold': 0.8,
-        'shingle': 5,
-        'permutations': 64,
-        'seed': 1,
-    }
+    assert pool.manifest['filters']['near-duplicate'] == {'threshold': 0.8, 'shingle': 5, 'permutations': 64, 'seed': 1}
     assert set(pool.manifest['filters']) < set(FILTERS)
 
 

@@ -153,10 +153,7 @@ def test_texts_that_look_like_missing_values_stay(tmp_path):
         make(tmp_path / 'na', [*seeds, ('NA', 'cat'), ('null', 'dog')], [('None', 'cat'), ('nan', 'dog')])
     )
     assert {'NA', 'null'} <= {*corpus.train.text, *corpus.validation.text}
-    assert corpus.test.text.tolist() == [
-        'None',
-        'nan',
-    ]
+    assert corpus.test.text.tolist() == ['None', 'nan']
 
 
 def test_small_classes_go_with_their_test_rows(zoo):

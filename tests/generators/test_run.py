@@ -290,10 +290,7 @@ def test_exactly_so_many_resumes_where_it_was(tmp_path, server):
         fill(Mortal, 'a')
     resumed = fill(Writer, 'a')
     assert resumed['counts']['kept'] == 50
-    assert load_pool(tmp_path / 'a').texts.label.value_counts().to_dict() == {
-        'X': 25,
-        'Y': 25,
-    }
+    assert load_pool(tmp_path / 'a').texts.label.value_counts().to_dict() == {'X': 25, 'Y': 25}
     assert server.stats()['repeats'] == 0
 
 

@@ -331,11 +331,7 @@ def test_adapting_ends_and_goes_where_it_pays():
     ev = world({'ant': 0.2, 'bee': -0.2}, n=40)
     run = ensemble(ev, Adaptive(NAMES, advise, chunk=5, first=0.1), 200)
     assert run.history[0]['strategy'] == 'class-weights'
-    assert (
-        run.history[1]['label'],
-        run.history[1]['strategy'],
-        run.history[1]['why'],
-    ) == ('ant', 'random', 'because')
+    assert (run.history[1]['label'], run.history[1]['strategy'], run.history[1]['why']) == ('ant', 'random', 'because')
     assert 'cat' not in [h['label'] for h in run.history], 'it has no texts'
     assert len(run.history) >= 4 and not any(h['accepted'] for h in run.history[-3:]) and run.left > 0
     consistent(run)

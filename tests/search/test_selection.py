@@ -205,11 +205,7 @@ def test_rescoring_is_not_fooled_by_luck():
     assert names[choose(t, 'accuracy')] == 'lucky'
     row, rescored = rescore(ev, t, 'accuracy', finalists=2, folds=3)
     assert names[row] in ('good', 'full pool')
-    assert {names[i] for i in rescored.row} == {
-        'baseline',
-        'full pool',
-        'lucky',
-    } | set(names[i] for i in rescored.row)
+    assert {names[i] for i in rescored.row} == {'baseline', 'full pool', 'lucky'} | set(names[i] for i in rescored.row)
     assert len(rescored) <= 4
     assert (rescored['validation'] == [t.rows[i]['accuracy'] for i in rescored.row]).all()
     assert len(ev.refit.asked) == first + len(rescored)

@@ -27,11 +27,7 @@ from autogets.replication.prompting.training import (
 def test_the_table_of_verdicts_has_every_finding(cells):
     table = claim_table('methods', by_setting(cells, method_claims))
     assert table.finding.tolist() == prompting_facts('methods').finding.tolist()
-    assert set(table.verdict) <= {
-        HOLDS,
-        FAILS,
-        INCONCLUSIVE,
-    }
+    assert set(table.verdict) <= {HOLDS, FAILS, INCONCLUSIVE}
     assert set(table.setting) == {"linear, the paper's methods"} and table.set_index('finding').tasks.to_dict() == {
         k: int(k != 'many-real-gain-below-5-percent') for k in table.finding
     }  # fewer than 500 real texts
@@ -155,10 +151,7 @@ def test_the_figure_has_a_row_a_method_and_no_empty_ones(cells):
     large, small = fig.axes
     assert [t.get_text() for t in large.get_yticklabels()] == PAPER_METHODS[::-1]
     assert [t.get_text() for t in small.get_yticklabels()] == ['topic']
-    assert [a.get_title() for a in fig.axes] == [
-        'made',
-        'small',
-    ]
+    assert [a.get_title() for a in fig.axes] == ['made', 'small']
     shown = {l.get_label(): l for l in large.lines}
     assert set(shown) == {
         'real low-resource',
