@@ -627,7 +627,7 @@ def test_a_strategy_without_a_color_can_be_drawn():
     m = KnowledgeMap(
         rows(lambda s, t: 0.03 * (s == 'class-weights'), corpora=2, strategies=('class-weights', 'random'))
     )
-    assert 'class-weights' in {t.get_text() for ax in knowledge_figure(m, budget=50).axes for t in ax.texts}
+    assert 'class weights' in {t.get_text() for ax in knowledge_figure(m, budget=50).axes for t in ax.texts}
     plt.close('all')
 
 
