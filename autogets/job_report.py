@@ -266,7 +266,7 @@ def _note_knowledge(o, folder):
     ev, j = o.evaluator, o.job
     if o.run or o.halving or len(ev.labels) != 1 or j.protocol != 'honest' or ev.folds or len(o.trace) < 2: return
     predicted = np.array(ev.classes, dtype=object)[ev.predict(())['validation']]
-    row = characteristics(ev.corpus, predicted, ev.pool, o.xy).set_index('class', drop=False).loc[ev.labels[0]]
+    row = characteristics(ev.corpus, predicted, ev.pool, xy=o.xy).set_index('class', drop=False).loc[ev.labels[0]]
     found = records(o.trace, row.to_dict(), ev, strategy=j.strategy, objective=j.objective,
         generator=j.model or j.generator, seed=j.seed, honest=False)
     write_record(folder, found)

@@ -93,7 +93,7 @@ class LinearRefit(Refit):
     ):
         model = LinearClassifier(seed=seed, **params)
         self.counts = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()},
-            model.vectorizer_params)
+            params=model.vectorizer_params)
         self.svc = model.svc_params
         self.y, self.y_pool = (pd.Index(classes).get_indexer(d.label) for d in (train, pool))
 
@@ -127,7 +127,7 @@ class RidgeScreen:
     ):
         model = LinearClassifier(seed=seed)
         c = CountedTexts(list(train.text), list(pool.text), {k: list(v.text) for k, v in splits.items()},
-            model.vectorizer_params)
+            params=model.vectorizer_params)
         idf = np.log((1+c.train.shape[0])/(1+c.df))+1
         self.train, self.pool, self.splits = _weighted(c.train, idf), _weighted(c.pool,
             idf), {k: _weighted(v, idf) for k, v in c.splits.items()}
@@ -232,7 +232,8 @@ class PlainRefit(Refit):
         texts, labels, features = self._xy(pd.concat([train, self.pool.iloc[rows]], ignore_index=True))
         fitted = make_classifier(self.make[0], **self.make[1])
         sample = None if weights is None else np.concatenate([np.ones(len(train)), weights])
-        fitted.fit(texts, labels, sample, features, None if self.stop is None else self._xy(self.stop),
+        stop = None if self.stop is None else self._xy(self.stop)
+        fitted.fit(texts, labels, sample, features=features, validation=stop,
             **origin(fitted, len(train), len(rows)))
         return lambda d: pd.Index(self.classes).get_indexer(fitted.predict(list(d.text), self._xy(d)[2]))
 
