@@ -65,6 +65,8 @@ def options(
             for f in fields(cls) if f.name not in skip]
 
 # %% ../nbs/07_cli.ipynb #0c41b2d8
+METAVARS = {str: 'TEXT', list[str]: 'TEXT', int: 'NUMBER', float: 'NUMBER'}
+
 def _option(f, kind, said, panel, name):
     default = ... if f.default is MISSING else f.default
     if f.name == 'target': kind, default = list[str], ['all']
@@ -73,7 +75,7 @@ def _option(f, kind, said, panel, name):
     flag = f'--{name.replace("_", "-")}'
     flags = [f'{flag}/--{NOT[name]}'] if name in NOT else [flag]
     help_ = said if said.endswith(('.', '?', '!')) else f'{said}.'
-    option = typer.Option(default, *flags, help=help_, rich_help_panel=panel)
+    option = typer.Option(default, *flags, help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
     return Parameter(f.name, Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 # %% ../nbs/07_cli.ipynb #5f2e6a90
@@ -215,7 +217,7 @@ def replicate_command(
 # %% ../nbs/07_cli.ipynb #74e79ff3
 @app.command('bench')
 def bench_command(
-    corpus:str=typer.Option('trec6', help='Data set with a recorded LLM texts: trec6, or tickets (shipped).'),
+    corpus:str=typer.Option('trec6', help='Data set with recorded LLM texts: trec6, or tickets (shipped).'),
     target:str=typer.Option(None, help='Class; the largest unless given.'),
     n:int=typer.Option(100, help='Candidates to evaluate.'),
     catboost:bool=typer.Option(True, help='Train CatBoost on one candidate as well (minutes).'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLASSIFIERS', 'PAPER', 'checked_rows', 'read_classifier', 'make_classifier', 'list_classifiers', 'package_versions',
-           'Classifier', 'load_classifier', 'fit_words', 'LinearClassifier', 'CatBoostText']
+           'Classifier', 'load_classifier', 'fit_words', 'LinearClassifier', 'CatBoostParts', 'CatBoostText']
 
 # %% ../../nbs/classifiers/01_linear.ipynb #a5018ca0
 import copy
@@ -221,8 +221,23 @@ class _Stops:
             for s in sorted(sets, key=lambda s: (len(s), s))))
         return not all(done)
 
+# %% ../../nbs/classifiers/01_linear.ipynb #f5b40ae0
+class CatBoostParts:
+    "What CatBoost needs beside training: its containers, a model cut after a round, and its file"
+    def _start(self, *data, features): return _catboost_start(self, *data, features=features)
+    def _pool(self, texts, features, labels=None, weight=None):
+        return _catboost_pool(texts, features, self.features_, labels=labels, weight=weight)
+    def _stop_pool(self, texts, labels, features=None):
+        return _catboost_stop_pool(self, texts, labels, features=features)
+    def _cut(self, model, rounds):
+        new = copy.copy(self)
+        new.model, new.rounds = model, rounds
+        return new
+    def _state(self): return _catboost_state(self)
+    def _restore(self, weights, state, folder): _catboost_restore(self, weights, state)
+
 # %% ../../nbs/classifiers/01_linear.ipynb #f5b40aef
-class CatBoostText(Classifier):
+class CatBoostText(CatBoostParts, Classifier):
     "CatBoost on a text and categorical features, as the paper has it"
     name, file = 'catboost', 'model.cbm'
 
@@ -264,17 +279,6 @@ class CatBoostText(Classifier):
     def predict_proba(self, texts, features=None):
         return self.model.predict_proba(self._pool(texts, features), ntree_end=self.rounds, thread_count=self.threads)
 
-    def _start(self, *data, features): return _catboost_start(self, *data, features=features)
-    def _pool(self, texts, features, labels=None, weight=None):
-        return _catboost_pool(texts, features, self.features_, labels=labels, weight=weight)
-    def _stop_pool(self, texts, labels, features=None):
-        return _catboost_stop_pool(self, texts, labels, features=features)
-    def _cut(self, model, rounds):
-        new = copy.copy(self)
-        new.model, new.rounds = model, rounds
-        return new
-    def _state(self): return _catboost_state(self)
-    def _restore(self, weights, state, folder): _catboost_restore(self, weights, state)
 
 # %% ../../nbs/classifiers/01_linear.ipynb #d1b6162e
 def _catboost_pool(texts, features, names, labels=None, weight=None):
