@@ -61,10 +61,12 @@ def options(
 )->list: # Of `Parameter`
     "One option for each field of a dataclass, its comment as help"
     helps, kinds = docments(cls), get_type_hints(cls)
-    return [_option(f, kinds[f.name], helps.get(f.name, ''), panel, names.get(f.name, f.name))
+    return [_option(f, kinds[f.name], helps.get(f.name, ''), panel=panel, name=names.get(f.name, f.name))
             for f in fields(cls) if f.name not in skip]
 
 # %% ../nbs/07_cli.ipynb #0c41b2d8
+METAVARS = {str: 'TEXT', list[str]: 'TEXT', int: 'NUMBER', float: 'NUMBER'}
+
 def _option(f, kind, said, panel, name):
     default = ... if f.default is MISSING else f.default
     if f.name == 'target': kind, default = list[str], ['all']
@@ -73,7 +75,7 @@ def _option(f, kind, said, panel, name):
     flag = f'--{name.replace("_", "-")}'
     flags = [f'{flag}/--{NOT[name]}'] if name in NOT else [flag]
     help_ = said if said.endswith(('.', '?', '!')) else f'{said}.'
-    option = typer.Option(default, *flags, help=help_, rich_help_panel=panel)
+    option = typer.Option(default, *flags, help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
     return Parameter(f.name, Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 # %% ../nbs/07_cli.ipynb #5f2e6a90
@@ -191,7 +193,7 @@ def generate_command(train, out, dry_run, **words):
     if dry_run:
         typer.echo(run.say_forecast(run.forecast(corpus, settings, requests)))
         return
-    typer.echo(run.say_run(run.run_generation(corpus, settings, out, requests)))
+    typer.echo(run.say_run(run.run_generation(corpus, settings, out, requests=requests)))
     typer.echo(f'pool: {out}; search among its texts with: autogets improve ... --generator pool:{out}')
 
 # %% ../nbs/07_cli.ipynb #86f3fc0a
@@ -207,7 +209,7 @@ def replicate_command(
 ):
     "Re-run the papers' experiments and compare every number with the published one."
     from autogets.replication import runner
-    report = runner.replicate(profile, only or None, workers, out, force)
+    report = runner.replicate(profile, only or None, workers, out=out, force=force)
     if publish: runner.publish(profile, out)
     typer.echo(f'Every table and figure on one page: {report.attrs["index"]}')
     raise typer.Exit(runner.exit_code(report))
@@ -215,7 +217,7 @@ def replicate_command(
 # %% ../nbs/07_cli.ipynb #74e79ff3
 @app.command('bench')
 def bench_command(
-    corpus:str=typer.Option('trec6', help='Data set with a recorded LLM texts: trec6, or tickets (shipped).'),
+    corpus:str=typer.Option('trec6', help='Data set with recorded LLM texts: trec6, or tickets (shipped).'),
     target:str=typer.Option(None, help='Class; the largest unless given.'),
     n:int=typer.Option(100, help='Candidates to evaluate.'),
     catboost:bool=typer.Option(True, help='Train CatBoost on one candidate as well (minutes).'),
@@ -229,8 +231,8 @@ def bench_command(
     if n < 1: raise UserError(f'--n is {n}: give the number of candidates, 1 or more')
     c = load_corpus(corpus, split='paper')
     target = target or c.train.label.mode()[0]
-    typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n, seed,
-        catboost))
+    typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n=n,
+        seed=seed, catboost=catboost))
 
 # %% ../nbs/07_cli.ipynb #a3494752
 @data_app.command('list')

@@ -247,10 +247,10 @@ def _pool(r, generator, progress):
 
 # %% ../nbs/06_job.ipynb #d542af5c
 def _search(ev, r, xy, progress):
-    j, strategy = r.job, make_strategy(r.job.strategy, ev, r.job.objective, r.job.seed, xy)
+    j, strategy = r.job, make_strategy(r.job.strategy, ev, r.job.objective, seed=r.job.seed, xy=xy)
     trace = run_search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience,
                        progress=progress, full_pool=True)
-    row, rescored = _choice(ev, r, trace, strategy)
+    row, rescored = _choice(ev, r, trace, strategy=strategy)
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy,
         rescored=rescored)
 
@@ -262,14 +262,14 @@ def _choice(ev, r, trace, strategy):
     own = [i for i in (range(len(trace)) if allowed is None else allowed) if trace.ids(i) == strategy.choice]
     if own: return own[0], None
     if j.protocol == 'honest' and finalists and not ev.folds:
-        return rescore(ev, trace, j.objective, finalists, allowed=allowed)
-    return choose(trace, j.objective, 'validation' if j.protocol == 'honest' else 'test', allowed), None
+        return rescore(ev, trace, j.objective, finalists=finalists, allowed=allowed)
+    return choose(trace, j.objective, 'validation' if j.protocol == 'honest' else 'test', allowed=allowed), None
 
 def _allowed(ev, constraints, trace):
     "The rows that keep the constraints; None without any"
     if not constraints: return None
     results = [result_of(row, trace.sources) for row in trace.rows]
-    return [i for i, found in enumerate(results) if keeps(constraints, found, results[0], ev.classes)]
+    return [i for i, found in enumerate(results) if keeps(constraints, found, results[0], classes=ev.classes)]
 
 # %% ../nbs/06_job.ipynb #1e236006
 def _halving(ev, r, xy, progress):
@@ -344,4 +344,4 @@ def improve(
         one_of(min(unknown), list(Job.__dataclass_fields__), 'option')
     job = Job(target if isinstance(target, str) else tuple(target), objective, strategy, classifier=classifier,
         evaluations=budget, generator=generator if isinstance(generator, str) else generator.name, **more)
-    return run_job(corpus, job, out, None if isinstance(generator, str) else generator, progress)
+    return run_job(corpus, job, out, generator=None if isinstance(generator, str) else generator, progress=progress)

@@ -121,10 +121,10 @@ def _how(o):
     if o.job.protocol == 'paper':
         chosen = 'PAPER PROTOCOL: chosen on test, as published. Optimistic; for comparison only.'
     else: chosen = f'The texts were chosen on validation{_also(o)}; test was looked at once, after the choice.'
-    return (f'{chosen}\n\nThe 95 % CIs resample the texts of a split. Rows: {len(c.train)} training, '
-        f'{len(c.validation)} ' f'validation, {len(c.test)} test. {len(ev.pool)} synthetic texts of {len(ev.sources)} '
-        'examples could be chosen; ' f'{len(o.texts)} texts of {len(ids_of(o.final.candidate))} examples '
-        f'were.{_weights(o)}')
+    return (f'{chosen}\n\nThe 95 % CIs resample the texts of a split. '
+        f'Rows: {len(c.train)} training, {len(c.validation)} validation, {len(c.test)} test. '
+        f'{len(ev.pool)} synthetic texts of {len(ev.sources)} examples could be chosen; '
+        f'{len(o.texts)} texts of {len(ids_of(o.final.candidate))} examples were.{_weights(o)}')
 
 # %% ../nbs/05_job_report.ipynb #ee4b00a9
 def _also(o):
@@ -134,31 +134,36 @@ def _also(o):
 
 def _weights(o):
     "The class weights, in words"
-    found = weights_of(o.final.candidate)
-    return f' Class weights: {"; ".join(f"{c} {w:g}" for c, w in found.items())}.' if found else ''
+    found, classes = weights_of(o.final.candidate), o.evaluator.labels
+    if not found: return ''
+    values = {found.get(c, 1.) for c in classes}
+    if len(values) == 1: return f' A synthetic text of any class counts {values.pop():g} times.'
+    return f' Class weights: {"; ".join(f"{c} {found.get(c, 1.):g}" for c in classes)}.'
 
 # %% ../nbs/05_job_report.ipynb #d8b99704
 def _search_part(o):
     c = running_best(o.searched, o.job.objective)
     c = c.assign(**{'class': target_name(o.job.target), 'strategy': o.job.strategy, 'generator': o.job.generator})
     fig = running_best_figure(c, f'best gain so far in {o.job.objective}', size=(6, 3.2))
-    return [report.section('Search', report.text(_tried(o)), report.figure(fig, 'The best gain so far, on validation'))]
+    caption = f'The best gain so far, {_scored_on(o)}'
+    return [report.section('Search', report.text(_tried(o)), report.figure(fig, caption))]
 
 # %% ../nbs/05_job_report.ipynb #51abfb31
+def _scored_on(o): return 'on validation and out of fold' if o.evaluator.folds else 'on validation'
+
 def _tried(o):
-    "What all candidates, and the full pool, did on validation"
+    "What all candidates, and the full pool, gained where they were scored"
     gains = (o.searched.frame[o.job.objective]-o.searched.rows[0][o.job.objective]).iloc[1:]
     if not len(gains): return 'Nothing was evaluated.'
     whole = o.searched.rows[1]
     full = f' The full pool ({whole["texts"]} texts): {gains.iloc[0]:+.4f}.' if whole['note'] == 'full pool' else ''
-    return (f'{len(gains)} candidates on validation: {(gains > 0).mean():.0%} better than the baseline, '
+    return (f'{len(gains)} candidates, scored {_scored_on(o)}: {(gains > 0).mean():.0%} better than the baseline, '
             f'{(gains < 0).mean():.0%} worse; the best {gains.max():+.4f}.{full}')
 
 # %% ../nbs/05_job_report.ipynb #4d28b9dc
 def _rungs_part(o):
-    note = (f'{o.job.screen} screened; its best different candidates were trained with {o.job.classifier}, which '
-        'chose. ' f'Gains in {o.job.objective} on validation are over the baseline of the same rung; seconds are of '
-        'training.')
+    note = (f'{o.job.screen} screened; its best different candidates were trained with {o.job.classifier}, which chose. '
+        f'Gains in {o.job.objective} on validation are over the baseline of the same rung; seconds are of training.')
     return report.section('Rungs', report.text(note), report.table(rungs_table(o.halving), 4))
 
 # %% ../nbs/05_job_report.ipynb #b29b8b80
@@ -186,8 +191,9 @@ def _decided_part(o):
 
 # %% ../nbs/05_job_report.ipynb #647dad84
 def _map_part(o):
-    if o.xy is None: return []
-    fig = map_figure(o.xy, o.job.target if isinstance(o.job.target, str) else 'all', ids_of(o.final.candidate))
+    chosen = ids_of(o.final.candidate)
+    if o.xy is None or set(o.evaluator.sources) <= set(chosen): return [] # a map of all examples shows nothing
+    fig = map_figure(o.xy, o.job.target if isinstance(o.job.target, str) else 'all', chosen)
     caption = 'First two components of the search map (TF-IDF, PCA), training rows'
     return [report.section('Where the chosen examples lie', report.figure(fig, caption))]
 
@@ -233,8 +239,8 @@ def report_page(
     j, corpus = o.job, o.evaluator.corpus
     title = f'{corpus.name}: {target_name(j.target) if j.target != "all" else "all classes"}'
     screened = f' screened by {j.screen}' if j.screen else ''
-    sub = (f'{j.strategy} over {j.generator} texts, {j.classifier} classifier{screened}, {len(o.searched)-1} '
-        'evaluations, ' f'seed {j.seed}')
+    sub = (f'{j.strategy} over {j.generator} texts, {j.classifier} classifier{screened}, '
+        f'{len(o.searched)-1} evaluations, seed {j.seed}')
     kind = 'good' if o.final.gain['test']['low'] > 0 and j.protocol == 'honest' else 'note'
     result = report.section('Result', report.text(outcome_verdict(o), kind), report.table(gains_table(o), 4),
         report.text(_how(o)), report.table(figures_table(o), 4))
@@ -266,7 +272,7 @@ def _note_knowledge(o, folder):
     ev, j = o.evaluator, o.job
     if o.run or o.halving or len(ev.labels) != 1 or j.protocol != 'honest' or ev.folds or len(o.trace) < 2: return
     predicted = np.array(ev.classes, dtype=object)[ev.predict(())['validation']]
-    row = characteristics(ev.corpus, predicted, ev.pool, o.xy).set_index('class', drop=False).loc[ev.labels[0]]
+    row = characteristics(ev.corpus, predicted, ev.pool, xy=o.xy).set_index('class', drop=False).loc[ev.labels[0]]
     found = records(o.trace, row.to_dict(), ev, strategy=j.strategy, objective=j.objective,
         generator=j.model or j.generator, seed=j.seed, honest=False)
     write_record(folder, found)

@@ -34,7 +34,7 @@ def read_objective(
     name:str, # One of `OBJECTIVES`
 )->str: # The name; that of today for one of an earlier version
     "`name` if there is such an objective, a `UserError` that lists them otherwise"
-    return one_of(name, list(OBJECTIVES), 'objective', OLD_OBJECTIVES)
+    return one_of(name, list(OBJECTIVES), 'objective', old=OLD_OBJECTIVES)
 
 def _ratio(a, b): return np.divide(a, b, out=np.zeros(np.shape(b)), where=np.asarray(b) > 0)
 
@@ -110,7 +110,8 @@ def gain_interval(
     objective = read_objective(objective)
     k, index = len(classes), pd.Index(classes)
     t, b, a = (index.get_indexer(np.asarray(y)) for y in (y_true, before, after))
-    def gain(rows): return np.subtract(*(_resampled(t*k+x, rows, k, objective, target) for x in (a, b)))
+    def gain(rows):
+        return np.subtract(*(_resampled(t*k+x, rows, k, objective=objective, target=target) for x in (a, b)))
     estimate = float(gain(np.arange(len(t))[None])[0])
     if len(t) < 2 or (a == b).all(): return dict(estimate=estimate, low=estimate, high=estimate)
     rng, size = np.random.default_rng(seed), max(1, 4_000_000//(len(t)+k*k))

@@ -95,7 +95,7 @@ def gain_figure(
     fig, axes = grid(len(panels), min(3, len(panels)), size, sharey=True, sharex=True)
     classes = list(dict.fromkeys(table['class']))
     for ax, (name, d) in zip(axes, panels):
-        _dots(ax, d, classes, hue)
+        _dots(ax, d, classes, hue=hue)
         ax.set_title('' if name is None else NAMES.get(name, name))
     axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes])
     axes[0].invert_yaxis()
@@ -129,7 +129,8 @@ def change_figure(
         sns.histplot(x=d.change, bins=40, color=COLORS['random'], ax=ax, edgecolor='white', linewidth=.3)
         ax.axvline(0, color=COLORS['baseline'], lw=1.2)
         ax.axvline(d.change.mean(), color=COLORS['ink'], lw=1.2, ls='--')
-        ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change from the baseline', ylabel='candidates')
+        ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change from the baseline',
+            ylabel='candidates')
     return fig
 
 # %% ../nbs/03_plots.ipynb #f7cfd43e

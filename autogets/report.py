@@ -53,8 +53,8 @@ def table(
     total, df = len(df), df.head(limit) if limit else df
     kinds = [' class="n"' if is_numeric(df[c]) else '' for c in df.columns]
     head = ''.join(f'<th{k}>{html.escape(str(c))}</th>' for c, k in zip(df.columns, kinds))
-    columns = [[f'<td{k}>{html.escape(s)}</td>' for s in cells(df[c], digits, c in signed)] for c,
-        k in zip(df.columns, kinds)]
+    columns = [[f'<td{k}>{html.escape(s)}</td>' for s in cells(df[c], digits, c in signed)]
+        for c, k in zip(df.columns, kinds)]
     rows = [''.join(r) for r in zip(*columns)]
     title = f'<caption>{html.escape(caption)}</caption>' if caption else ''
     more = f'<p class="more">{len(df)} of {total} rows</p>' if len(df) < total else ''

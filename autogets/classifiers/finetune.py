@@ -90,13 +90,14 @@ def plan_stages(
     texts, labels = np.asarray(list(texts), dtype=object), np.asarray(labels)
     new = np.zeros(len(texts), bool) if synthetic is None else np.asarray(synthetic, bool)
     w = (np.ones(len(texts)) if weight is None else np.asarray(weight, float))*np.where(new, synthetic_weight, 1.)
-    def stage(rows, n, name, patience=None): return Stage(list(texts[rows]), labels[rows], n, w[rows], patience, name)
+    def stage(rows, n, name, patience=None):
+        return Stage(list(texts[rows]), labels[rows], n, weight=w[rows], patience=patience, name=name)
     if one_of(curriculum, CURRICULA, 'curriculum') == 'mixed' or not new.any() or new.all():
-        return [stage(slice(None), epochs, 'all', patience)]
+        return [stage(slice(None), epochs, 'all', patience=patience)]
     if curriculum == 'synthetic-first':
-        return [stage(new, -(-epochs//2), 'synthetic'), stage(~new, epochs, 'real', patience)]
+        return [stage(new, -(-epochs//2), 'synthetic'), stage(~new, epochs, 'real', patience=patience)]
     order = np.random.default_rng([seed, 25]).permutation(np.flatnonzero(new))
-    return [stage(~new, epochs, 'real', patience),
+    return [stage(~new, epochs, 'real', patience=patience),
         *(stage(order[k:k+step], 1, f'+{min(k+step, len(order))}') for k in range(0, len(order), step))]
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #cb5d8df3
@@ -277,12 +278,12 @@ class Training:
         "Train on `stages`, and return the classifier"
         stages = [s for s in stages if len(s.texts)]
         found = _classes(stages, classes)
-        try: return self._fit(stages, validation, after, found)
+        try: return self._fit(stages, validation, after, classes=found)
         except (MemoryError, RuntimeError) as e:
             if not is_memory(e): raise
         free_memory() # outside the handler, which still holds the tensors of the failed step
         if self.p.batch <= self.p.accumulate: raise self._crowded()
-        return self._again(stages, validation, after, found)
+        return self._again(stages, validation, after, classes=found)
 
     def _fit(self, stages, validation, after, classes):
         torch = libraries()[0]
@@ -312,7 +313,7 @@ class Memory:
         warnings.warn(f'memory ran out with {-(-self.p.batch//before)} texts at once: the training starts again with '
             'half as many', stacklevel=2)
         self.p = type('Settings', (), {**self.params, 'accumulate': 2*before})
-        try: return self._fit(stages, validation, after, classes)
+        try: return self._fit(stages, validation, after, classes=classes)
         except (MemoryError, RuntimeError) as e:
             if not is_memory(e): raise
         raise self._crowded()
@@ -453,8 +454,8 @@ class CurriculumFit:
     def fit(self, texts, labels, sample_weight=None, features=None, validation=None, synthetic=None):
         texts, labels = checked_rows(texts, labels)
         p = self.p
-        stages = plan_stages(texts, labels, synthetic, p.curriculum, p.epochs, sample_weight, p.synthetic_weight,
-            p.patience, seed=p.seed)
+        stages = plan_stages(texts, labels, synthetic, curriculum=p.curriculum, epochs=p.epochs, weight=sample_weight,
+            synthetic_weight=p.synthetic_weight, patience=p.patience, seed=p.seed)
         return self.fit_stages(stages, None if validation is None or p.patience is None else validation[:2])
 
 # %% ../../nbs/classifiers/04_finetune.ipynb #b7715c0e
@@ -492,7 +493,7 @@ class FineTuned(PretrainedModel, Predictions, Steps, Stages, Training, Memory, C
         device=None, # cpu, cuda ...; None takes the GPU if there is one
         folder=None, # Where the state after each epoch is kept; the same call goes on from there
     ):
-        stop = one_of(stop, list(STOPS), 'measure to stop by', OLD_OBJECTIVES)
+        stop = one_of(stop, list(STOPS), 'measure to stop by', old=OLD_OBJECTIVES)
         _check_settings(locals())
         self.params = dict(seed=seed, encoder=str(encoder), epochs=epochs, rate=rate, batch=batch,
             max_length=max_length, patience=patience, stop=stop, curriculum=curriculum,

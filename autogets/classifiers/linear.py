@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLASSIFIERS', 'PAPER', 'checked_rows', 'read_classifier', 'make_classifier', 'list_classifiers', 'package_versions',
-           'Classifier', 'load_classifier', 'fit_words', 'LinearClassifier', 'CatBoostText']
+           'Classifier', 'load_classifier', 'fit_words', 'LinearClassifier', 'CatBoostParts', 'CatBoostText']
 
 # %% ../../nbs/classifiers/01_linear.ipynb #a5018ca0
 import copy
@@ -84,7 +84,7 @@ class Classifier:
 
     def fit_stops(self, texts, labels, stops, sample_weight=None, features=None):
         "One fitted classifier for each stopping set in `stops`; see `CatBoostText.fit_stops`"
-        self.fit(texts, labels, sample_weight, features)
+        self.fit(texts, labels, sample_weight, features=features)
         return {name: self for name in stops}
 
     def save(self, folder):
@@ -221,8 +221,23 @@ class _Stops:
             for s in sorted(sets, key=lambda s: (len(s), s))))
         return not all(done)
 
+# %% ../../nbs/classifiers/01_linear.ipynb #f5b40ae0
+class CatBoostParts:
+    "What CatBoost needs beside training: its containers, a model cut after a round, and its file"
+    def _start(self, *data, features): return _catboost_start(self, *data, features=features)
+    def _pool(self, texts, features, labels=None, weight=None):
+        return _catboost_pool(texts, features, self.features_, labels=labels, weight=weight)
+    def _stop_pool(self, texts, labels, features=None):
+        return _catboost_stop_pool(self, texts, labels, features=features)
+    def _cut(self, model, rounds):
+        new = copy.copy(self)
+        new.model, new.rounds = model, rounds
+        return new
+    def _state(self): return _catboost_state(self)
+    def _restore(self, weights, state, folder): _catboost_restore(self, weights, state)
+
 # %% ../../nbs/classifiers/01_linear.ipynb #f5b40aef
-class CatBoostText(Classifier):
+class CatBoostText(CatBoostParts, Classifier):
     "CatBoost on a text and categorical features, as the paper has it"
     name, file = 'catboost', 'model.cbm'
 
@@ -242,7 +257,7 @@ class CatBoostText(Classifier):
         self.model_params = {**PAPER, 'random_seed': seed, **common}
 
     def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
-        model, pool = self._start(texts, labels, sample_weight, features)
+        model, pool = self._start(texts, labels, sample_weight, features=features)
         how = {} if validation is None else dict(eval_set=self._stop_pool(*validation),
             early_stopping_rounds=self.patience, use_best_model=True)
         self.model = _train_catboost(model, pool, **how)
@@ -252,9 +267,10 @@ class CatBoostText(Classifier):
     def fit_stops(self, texts, labels, stops, sample_weight=None, features=None):
         """Train once for all `stops`, a dict name -> (texts, labels, features): for each the classifier that stopping
         on it alone gives"""
-        model, pool = self._start(texts, labels, sample_weight, features)
+        model, pool = self._start(texts, labels, sample_weight, features=features)
         if self.task_type == 'GPU':
-            return {n: copy.copy(self).fit(texts, labels, sample_weight, features, s) for n, s in stops.items()}
+            return {n: copy.copy(self).fit(texts, labels, sample_weight, features=features, validation=s)
+                for n, s in stops.items()}
         watch = _Stops(self.patience)
         model = _train_catboost(model, pool, eval_set=[self._stop_pool(*s) for s in stops.values()],
             use_best_model=False, callbacks=[watch])
@@ -263,16 +279,6 @@ class CatBoostText(Classifier):
     def predict_proba(self, texts, features=None):
         return self.model.predict_proba(self._pool(texts, features), ntree_end=self.rounds, thread_count=self.threads)
 
-    def _start(self, *data): return _catboost_start(self, *data)
-    def _pool(self, texts, features, labels=None, weight=None):
-        return _catboost_pool(texts, features, self.features_, labels, weight)
-    def _stop_pool(self, texts, labels, features=None): return _catboost_stop_pool(self, texts, labels, features)
-    def _cut(self, model, rounds):
-        new = copy.copy(self)
-        new.model, new.rounds = model, rounds
-        return new
-    def _state(self): return _catboost_state(self)
-    def _restore(self, weights, state, folder): _catboost_restore(self, weights, state)
 
 # %% ../../nbs/classifiers/01_linear.ipynb #d1b6162e
 def _catboost_pool(texts, features, names, labels=None, weight=None):
@@ -290,7 +296,7 @@ def _catboost_stop_pool(clf, texts, labels, features):
     if not known.any():
         raise UserError('no text of the validation set has a class of the training set: check the labels of both')
     texts, labels = np.asarray(list(texts), dtype=object)[known], np.asarray(labels, dtype=str)[known]
-    return clf._pool(texts, None if features is None else features[known], labels.astype(object))
+    return clf._pool(texts, None if features is None else features[known], labels=labels.astype(object))
 
 # %% ../../nbs/classifiers/01_linear.ipynb #1611cc61
 def _catboost_start(clf, texts, labels, weight, features):
@@ -298,7 +304,7 @@ def _catboost_start(clf, texts, labels, weight, features):
     texts, labels = checked_rows(texts, labels)
     clf.task_type = _task_type(clf.params['device'])
     clf.features_, clf.classes_ = [] if features is None else list(features.columns), np.unique(labels)
-    pool = clf._pool(texts, features, labels.astype(object), weight)
+    pool = clf._pool(texts, features, labels=labels.astype(object), weight=weight)
     where = dict(task_type=clf.task_type, thread_count=clf.threads, allow_writing_files=False, logging_level='Silent')
     return _catboost().CatBoostClassifier(**clf.model_params, **where), pool
 

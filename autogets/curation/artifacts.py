@@ -90,13 +90,14 @@ def artifacts(
     function_words:tuple=FUNCTION_WORDS,
 )->Artifacts:
     "What gives the classes of `synthetic` away and does not in `real`"
-    pair = pair_up(real, synthetic, column, least)
-    words, form = giveaway_words(pair, alpha, correction, prior, min_texts), form_artifacts(pair, alpha, correction)
+    pair = pair_up(real, synthetic, column, least=least)
+    words = giveaway_words(pair, alpha, correction, prior=prior, min_texts=min_texts)
+    form = form_artifacts(pair, alpha, correction)
     alone = form_only(pair, folds, draws, seed=seed,
         function_words=function_words) if folds else pd.DataFrame(columns=['told', 'auc', 'low', 'high'])
     carrying = _carried(pair.synthetic.text, pair.synthetic.label, words[words.give_away]).any(1).mean()
-    return Artifacts(words, form, alone, dict(real=len(pair.real), synthetic=len(pair.synthetic), classes=pair.classes,
-        left_out=pair.left_out, alpha=alpha, correction=correction, carrying=float(carrying)))
+    return Artifacts(words, form, alone, facts=dict(real=len(pair.real), synthetic=len(pair.synthetic),
+        classes=pair.classes, left_out=pair.left_out, alpha=alpha, correction=correction, carrying=float(carrying)))
 
 # %% ../../nbs/curation/03_artifacts.ipynb #047884c8
 def _word_panel(ax, t, color):
@@ -135,12 +136,12 @@ def artifacts_figure(
     fig, axes = grid(2 if found.form_only.empty else 3, 3, (4, 1+.24*rows))
     _word_panel(axes[0], found.words.head(rows), color)
     _interval_panel(axes[1], form, [f'{f} ({shorten(c, 18)}){"" if a else " n.s."}' for f, c,
-        a in zip(form.feature, form['class'], form.artifact)], color, 'form')
+        a in zip(form.feature, form['class'], form.artifact)], color=color, title='form')
     if not found.form_only.empty:
         t = found.form_only.set_index('told').rename(columns=str)
         told = pd.concat([t.loc[['class, synthetic']].reset_index(drop=True),
             t.loc[['class, real']].add_prefix('real_').reset_index(drop=True)], axis=1)
-        _interval_panel(axes[2], told, ['class from\nform alone'], color, 'form alone')
+        _interval_panel(axes[2], told, ['class from\nform alone'], color=color, title='form alone')
         axes[2].set(xlim=(.4, 1.02), ylim=(-1, 1))
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc='outside upper center', ncols=2, fontsize=8)
@@ -204,7 +205,7 @@ def without_giveaways(
     for c in sorted(set(found.give_aways['class'])):
         mine, its = np.flatnonzero(labels == c), (found.give_aways['class'] == c).to_numpy()
         part, allowed = C[np.ix_(mine, its)], target[its]
-        if how == 'drop': stay[mine] = _stay(part, allowed, keep*len(mine), rng)
+        if how == 'drop': stay[mine] = _stay(part, allowed, keep*len(mine), rng=rng)
         else: weight[mine] = _raked(part, allowed)
         if proportions: weight[mine] /= weight[mine].mean() if len(mine) else 1
     if proportions: stay = _even_out(stay, labels, rng)

@@ -144,8 +144,8 @@ def _counted(pair, min_texts):
         raise UserError(f'no word is in {min_texts} or more texts, so no word can be tested: give more texts, or a '
             'lower min_texts')
     cut, index = len(pair.real), pd.Index(pair.classes)
-    counts = [class_counts(x, index.get_indexer(d.label), len(index), d.source) for x,
-        d in ((X[:cut], pair.real), (X[cut:], pair.synthetic))]
+    counts = [class_counts(x, index.get_indexer(d.label), len(index), sources=d.source) for x, d in
+         ((X[:cut], pair.real), (X[cut:], pair.synthetic))]
     return count.get_feature_names_out(), counts
 
 # %% ../../nbs/curation/01_giveaway_words.ipynb #416a7c85
@@ -154,15 +154,16 @@ def _one_set(p, n, share, prior):
     with its variance"""
     p0, n0 = _against_rest(p, n)
     prior = n.mean() if prior is None else prior
-    return p, p0, *log_odds(p*n, n, p0*n0, n0, np.minimum(share, 1-.5/prior), prior), *log_odds(p*n, n, p0*n0, n0, .5,
-        1), *_share_gap(p, n, p0, n0)
+    with_prior = log_odds(p*n, n, p0*n0, n0=n0, share=np.minimum(share, 1-.5/prior), prior=prior)
+    without = log_odds(p*n, n, p0*n0, n0=n0, share=.5, prior=1)
+    return p, p0, *with_prior, *without, *_share_gap(p, n, p0, n0=n0)
 
 # %% ../../nbs/curation/01_giveaway_words.ipynb #12fdbb2c
 def _tested(counts, prior):
     "The numbers of each word and class"
     share = np.mean([p for p, _ in counts], axis=(0, 1))
-    (rp, rp0, rd, rv, ro, rov, rg, rgv), (sp, sp0, sd, sv, so, sov, sg, sgv) = (_one_set(p, n, share, prior) for p,
-        n in counts)
+    (rp, rp0, rd, rv, ro, rov, rg, rgv), (sp, sp0, sd, sv, so, sov, sg, sgv) = (_one_set(p, n, share, prior=prior)
+        for p, n in counts)
     z, more, by_share = sd/np.sqrt(sv), (so-ro)/np.sqrt(sov+rov), (sg-rg)/np.sqrt(sgv+rgv)
     ways = np.stack([np.where(np.sign(m) == np.sign(sd), two_sided_p(m), 1.) for m in (more, by_share)])
     return dict(share=sp, rest=sp0, real_share=rp, real_rest=rp0, log_odds=sd, z=z, real_log_odds=rd,

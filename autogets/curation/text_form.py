@@ -92,7 +92,7 @@ def form_artifacts(
         form, codes = form_of(d.text), index.get_indexer(d.label)
         each = [auc_against_rest(form.to_numpy(), codes, c) for c in range(1 if len(index) == 2 else len(index))]
         parts.append((np.concatenate([a for a, _ in each]),
-            np.concatenate([_variance(e, codes, d.source.to_numpy(), c) for c, (_, e) in enumerate(each)])))
+            np.concatenate([_variance(e, codes, d.source.to_numpy(), c=c) for c, (_, e) in enumerate(each)])))
     (real, rv), (new, sv) = parts
     names = [(f, c) for c in pair.classes[:len(real)//form.shape[1]] for f in form]
     if len(index) == 2:
@@ -154,7 +154,7 @@ def grouped_auc(matrix, labels, sources, folds, rng):
         test in cv for c in np.unique(codes[test]) if len(np.unique(codes[test])) > 1]
     errors = np.zeros((len(codes), 1))
     for test, (_, e) in parts: errors[test] += e/len(parts)
-    return float(np.mean([a for _, (a, _) in parts])), float(_variance(errors, codes, sources, 0)[0])
+    return float(np.mean([a for _, (a, _) in parts])), float(_variance(errors, codes, sources, c=0)[0])
 
 # %% ../../nbs/curation/02_text_form.ipynb #5ba8f562
 def _draw(pair, function_words, folds, most, rng):
@@ -163,12 +163,12 @@ def _draw(pair, function_words, folds, most, rng):
         for c in pair.classes}
     real, new = (draw_by_source(d, sizes, rng) for d in (pair.real, pair.synthetic))
     X = [form_matrix(d.text, function_words) for d in (real, new)]
-    told = {name: grouped_auc(x, d.label, d.source, folds, rng) for name, x,
-        d in (('class, real', X[0], real), ('class, synthetic', X[1], new))}
+    sets = (('class, real', X[0], real), ('class, synthetic', X[1], new))
+    told = {name: grouped_auc(x, d.label, d.source, folds=folds, rng=rng) for name, x, d in sets}
     labels, sources = ['real']*len(real)+['synthetic']*len(new), [*real.source, *(new.source+real.source.max()+1)]
-    told['synthetic or real'] = grouped_auc(np.vstack(X), labels, sources, folds, rng)
+    told['synthetic or real'] = grouped_auc(np.vstack(X), labels, sources, folds=folds, rng=rng)
     words = TfidfVectorizer(sublinear_tf=True).fit_transform([*real.text, *new.text])
-    return told | {'synthetic or real, all words': grouped_auc(words, labels, sources, folds, rng)}
+    return told | {'synthetic or real, all words': grouped_auc(words, labels, sources, folds=folds, rng=rng)}
 
 # %% ../../nbs/curation/02_text_form.ipynb #3e8905bd
 def form_only(
@@ -185,7 +185,7 @@ def form_only(
     if fewest < folds:
         raise UserError(f'a class has texts from {fewest} sources only, too few for {folds} folds: give more texts, or '
             f'folds={max(2, fewest)}, or 0 to go without')
-    each = [_draw(pair, function_words, folds, most, np.random.default_rng([seed, d])) for d in range(draws)]
+    each = [_draw(pair, function_words, folds, most=most, rng=np.random.default_rng([seed, d])) for d in range(draws)]
     for e in each:
         e['class, difference'] = tuple(f(e['class, synthetic'][i], e['class, real'][i]) for i,
             f in enumerate((np.subtract, np.add)))

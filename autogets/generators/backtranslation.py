@@ -124,4 +124,4 @@ class BackTranslation(Translators, Generator):
             else:
                 taken[e.id].add(text_id(text))
                 made.append((text, e.label, [e.id], k))
-        return self.rows(*map(list, zip(*made))) if made else self.rows([], [], [], [])
+        return self.rows(*map(list, zip(*made))) if made else self.rows([], [], [], samples=[])

@@ -196,7 +196,7 @@ class LMTexts(TrainedLM):
         for (e, k), w in zip(jobs, came):
             if why := self.why_no(w): self.failures[e.id] = why
             else: made.append((_one_line(w.text), e.label, [e.id], k))
-        return self.rows(*map(list, zip(*made))) if made else self.rows([], [], [], [])
+        return self.rows(*map(list, zip(*made))) if made else self.rows([], [], [], samples=[])
 
 # %% ../../nbs/generators/12_causal_lm.ipynb #67b7a767
 class CausalLM(LMTexts):

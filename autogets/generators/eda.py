@@ -176,7 +176,7 @@ class EDA(Generator):
         taken, p = {text_id(text)}, self.parameters
         for sample in range(n):
             rng = _stream(p['seed'], id, sample)
-            made = _variant(text, taken, rng, self.operations, alpha=p['alpha'], synonyms=self.synonyms)
+            made = _variant(text, taken, rng, operations=self.operations, alpha=p['alpha'], synonyms=self.synonyms)
             if made:
                 taken.add(text_id(made[0]))
                 yield sample, made
@@ -188,4 +188,4 @@ class EDA(Generator):
         texts, operations, labels, sources, samples = map(list, zip(*made)) if made else [[]]*5
         found = pd.Series([s[0] for s in sources], dtype=object).value_counts()
         self.failures = {i: 'no new variant' for i in examples.id if found.get(i, 0) < n}
-        return self.rows(texts, labels, sources, samples, prompt=operations)
+        return self.rows(texts, labels, sources, samples=samples, prompt=operations)

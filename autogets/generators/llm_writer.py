@@ -146,7 +146,7 @@ class WriterBatches(Generator):
             self.halted = (f'stopped at the limit of {dollars(self.meter.limit)} ({dollars(self.meter.spent)} spent); '
                            'the same command with a higher --max-cost goes on from there')
         texts, labels, sources, samples, parameters = map(list, zip(*made)) if made else [[]]*5
-        return self.rows(texts, labels, sources, samples, parameters=parameters)
+        return self.rows(texts, labels, sources, samples=samples, parameters=parameters)
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #ae750ba4
 class Writer(WriterQuestions, WriterRequests, WriterBatches):

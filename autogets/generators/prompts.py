@@ -149,9 +149,9 @@ def load_method(
     _check_kinds(path, fields)
     _check_values(path, fields)
     asks, ask = tuple(fields['asks']) if isinstance(fields['asks'], list) else (), fields.get('ask', {})
-    for k in ('system', 'user'): _check_template(path, k, fields[k], SLOTS[k])
+    for k in ('system', 'user'): _check_template(path, k, fields[k], allowed=SLOTS[k])
     _check_agreement(path, fields, asks)
-    for k, t in ask.items(): _check_template(path, f'ask.{k}', t, SLOTS[k])
+    for k, t in ask.items(): _check_template(path, f'ask.{k}', t, allowed=SLOTS[k])
     plain = {k: fields[k].strip() if METHOD_FIELDS[k] is str else fields[k]
         for k in METHOD_FIELDS if k not in ('ask', 'asks')}
     return Method(**plain, asks=asks, ask_templates={k: t.strip() for k, t in ask.items()})
@@ -254,12 +254,12 @@ def render(
     method = get_method(method)
     if text is not None and method.demonstrations and not demonstrations: demonstrations = [text]
     given = _given(method, label=label, topic=topic, attributes=attributes, text=text)
-    values = _about(given['label'], n, task, classes) | {
+    values = _about(given['label'], n, task, classes=classes) | {
         'topic': as_data(topic), 'attributes': as_data(dict(sorted((attributes or {}).items()))),
         'examples': _block('examples', _demonstrations(method, list(demonstrations), explanations)),
         'kept': _block('kept', [{'text': t} for t in kept]),
         'text': _block('text', [] if text is None else [{'text': text}])}
-    return _messages(method.system, method.user, method.reply, values)
+    return _messages(method.system, method.user, method.reply, values=values)
 
 # %% ../../nbs/generators/06_prompts.ipynb #f0bbf544
 def ask_messages(
@@ -279,7 +279,7 @@ def ask_messages(
         if f'{{{k}}}' in template and given.get(k) is None: raise UserError(f'the question for {what} needs its {k}')
     values = {'dimension': as_data(given.get('dimension')),
         'text': _block('text', [{'text': given['text']}] if given.get('text') is not None else [])}
-    return _messages(method.system, template, QUESTIONS[what], _about(label, n, task, classes) | values)
+    return _messages(method.system, template, QUESTIONS[what], values=_about(label, n, task, classes=classes) | values)
 
 # %% ../../nbs/generators/06_prompts.ipynb #9fc7a0a6
 def schema(

@@ -179,7 +179,7 @@ class Stored(Generator):
         parameters = [self.parameters | ({'demonstrations': []} if i in self.free else {}) for i in rows.index]
         texts, sources, samples = (rows[c].tolist() for c in ['text', 'source_ids', 'sample'])
         how = {'model': rows.model.tolist(), 'prompt': rows.method.tolist(), 'parameters': parameters}
-        return self.rows(texts, [label_of[i] for i in rows.lead], sources, samples, **how)
+        return self.rows(texts, [label_of[i] for i in rows.lead], sources, samples=samples, **how)
 
 # %% ../../nbs/generators/03_recorded.ipynb #710925e5
 class Recorded(Stored):

@@ -92,7 +92,7 @@ def _luhn(digits):
 def _card(text, m):
     start = _digits(m[0])
     for n in _CARDS.get(start[:2]) or _CARDS.get(start[0], ()):
-        end = _first(text, m.start(), n, r'\d')
+        end = _first(text, m.start(), n, kind=r'\d')
         if end and _luhn(_digits(text[m.start():end])): return m.start(), end
     return None
 

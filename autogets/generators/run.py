@@ -205,12 +205,12 @@ def generate(
     for name in more: one_of(name, list(known), 'option')
     parts = {k: {f: v for f, v in more.items() if known[f] is k} for k in kinds}
     labels = (target,) if isinstance(target, str) else tuple(target)
-    settings = GenerationSettings(model, prompt, labels, n, **parts[GenerationSettings])
+    settings = GenerationSettings(model, prompt, labels, n=n, **parts[GenerationSettings])
     requests = RequestSettings(max_cost=max_cost, **{'limits': Limits(**parts[Limits])} | parts[RequestSettings])
     if model.startswith('recorded:') and not model.endswith('.jsonl'):
         return build_pool(make_generator(model), _examples(corpus, labels), folder=out, n=n, held_out=_held_out(corpus),
             progress=progress)
-    run_generation(corpus, settings, out, requests, progress)
+    run_generation(corpus, settings, out, requests=requests, progress=progress)
     return load_pool(out)
 
 # %% ../../nbs/generators/14_run.ipynb #8441a5e7

@@ -67,7 +67,7 @@ def write_index(
         status, message = last.get(e.id, ('not run', again))
         path, name = out/'results'/f'{e.id}.json', f'{e.id}: {e.title}'
         if path.exists() and status in ('done', 'unchanged', 'not run'):
-            sections.append(experiment_section(name, e.paper, read_json(path), out))
+            sections.append(experiment_section(name, e.paper, read_json(path), out=out))
             continue
         said = 'skipped for want of data' if status == 'no data' else status
         missing.append(report.text(f'{e.id} ({e.title}), {said}: {message}', 'bad' if status == 'failed' else 'note'))

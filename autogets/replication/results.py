@@ -165,7 +165,7 @@ def make_finding(claim:str, estimate=None, verdict_given:str=None, **given)->Fin
     kind = given.pop('expects', None) or 'more'
     low, high, margin, published = (given.get(k) for k in ('low', 'high', 'margin', 'published'))
     if verdict_given: said, kind = one_of(verdict_given, VERDICTS, 'verdict'), ''
-    else: said = claim_verdict(low, high, kind, margin, published)
+    else: said = claim_verdict(low, high, kind, margin=margin, published=published)
     numbers = {k: _digits(v) for k, v in dict(given, estimate=_plain(estimate)).items()}
     return Finding(claim=claim, verdict=said, expects=kind, **numbers)
 

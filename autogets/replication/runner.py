@@ -122,11 +122,11 @@ def _run_one(experiment, parameters:dict, mark:str, batch:Batch)->dict:
     (batch.out/'results'/f'{experiment.id}.json').unlink(missing_ok=True)
     for attempt in range(2):
         target.unlink(missing_ok=True)
-        rc, said = _papermill(experiment, parameters, target, batch, limit)
+        rc, said = _papermill(experiment, parameters, target, batch=batch, seconds=limit)
         if rc in (0, None) or not _NO_START.search(said) or notebook_error(target): break
-    status, message = _outcome(rc, said, target, limit)
+    status, message = _outcome(rc, said, target, seconds=limit)
     minutes = (time.time()-start)/60
-    if status == 'done': status, message = _accept(experiment, mark, parameters, minutes, batch.out)
+    if status == 'done': status, message = _accept(experiment, mark, parameters, minutes=minutes, out=batch.out)
     return dict(id=experiment.id, title=experiment.title, status=status, minutes=round(minutes, 2), message=message)
 
 # %% ../../nbs/replication/07_runner.ipynb #3d03ed6c
@@ -169,7 +169,7 @@ def _sort_out(planned:list, batch:Batch, force:bool)->tuple:
     "What is to run, as (experiment, parameters, stamp), and the rows of what has not changed"
     modules, todo, rows = Closure(), [], []
     for e, p in planned:
-        mark = stamp(e, p, batch.data, modules)
+        mark = stamp(e, p, batch.data, modules=modules)
         if force or not unchanged(e, mark, batch.out): todo.append((e, p, mark))
         else: rows.append(dict(id=e.id, title=e.title, status='unchanged', minutes=0., message=''))
     for row in rows: print(_line(row))
@@ -189,15 +189,15 @@ def replicate(
     if workers < 1: raise UserError(f'workers must be at least 1, not {workers}')
     root = Path(root or project_root()).resolve()
     data = data or os.environ.get('AUTOGETS_DATA', '')
-    batch = Batch(profile, root, Path(out or root/'runs'/profile).resolve(), str(Path(data).resolve()) if data else '',
-                  stop=threading.Event())
+    batch = Batch(profile, root, Path(out or root/'runs'/profile).resolve(), data=str(Path(data).resolve())
+                  if data else '', stop=threading.Event())
     planned = plan(profile, only, root)
     todo, rows = _sort_out(planned, batch, force)
     rows += _run_all(todo, workers, batch)
     order = {e.id: i for i, (e, _) in enumerate(planned)}
     columns = ['id', 'title', 'status', 'minutes', 'message']
     frame = pd.DataFrame(sorted(rows, key=lambda r: order[r['id']]), columns=columns)
-    frame.attrs['index'] = str(write_index(batch.out, profile, frame, root))
+    frame.attrs['index'] = str(write_index(batch.out, profile, frame, root=root))
     return frame
 
 # %% ../../nbs/replication/07_runner.ipynb #d6cf0041
@@ -255,7 +255,7 @@ def publish(
     if not records:
         raise UserError(f'{out} holds no finished results: run autogets replicate --profile {profile} first')
     written = [f for r in records for f in _publish_files({**r, 'profile': profile}, out, root)]
-    return written + _publish_outputs(profile, {r['id']: r for r in records}, out, root)
+    return written + _publish_outputs(profile, {r['id']: r for r in records}, out, root=root)
 
 # %% ../../nbs/replication/07_runner.ipynb #64aa0b6d
 def _publish_outputs(profile, records, out, root):

@@ -49,8 +49,8 @@ def _by_protocol(paper:str, title:str, where:str, findings:list)->list:
     "The `findings` as one row, or one for each protocol"
     kinds = sorted({f['protocol'] for f in findings}, reverse=True)
     def of(k): return tuple(f for f in findings if f['protocol'] == k)
-    if len(kinds) < 2: return [Row(paper, title, where, tuple(findings))] if findings else []
-    return [Row(paper, title + (', honest' if k == 'honest' else ''), where, of(k)) for k in kinds]
+    if len(kinds) < 2: return [Row(paper, title, where, findings=tuple(findings))] if findings else []
+    return [Row(paper, title + (', honest' if k == 'honest' else ''), where, findings=of(k)) for k in kinds]
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #ccc0fd12
 def board_rows(
@@ -62,10 +62,10 @@ def board_rows(
     for paper, said in claims.items():
         for r in said['rows']:
             mine = [f for f in findings if f['claim'] in r['claims']]
-            rows += _by_protocol(paper, r['row'], r.get('where', ''), mine)
+            rows += _by_protocol(paper, r['row'], r.get('where', ''), findings=mine)
     for claim in dict.fromkeys(f['claim'] for f in findings if f['claim'] not in known):
         mine = [f for f in findings if f['claim'] == claim]
-        rows += _by_protocol(mine[0]['id'].split('/')[0], claim, '', mine)
+        rows += _by_protocol(mine[0]['id'].split('/')[0], claim, '', findings=mine)
     return rows
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #494345c4

@@ -198,7 +198,7 @@ def stamp(
     modules=None, # A `Closure`, to read the package once for many
 )->str: # 64 hex digits
     "A digest of everything that can change the experiment's results"
-    return digest(stamp_parts(experiment, parameters, data, modules))
+    return digest(stamp_parts(experiment, parameters, data, modules=modules))
 
 # %% ../../nbs/replication/05_stamps.ipynb #359493a5
 def unchanged(

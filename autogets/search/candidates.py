@@ -171,7 +171,7 @@ class AddedTexts(SearchTarget):
     ):
         super().__init__(corpus, target)
         self.base, self.how = (), 'add'
-        self.pool = usable(pool, corpus, self.sources, target)
+        self.pool = usable(pool, corpus, self.sources, target=target)
         self._number = {s: i for i, s in enumerate(self.sources)}
         pairs = [(r, self._number[s]) for r, ids in enumerate(self.pool.source_ids) for s in ids]
         self._row, self._source = np.array(pairs).T

@@ -85,7 +85,7 @@ class OutOfFold(AddedTexts):
             tenths = np.bincount((self.tenth*k*k+true*k+codes)[known], minlength=10*k*k).reshape(10, k, k)
             cm = tenths.sum(0)
         test = self.counts('test', predicted['test']) if 'test' in predicted else None
-        return Tally(cm, tenths, test, len(rows), seconds)
+        return Tally(cm, tenths, test, n_texts=len(rows), seconds=seconds)
 
 # %% ../../nbs/search/02_evaluator.ipynb #00e00023
 def classifier_inputs(
@@ -135,8 +135,8 @@ class FinalScores(FittedModels):
     @cached_property
     def both(self):
         "The refit that predicts validation and test"
-        return make_refit(self.classifier, self.corpus, self.pool, ('validation', 'test'), self.stop, self.seed,
-                          **self.params)
+        return make_refit(self.classifier, self.corpus, self.pool, splits=('validation', 'test'), stop=self.stop,
+                          seed=self.seed, **self.params)
 
     def predict(self, candidate):
         "Predicted class indices by split: validation and test"
@@ -159,10 +159,10 @@ class FinalScores(FittedModels):
     def final(self, candidate, objective, n=2000):
         "`Final` of `candidate`: the gain of `objective` with 95 % CIs from `n` bootstrap draws of the split's texts"
         old, new = self.predict(()), self.predict(candidate)
-        gain = {k: self._gain(k, old[k], new[k], objective, n) for k in old}
+        gain = {k: self._gain(k, old[k], new[k], objective=objective, n=n) for k in old}
         reports = {name: class_report(self.counts('test', v['test']), self.classes)
                    for name, v in (('baseline', old), ('improved', new))}
-        return Final(candidate, self.score(()), self.score(candidate), gain, reports)
+        return Final(candidate, self.score(()), self.score(candidate), gain=gain, reports=reports)
 
     def _gain(self, split, old, new, objective, n):
         names, true = np.array(self.classes, dtype=object), self.truth(split)
@@ -258,7 +258,8 @@ class Evaluator(Memo):
     def refit(self):
         "The refit that predicts what the protocol allows a search to see"
         splits = ('validation',) if self.protocol == 'honest' else ('validation', 'test')
-        return make_refit(self.classifier, self.corpus, self.pool, splits, self.stop, self.seed, **self.params)
+        return make_refit(self.classifier, self.corpus, self.pool, splits=splits, stop=self.stop, seed=self.seed,
+            **self.params)
 
     def evaluate(self, candidates):
         "Results of `candidates`, in their order"
@@ -267,7 +268,7 @@ class Evaluator(Memo):
         todo = {k: self.rows(c) for k, c in unique.items() if k not in self.memo and k not in self.tallies}
         work = [(rows, self.weights(unique[k], rows)) for k, rows in todo.items()]
         for (k, rows), (predicted, seconds) in zip(todo.items(),
-                train_many(self.refit, work, self.masks, self.workers)):
+                train_many(self.refit, work, self.masks, workers=self.workers)):
             self.tallies[k] = self.tally(rows, predicted, seconds)
             self.evaluations += 1
         for k, c in unique.items():

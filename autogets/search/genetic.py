@@ -128,7 +128,7 @@ class Genetic(Strategy):
         for g in range(self.generations):
             if len({r.candidate for r in results}) == 1: return
             rng = np.random.default_rng([self.seed, self.population, g])
-            pop, results = yield from self._generation(pop, results, g, rng)
+            pop, results = yield from self._generation(pop, results, g, rng=rng)
 
     def _generation(self, pop, results, g, rng):
         "One generation: crossover, mutation, survival of the best"

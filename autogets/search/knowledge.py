@@ -158,7 +158,7 @@ def cases(
     "What each strategy was worth for each class, over all runs and splits"
     if not len(m.table): raise UserError('the knowledge map is empty: add a run to it')
     known = sorted(m.table.objective.unique())
-    objective = one_of(objective, known, 'objective that the knowledge map knows', OLD_WORDS)
+    objective = one_of(objective, known, 'objective that the knowledge map knows', old=OLD_WORDS)
     rows = m.table[~m.table.corpus.isin({exclude, *m.table.corpus[m.table.fingerprint == exclude]})]
     t, left = rows[rows.objective == objective], survival(rows)
     if not len(t): raise UserError(f'the knowledge map knows no corpus but {exclude}: it cannot advise on it')

@@ -29,7 +29,7 @@ def run_search(
 )->Trace:
     "Run `strategy` against `evaluator` until `budget` is spent"
     objective = read_objective(objective)
-    settings = run_settings(strategy, evaluator, objective, full_pool)
+    settings = run_settings(strategy, evaluator, objective, full_pool=full_pool)
     trace = Trace(evaluator.sources, settings, folder)
     for row in trace.old: evaluator.remember(result_of(row, trace.sources))
     if budget.evaluations is not None:

@@ -59,9 +59,9 @@ def _phase(p, where, classes):
     if not isinstance(p, dict): raise UserError(f'{where} is not a set of fields: give some of {", ".join(known)}')
     for k in p: one_of(k, known, f'field of {where}')
     if 'strategy' in p:
-        p = p | dict(strategy=one_of(p['strategy'], list(STRATEGIES), f'strategy in {where}', OLD_WORDS))
+        p = p | dict(strategy=one_of(p['strategy'], list(STRATEGIES), f'strategy in {where}', old=OLD_WORDS))
     if p.get('objective') is not None:
-        p = p | dict(objective=one_of(p['objective'], list(OBJECTIVES), f'objective in {where}', OLD_WORDS))
+        p = p | dict(objective=one_of(p['objective'], list(OBJECTIVES), f'objective in {where}', old=OLD_WORDS))
     phase = Phase(**p)
     t, n = phase.target, phase.evaluations
     if isinstance(t, (list, tuple)): named = t or [None]

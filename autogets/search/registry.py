@@ -26,7 +26,8 @@ def _on_map(cls):
 # %% ../../nbs/search/10_registry.ipynb #d901c0a1
 def _genetic(ev, objective, seed, xy):
     sizes = ev.corpus.train.label.value_counts().reindex(ev.classes)
-    return Genetic(ev.sources, list(sizes), None if isinstance(ev.index, list) else ev.index, objective, seed)
+    return Genetic(ev.sources, list(sizes), None if isinstance(ev.index, list) else ev.index, objective=objective,
+        seed=seed)
 
 def _by_class(cls):
     def make(ev, objective, seed, xy):
@@ -47,7 +48,7 @@ def read_strategy(
     *further, # Other names that are allowed here
 )->str: # The name; that of today for one of an earlier version
     "`name` if there is such a strategy, a `UserError` that lists them otherwise"
-    return one_of(name, [*STRATEGIES, *further], 'strategy', OLD_STRATEGIES)
+    return one_of(name, [*STRATEGIES, *further], 'strategy', old=OLD_STRATEGIES)
 
 def make_strategy(
     name:str, # One of `STRATEGIES`

@@ -42,7 +42,7 @@ def read_constraint(
     if sign:
         one_of(figure, ['recall'], 'figure of a class in a constraint')
         one_of(label, list(classes), 'class of a constraint')
-    else: figure = one_of(figure, list(OBJECTIVES), 'figure of a constraint', OLD_OBJECTIVES)
+    else: figure = one_of(figure, list(OBJECTIVES), 'figure of a constraint', old=OLD_OBJECTIVES)
     try: bound = float((m['step'] or '0').replace(' ', '') if m['base'] else m['number'])
     except ValueError: raise UserError(f'cannot read the constraint {text!r}: {m["step"]!r} is not a number')
     if not (-1 if m['base'] else 0) <= bound <= 1:
