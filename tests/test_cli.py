@@ -433,8 +433,8 @@ OPTIONS = {
         ("unknown strategy 'annealing'", 'choose one of random, sliding-window, hierarchical, genetic'),
     ),
     'objective': (
-        '--objective accuracy',
-        ("unknown objective 'accuracy'", 'choose one of recall, balanced-accuracy', 'macro-f1'),
+        '--objective precision',
+        ("unknown objective 'precision'", 'choose one of recall, balanced-accuracy', 'macro-f1'),
     ),
     'classifier': ('--classifier perceptron', ("unknown classifier 'perceptron'", 'linear, catboost')),
     'generator': ('--generator gpt', ("unknown generator 'gpt'", 'choose one of eda, recorded')),
