@@ -10,6 +10,7 @@ from importlib import import_module
 from inspect import isclass, isfunction, unwrap
 
 from checkout import HEAVY, NOTEBOOKS, ROOT, cells, exported, notebook_name, python, source
+from positional import fixed_functions, long_calls
 
 PACKAGE = ROOT / 'autogets'
 ORDER = [
@@ -282,6 +283,17 @@ def test_classes_keep_their_methods():
                 found += [f'{module}.{node.name}.{m}' for m in written - set(names_in(node.body))]
     assert seen > 50
     agree(found, HIDDEN_METHODS, 'methods that were added from outside the class')
+
+
+# --- calls ---
+
+
+def test_calls_of_the_library_name_what_comes_after_three_arguments():
+    "tools/positional.py lists those of the replication too"
+    parsed = {PACKAGE / f'{m.replace(".", "/")}.py': tree for m, tree in MODULES.items()}
+    assert {'improve', 'Evaluator'} <= fixed_functions(parsed)
+    found = [f'{p}, line {n}: {call[:80]}' for p, n, call in long_calls(parsed) if 'replication' not in p.parts]
+    agree(found, [], 'name the arguments after the third')
 
 
 # --- modules alone ---

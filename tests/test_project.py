@@ -28,8 +28,6 @@ every_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=NAMES)
 every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=[p.stem for p in EXPERIMENTS])
 MACHINE_PATH = re.compile(r'(?<![\w.~$}:/])/(?:home|root|work|tmp|opt|Users|private|mnt)/\w')
 TO_SPLIT = {
-    'classifiers/01_linear.ipynb': (52, 12),
-    'classifiers/02_refit.ipynb': (48, 12),
     'replication/prompting/08_label_bias.ipynb': (45, 15),
 }  # cells that are still to be split
 FIRST = {'autogets/baseline', 'autogets/search', 'autogets/tickets'}
