@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from ..core import UserError, one_of
+from ..stats import jackknife_error
 
 # %% ../../nbs/search/01_candidates.ipynb #2775285f
 class Weight(NamedTuple):
@@ -77,8 +78,7 @@ def standard_error(
     "Delete-a-tenth jackknife error of the difference of two candidates"
     if not (a.jackknife and b.jackknife):
         raise UserError('these results have no jackknife values: make the evaluator with folds')
-    d = np.subtract(a.jackknife[objective], b.jackknife[objective])
-    return float(np.sqrt((len(d)-1)/len(d)*((d-d.mean())**2).sum()))
+    return jackknife_error(np.subtract(a.jackknife[objective], b.jackknife[objective]))
 
 # %% ../../nbs/search/01_candidates.ipynb #cb2912e7
 @dataclass(frozen=True)
