@@ -490,14 +490,14 @@ RECORDED = {
     'ragged': (
         'r.csv',
         f'source_text,text\n{SOURCE},fine\n{SOURCE},fine,red\n',
-        ('r.csv, line 3: 3 fields where the header has 2',),
+        ('r.csv is not a CSV table: row 3 has 3 fields, the header 2',),
     ),
     'not UTF-8': (
         'r.csv',
         f'source_text,text\n{SOURCE},caf'.encode() + b'\xe9\n',
-        ('r.csv is not UTF-8', 'line 2', 'convert it'),
+        ('r.csv is not UTF-8', 'line 2', 'save it again as UTF-8'),
     ),
-    'empty': ('r.csv', '', ('r.csv', 'need text and source_text')),
+    'empty': ('r.csv', '', ('r.csv is empty', 'a header and rows are needed')),
     'of another corpus': (
         'r.csv',
         'source_text,text\nwho knows,someone\n',
@@ -506,17 +506,17 @@ RECORDED = {
     'not JSON': (
         'r.jsonl',
         '{"source_id": "a", "label": "red", "texts": ["b"]}\n{"source_id": \n',
-        ('r.jsonl, line 2', 'a bank line has source_id, label and texts'),
+        ('r.jsonl is not JSON lines', 'line 2 is not one JSON object'),
     ),
     'without texts': (
         'r.jsonl',
         '{"source_id": "a", "label": "red"}\n',
-        ('r.jsonl, line 1', "no 'texts'", 'a bank line has'),
+        ('r.jsonl, line 1', "no 'texts'", 'a line of a recording has'),
     ),
     'damaged gzip': (
         'r.jsonl.gz',
         b'\x1f\x8b\x08\0\0\0',
-        ('r.jsonl.gz is not a sound gzip file', 'fetch or make it again'),
+        ('r.jsonl.gz is a damaged gzip file', 'get it again'),
     ),
 }
 

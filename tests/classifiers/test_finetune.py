@@ -219,14 +219,14 @@ def test_early_stopping_goes_back_to_the_best(tiny, monkeypatch):
         kept.append(self.predict_proba(held.text))
         return 1.0, next(scores)
 
-    monkeypatch.setattr(FineTuned, 'judge', judge)
+    monkeypatch.setattr(FineTuned, 'validate', judge)
     m = new(tiny, epochs=9, patience=2).fit(data.text, data.label, validation=(held.text, held.label, None))
     assert m.history.validation_score.tolist() == [0.5, 0.7, 0.6, 0.65]
     assert np.array_equal(m.predict_proba(held.text), kept[1])
 
 
 def test_validation_is_not_looked_at_without_patience(tiny, monkeypatch):
-    monkeypatch.setattr(FineTuned, 'judge', lambda *a: pytest.fail('looked'))
+    monkeypatch.setattr(FineTuned, 'validate', lambda *a: pytest.fail('looked'))
     data = rows(40, 0)
     new(tiny, epochs=1).fit(data.text, data.label, validation=(data.text, data.label))
 
@@ -235,7 +235,7 @@ def test_validation_is_not_looked_at_without_patience(tiny, monkeypatch):
 def test_measures_to_stop_by(tiny, stop):
     data, held = rows(150, 0), rows(60, 1)
     m = new(tiny, epochs=8, patience=8, stop=stop).fit(data.text, data.label, validation=(held.text, held.label))
-    loss, score = m.judge(m._known((held.text, held.label)))
+    loss, score = m.validate(m._known((held.text, held.label)))
     p = m.predict_proba(held.text)
     true = pd.Index(m.classes_).get_indexer(held.label)
     assert loss == pytest.approx(-np.log(p[np.arange(60), true]).mean(), rel=1e-5)

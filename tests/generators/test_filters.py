@@ -895,10 +895,10 @@ HOSTILE = [
 def test_hostile_texts_take_no_time():
     leak, slow = LabelLeak(['joy', 'two words', '1']), {}
     for piece in HOSTILE:
-        text = (piece * 100_000)[:100_000]
+        text = (piece * 30_000)[:30_000]
         for t in (text, 'label' + text + 'x'):
             slow[piece] = max(slow.get(piece, 0), seconds(redact, t), seconds(leak.reasons, rows([t])))
-    assert max(slow.values()) < 4, sorted(slow.items(), key=lambda x: -x[1])[:5]
+    assert max(slow.values()) < 1.5, sorted(slow.items(), key=lambda x: -x[1])[:5]
 
 
 def test_hostile_mixtures_take_no_time():

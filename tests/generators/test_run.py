@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 from servers import serving
 
+from autogets.cli import main
 from autogets.llm.pace import Limits
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
@@ -81,10 +83,10 @@ FAULTS = {
 }
 
 
-def test_two_thousand_texts_through_every_fault(tmp_path):
+def test_four_hundred_texts_through_every_fault(tmp_path):
     """Half of all attempts go wrong, in ten ways, duplicates included: each example ends with its one text, none twice,
     and the bill is the server's"""
-    examples = frame(2000)
+    examples = frame(400)
     with (
         serving(delay=0.005, faults=FAULTS, seed=11, slow=8.0, retry_after=0.05) as s,
         Replies(tmp_path / 'r.jsonl') as kept,
@@ -100,7 +102,7 @@ def test_two_thousand_texts_through_every_fault(tmp_path):
         pool = build_pool(writer, examples, tmp_path / 'pool', n=1)
         told, counts = s.stats(), pool.manifest['counts']
         assert Counter(i for ids in pool.texts.source_ids for i in ids) == Counter(examples.id)
-        assert pool.texts.id.is_unique and counts['kept'] == 2000 and counts['requested'] > 2000 and whole(counts)
+        assert pool.texts.id.is_unique and counts['kept'] == 400 and counts['requested'] > 400 and whole(counts)
         assert counts['dropped'].keys() <= {'repeat within the pool'}
         assert counts['missing'].keys() <= {'unreadable reply'}
         assert told['repeats'] == 0
@@ -119,7 +121,7 @@ def killed(words, server, after):
     process.wait()
 
 
-def test_ten_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
+def test_three_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
     with serving(delay=0.02) as s, serving(delay=0.001) as t:
         words = lambda server, out: [
             'generate',
@@ -138,7 +140,7 @@ def test_ten_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
             tmp_path / out,
             '--unfiltered',
         ]
-        stops, rng = sorted(random.Random(0).sample(range(20, 480), 10)), random.Random(1)
+        stops, rng = sorted(random.Random(0).sample(range(20, 480), 3)), random.Random(1)
         for stop in stops:
             killed(words(s, 'a'), s, stop)
             if rng.random() < 0.5 and (tmp_path / 'a/replies.jsonl').exists():  # and a torn last line now and then
@@ -147,7 +149,7 @@ def test_ten_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
         last = autogets(*words(s, 'a'))
         assert last.returncode == 0, last.stderr
         told = s.stats()
-        assert told['served'] == 512 and told['repeats'] <= 10 * 16, told
+        assert told['served'] == 512 and told['repeats'] <= 3 * 16, told
         assert autogets(*words(s, 'a')).returncode == 0 and s.stats()['requests'] == told['requests']
         a, manifest = load_pool(tmp_path / 'a'), json.loads((tmp_path / 'a/manifest.json').read_text())
         assert len(a) == 1024 and whole(manifest['counts'])
@@ -546,11 +548,14 @@ def test_validation_and_test_texts_are_never_shown(tmp_path, server):
         ),
     ],
 )
-def test_bad_words_get_one_line(tmp_path, words, said):
-    run = autogets('generate', csv(tmp_path / 'own.csv', 20), '--out', tmp_path / 'p', *words)
-    assert (
-        run.returncode == 2 and said in run.stderr and run.stderr.count('\n') == 1 and 'Traceback' not in run.stderr
-    ), run.stderr
+def test_bad_words_get_one_line(tmp_path, words, said, monkeypatch, capsys):
+    own = csv(tmp_path / 'own.csv', 20)
+    monkeypatch.setattr(sys, 'argv', ['autogets', 'generate', *map(str, (own, '--out', tmp_path / 'p', *words))])
+    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and said in told and told.count('\n') == 1, told
 
 
 def test_a_second_run_in_the_folder_at_once_is_refused(tmp_path, server):

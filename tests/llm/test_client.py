@@ -33,11 +33,11 @@ def again(messages, text, why):
     return (*messages, {'role': 'assistant', 'content': text}, {'role': 'user', 'content': f'{why}: write 1 text'})
 
 
-def test_two_thousand_requests_through_every_fault(tmp_path):
+def test_four_hundred_requests_through_every_fault(tmp_path):
     """Nearly half of all attempts fail, in nine ways; every text comes once, nothing that had come is asked again,
     and the bill is the server's"""
     with serving(delay=0.005, faults=MIX, seed=3, slow=8.0, retry_after=0.05) as s:
-        chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1.0, 2.0)), requests(2000)
+        chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1.0, 2.0)), requests(400)
         with Replies(tmp_path / 'r.jsonl') as store:
             got = {
                 i: v
@@ -53,12 +53,12 @@ def test_two_thousand_requests_through_every_fault(tmp_path):
             }
         told = s.stats()
         failed = {i: v for i, v in got.items() if isinstance(v, Failure)}
-        assert len(got) == 2000
+        assert len(got) == 400
         unreadable = [v for v in failed.values() if v.reason == 'unreadable reply']
         # a reply of the wrong form twice in a row is given up here, with its reason
-        assert len(failed) == len(unreadable) <= 40
+        assert len(failed) == len(unreadable) <= 16
         texts = [v for i, v in got.items() if i not in failed]
-        assert len(set(texts)) == len(texts) == 2000 - len(failed)
+        assert len(set(texts)) == len(texts) == 400 - len(failed)
         assert told['repeats'] == 0
         assert (store.usage.prompt + store.wasted.prompt, store.usage.completion + store.wasted.completion) == (
             told['prompt_tokens'],
