@@ -32,17 +32,11 @@ MOST_LINES = 350
 # the commands that run the replication import it when they are called
 REPLICATION_COMMANDS = {'replicate_command', 'bench_command'}
 TO_SPLIT = {
-    'classifiers/04_finetune.ipynb',
     'replication/autogets/02_multi_phase.ipynb',
     'replication/ours/01_winners_curse.ipynb',
     'replication/ours/03_proxy.ipynb',
 }
 TOO_EARLY = {
-    '03_plots.ipynb imports data.datasets',
-    '03_plots.ipynb imports search.map',
-    'classifiers/02_refit.ipynb imports classifiers.encoders',
-    'classifiers/02_refit.ipynb imports generators.build',
-    'classifiers/02_refit.ipynb imports generators.registry',
     'replication/prompting/02_training.ipynb imports replication.ours.comparison',
     'replication/ours/01_winners_curse.ipynb imports replication.ours.comparison',
 }

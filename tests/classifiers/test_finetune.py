@@ -15,7 +15,8 @@ from autogets.core import UserError
 from autogets.data.corpus import split_corpus
 from autogets.classifiers.encoders import Embedder, encoder_path, tiny_encoder, tokenized
 from autogets.search.evaluator import Evaluator
-from autogets.classifiers.finetune import FineTuned, Stage, plan_stages, targets
+from autogets.classifiers.finetune import FineTuned
+from autogets.classifiers.stages import Stage, plan_stages, targets
 from autogets.llm.models import bucketed, train_tokenizer
 
 WORDS = {

@@ -24,7 +24,7 @@ from ...core import UserError, cached, one_of, shipped, text_id
 from ...stats import Estimate, resample_counts, seed_band
 from ...classifiers.linear import make_classifier
 from ...classifiers.encoders import OFFLINE, Embedder
-from ...classifiers.finetune import Stage
+from ...classifiers.stages import Stage
 from ...generators.recordings import recorded_rows
 
 # %% ../../../nbs/replication/mixing/01_curves.ipynb #20d341f3

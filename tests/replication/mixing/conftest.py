@@ -2,7 +2,7 @@
 
 import pytest
 
-from autogets.classifiers.finetune import Stage
+from autogets.classifiers.stages import Stage
 from autogets.replication.mixing import curves
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from autogets.classifiers.finetune import Stage
+from autogets.classifiers.stages import Stage
 from autogets.core import UserError
 from autogets.replication.mixing import curves as d
 from autogets.replication.mixing.ratio import RatioPlan, compare_ratios
