@@ -129,7 +129,7 @@ def change_figure(
         sns.histplot(x=d.change, bins=40, color=COLORS['random'], ax=ax, edgecolor='white', linewidth=.3)
         ax.axvline(0, color=COLORS['baseline'], lw=1.2)
         ax.axvline(d.change.mean(), color=COLORS['ink'], lw=1.2, ls='--')
-        ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change against M0', ylabel='candidates')
+        ax.set(title=f'{NAMES[o]}: {(d.change > 0).mean():.0%} help', xlabel='change against the baseline', ylabel='candidates')
     return fig
 
 # %% ../nbs/03_plots.ipynb #f7cfd43e
