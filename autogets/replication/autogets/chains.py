@@ -76,7 +76,7 @@ def phases_of(
 )->list: # Of `Phase`
     "A plan for a corpus"
     for t, _, _ in steps: one_of(t, list(codes), 'topic of a plan')
-    return [Phase(codes[t], s, o, evaluations, 'add', t) for t, s, o in steps]
+    return [Phase(codes[t], s, o, evaluations=evaluations, how='add', why=t) for t, s, o in steps]
 
 # %% ../../../nbs/replication/autogets/02_chains.ipynb #b77216ee
 def figures_on_test(
@@ -114,7 +114,8 @@ def multiphase_rules(
     def value(f, phase):
         if not own: return f[goal],
         return f.get(f'{phase.objective}:{phase.target}', f.get(phase.objective)),
-    return Rules(f'multiphase {label} {own}', lambda f, baseline: True, value, lambda f, base: f[goal] >= base[goal])
+    return Rules(f'multiphase {label} {own}', lambda f, baseline: True, value=value,
+        keep=lambda f, base: f[goal] >= base[goal])
 
 # %% ../../../nbs/replication/autogets/02_chains.ipynb #3eb67191
 def multiobjective_rules(
@@ -129,25 +130,27 @@ def multiobjective_rules(
     def keep(f, base):
         change = mean(f, 'recall')-mean(base, 'recall')
         return change > 0 or (change == 0 and (mean(f, CBA) > mean(base, CBA) or f['accuracy'] > base['accuracy']))
-    return Rules(f'multiobjective {labels} {own}', allowed, value, keep)
+    return Rules(f'multiobjective {labels} {own}', allowed, value=value, keep=keep)
 
 # %% ../../../nbs/replication/autogets/02_chains.ipynb #21eba5cc
-def _phase(ground, ev, phase, base, baseline, rules, number, folder, seed):
+def _phase(ground, phase, base, baseline, rules, number, folder, seed):
     "A published phase: evaluations, accepted, the base after it, statistics of its trace"
+    ev = ground.evaluator('paper')
     view, objective = ev.view(phase.target, base, phase.how), phase.objective or CBA
-    strategy = make_strategy(phase.strategy, view, objective, seed+number, ground.xy('paper'))
+    strategy = make_strategy(phase.strategy, view, objective, seed=seed+number, xy=ground.xy('paper'))
     here = folder and Path(folder)/f'phase-{number+1:02}'
-    trace = run_search(strategy, view, objective, Budget(evaluations=phase.evaluations), here, progress=False)
+    trace = run_search(strategy, view, objective, budget=Budget(evaluations=phase.evaluations), folder=here,
+        progress=False)
     done = here and here/'taken.json'
     if done and done.exists(): taken = read_json(done)
     else:
-        taken = _take(ev, view, trace, phase, base, baseline, rules)
+        taken = _take(view, trace, phase, ev=ev, base=base, baseline=baseline, rules=rules)
         if done: write_json(done, taken)
     after = as_candidate(view.whole(trace.ids(taken['row']))) if taken['accepted'] else base
     return len(trace)-1, taken['accepted'], after, _statistics(trace.rows)
 
 # %% ../../../nbs/replication/autogets/02_chains.ipynb #a447ca28
-def _take(ev, view, trace, phase, base, baseline, rules):
+def _take(view, trace, phase, ev, base, baseline, rules):
     wholes = [as_candidate(view.whole(trace.ids(i))) for i in range(1, len(trace))]
     old, *found = figures_on_test(ev, [base, *wholes])
     ok = [i for i, f in enumerate(found) if rules.allowed(f, baseline)]
@@ -167,7 +170,8 @@ def _published(ground, phases, goal, rules, folder, seed):
     ev, base, steps = ground.evaluator('paper'), (), []
     baseline, = figures_on_test(ev, [()])
     for i, phase in enumerate(phases):
-        n, accepted, base, seen = _phase(ground, ev, phase, base, baseline, rules, i, folder, seed)
+        n, accepted, base, seen = _phase(ground, phase, base, baseline=baseline, rules=rules, number=i, folder=folder,
+            seed=seed)
         steps.append((n, accepted, base, seen))
     return steps, None
 
@@ -175,7 +179,8 @@ def _published(ground, phases, goal, rules, folder, seed):
 def _honest(ground, phases, goal, rules, folder, seed):
     ev, base, steps = ground.evaluator('honest'), (), []
     total = Budget(evaluations=sum(p.evaluations for p in phases))
-    run = Ensemble(ev, goal, fixed(phases), total, folder, seed, ground.xy('honest'), progress=False).run()
+    run = Ensemble(ev, goal, fixed(phases), budget=total, folder=folder, seed=seed, xy=ground.xy('honest'),
+        progress=False).run()
     for h, (phase, view, trace, results) in zip(run.history, run.phases):
         if h['accepted']: base = as_candidate(view.whole(results[h['row']].candidate))
         steps.append((h['evaluations'], bool(h['accepted']), base, _statistics(trace.rows)))
@@ -198,7 +203,7 @@ def run_plan(
     here = Path(folder)/key if folder else None
     if here and (here/'chain.json').exists(): return read_json(here/'chain.json')
     run = {'honest': _honest, 'paper': _published}[one_of(protocol, ['honest', 'paper'], 'protocol')]
-    done, front = run(ground, phases, goal, rules, folder=here, seed=seed)
+    done, front = run(ground, phases, goal, rules=rules, folder=here, seed=seed)
     out = dict(rows=_rows(ground, ground.evaluator(protocol), phases, steps=done, seed=seed, protocol=protocol),
         front=None if front is None else front.to_dict('list'))
     if here: write_json(here/'chain.json', out)

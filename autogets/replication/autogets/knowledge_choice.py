@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ...core import UserError, shipped
 from ...data.datasets import DataMissing
 from .chains import OBA, Ground
-from .gain_findings import SHORT, exact_ci, mean_ci, number_word
+from .gain_findings import OBJECTIVE_WORDS, exact_ci, mean_ci, number_word
 from .knowledge_runs import search_every_class
 from ...search.candidates import Budget
 from ...search.knowledge import KnowledgeMap, cases
@@ -121,6 +121,7 @@ def advice_findings(
         best = t.drop(['recommended', 'any']).regret.idxmin()
         for choice, words in ((best, 'always the best single strategy'), ('any', 'a strategy drawn at random')):
             r = t.loc[choice]
-            out.append(dict(claim=f'Map advice loses less {SHORT[o]} than {words}', estimate=r.more, low=r.low,
-                high=r.high, n=n, resampled=f'left-out {said[r.left_out]} ({n})', protocol='honest'))
+            claim = f'Map advice loses less {OBJECTIVE_WORDS[o]} than {words}'
+            out.append(dict(claim=claim, estimate=r.more, low=r.low, high=r.high, n=n, protocol='honest',
+                resampled=f'left-out {said[r.left_out]} ({n})'))
     return out

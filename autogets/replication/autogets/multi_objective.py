@@ -34,7 +34,8 @@ def multiobjective_study(
         ground = Ground(corpus, s, workers=workers)
         for p in plans:
             steps = MULTIOBJECTIVE[p]
-            found = _chains(ground, p, phases_of(steps, ground.codes, total//len(steps)), topics, folder)
+            phases = phases_of(steps, ground.codes, total//len(steps))
+            found = _chains(ground, p, phases, topics=topics, folder=folder)
             runs += [dict(plan=p) | r for f in found for r in f['rows']]
             points += [_points(f['front'], ground, topics).assign(plan=p, seed=s) for f in found if f['front']]
     means = [r | {'mean recall': np.mean([r[f'recall:{t}'] for t in topics])} for r in runs]
@@ -47,7 +48,7 @@ def _chains(ground, plan, phases, topics, folder):
     labels = tuple(ground.codes[t] for t in topics)
     bounds = read_constraints([*(f'recall:{c}>=baseline' for c in labels), 'accuracy>=baseline'], ground.corpus.classes)
     goal, rules = Goal('recall', labels, tuple(bounds)), multiobjective_rules(labels, own=plan == 'A')
-    return [run_plan(ground, phases, goal, rules, protocol=p, folder=folder, seed=ground.seed)
+    return [run_plan(ground, phases, goal, rules=rules, protocol=p, folder=folder, seed=ground.seed)
         for p in ('paper', 'honest')]
 
 def _points(front, ground, topics):
@@ -57,7 +58,7 @@ def _points(front, ground, topics):
 def multiobjective_table(
     runs:pd.DataFrame, # What `multiobjective_study` gave
     topics:tuple=('T12', 'T7'), # As there
-)->pd.DataFrame: # run, protocol, phase, step, the figures, gain (in mean recall), low, high, accepted (share of splits), splits
+)->pd.DataFrame: # run, protocol, phase, step, the figures, gain (in mean recall), low, high, accepted (share), splits
     "The recalls after each phase: published, and our means over splits"
     figures = [*(f'recall:{t}' for t in topics), 'accuracy', OBA]
     ours = runs.groupby(['plan','protocol','phase'], sort=False).agg(step=('topic', lambda t: ''),
@@ -145,11 +146,11 @@ def tradeoff_figure(
     "Published path, our mean paths under both protocols, and the candidates of one honest run"
     from autogets.plots import COLORS, grid
     fig, axes = grid(4, 2, (4.2, 3.2))
-    _path(axes[0], table[table.run == 'published A'], topics, 'A', COLORS['ink'])
+    _path(axes[0], table[table.run == 'published A'], topics, name='A', color=COLORS['ink'])
     axes[0].set_title('published (one run, test)')
     for ax, (protocol, title) in zip(axes[1:3], PROTOCOL_NAMES.items()):
         for p, d in table[(table.run != 'published A') & (table.protocol == protocol)].groupby('run'):
-            _path(ax, d, topics, p, COLORS[f'plan {p}'])
+            _path(ax, d, topics, name=p, color=COLORS[f'plan {p}'])
         ax.set_title(f'ours, test: {title}', fontsize=8.5)
         ax.legend(fontsize=8)
     for ax in axes[:3]:

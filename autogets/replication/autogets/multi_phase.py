@@ -36,8 +36,9 @@ def cross_effects(
         view = ev.view(c, goal=label)
         for s in strategies:
             here = Path(folder)/digest(ground.mark, label, c, s, evaluations, seed)[:16] if folder else None
-            strategy = make_strategy(s, view, CBA, seed, ground.xy('honest'))
-            trace = run_search(strategy, view, CBA, Budget(evaluations=evaluations), here, progress=False)
+            strategy = make_strategy(s, view, CBA, seed=seed, xy=ground.xy('honest'))
+            trace = run_search(strategy, view, CBA, budget=Budget(evaluations=evaluations), folder=here,
+                progress=False)
             out.append(dict(seed=seed, topic=ground.topic(c), strategy=s, **_gains(trace), evaluations=len(trace)-1))
     return pd.DataFrame(out)
 
@@ -79,7 +80,8 @@ def multiphase_study(
             effects.append(cross_effects(ground, label, map_evaluations, folder=maps, seed=s))
         for p in plans:
             steps = guided_steps(effects[-1], len(MULTIPHASE['A'])) if p == 'A*' else MULTIPHASE[p]
-            runs += _chains(ground, p, phases_of(steps, ground.codes, evaluations), label, folder)
+            phases = phases_of(steps, ground.codes, evaluations)
+            runs += _chains(ground, p, phases, label=label, folder=folder)
     watched = [f'{CBA}:{topic}', f'recall:{topic}']
     return chain_table(runs, watched), pd.concat(effects, ignore_index=True) if effects else pd.DataFrame()
 
@@ -87,7 +89,7 @@ def multiphase_study(
 def _chains(ground, plan, phases, label, folder):
     "The rows of a plan under both protocols"
     rules, goal = multiphase_rules(label, own=plan == 'C'), Goal(CBA, label)
-    found = [run_plan(ground, phases, goal, rules, protocol=p, folder=folder, seed=ground.seed)
+    found = [run_plan(ground, phases, goal, rules=rules, protocol=p, folder=folder, seed=ground.seed)
         for p in ('paper', 'honest')]
     return [dict(plan=plan) | r for f in found for r in f['rows']]
 

@@ -51,8 +51,8 @@ def _baseline_rows(corpus, predicted):
     overall = scores(cm)
     return [(c, m, float(report.loc[c, m])) for c in class_sizes(corpus).index[1:]
         for m in ('balanced-accuracy','recall','f1')] + [
-        ('all', 'overall-balanced-accuracy', overall['overall-balanced-accuracy']), ('all', 'recall', overall['accuracy']),
-        ('all', 'f1', overall['accuracy'])]
+        ('all', 'overall-balanced-accuracy', overall['overall-balanced-accuracy']),
+        ('all', 'recall', overall['accuracy']), ('all', 'f1', overall['accuracy'])]
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #46544a5c
 def class_sizes(
@@ -73,7 +73,7 @@ def baseline_studies(
     "`baseline_study` for each of `seeds`"
     parts, runs = [], []
     for seed in tqdm(seeds, disable=None, desc=f'{classifier} on {corpus.name}', unit='training'):
-        table, info = _baseline_study(folder, corpus, classifier, seed, params)
+        table, info = _baseline_study(corpus, classifier, seed, folder=folder, params=params)
         over = table[table['class'] == 'all'].set_index(['protocol','metric']).ours
         parts.append(table.assign(seed=seed, size=table['class'].map(class_sizes(corpus))))
         runs += [dict(seed=seed, protocol=p, rounds=r, seconds=info['seconds'], **over[p])
@@ -81,7 +81,7 @@ def baseline_studies(
     return pd.concat(parts, ignore_index=True), pd.DataFrame(runs)
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #04ed1887
-def _baseline_study(folder, corpus, classifier, seed, params):
+def _baseline_study(corpus, classifier, seed, folder, params):
     "`baseline_study`, or what an earlier run cached of it"
     def make():
         table, info = baseline_study(corpus, classifier, seed, **params)
@@ -123,8 +123,9 @@ def search_study(
     todo = [(g, c, p) for g in made for c in classes for p in protocols]
     for g, c, p in tqdm(todo, disable=None, desc=corpus.name, unit='class'):
         pool = build_pool(made[g], corpus.examples(c), n=n, held_out=held, progress=False)
-        ev = Evaluator(corpus, pool.texts, c, classifier, p, seed, workers)
-        parts.append(_cell(ev, g, strategies, objectives, budget, seed, maps[p], folder))
+        ev = Evaluator(corpus, pool.texts, c, classifier=classifier, protocol=p, seed=seed, workers=workers)
+        parts.append(_cell(ev, g, strategies, objectives=objectives, budget=budget, seed=seed, xy=maps[p],
+            folder=folder))
     return {k: pd.concat([d[k] for d in parts], ignore_index=True) for k in parts[0]}
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #b453fcd3
@@ -140,7 +141,9 @@ def _cell(ev, generator, strategies, objectives, budget, seed, xy, folder):
         traces = {}
         for o in objectives:
             key = s if s in OBJECTIVE_FREE else f'{s} {o}'
-            if key not in traces: traces[key] = _one(ev, s, o, budget, seed, xy, folder, [*where.values(), key])
+            if key not in traces:
+                here = Path(folder)/digest([*where.values(), key])[:16] if folder else None
+                traces[key] = _one(ev, s, o, budget=budget, seed=seed, xy=xy, folder=here)
             t, tag = traces[key], {**where, 'strategy': s, 'objective': o}
             gains.append(tag | gain_row(ev, t, o))
             curves.append(running_best(t, o, split).assign(**tag))
@@ -149,9 +152,9 @@ def _cell(ev, generator, strategies, objectives, budget, seed, xy, folder):
         changes=pd.concat(changes) if changes else pd.DataFrame(columns=['change']))
 
 # %% ../../../nbs/replication/autogets/01_search_gains.ipynb #61b058f8
-def _one(ev, strategy, objective, budget, seed, xy, folder, key):
-    here = Path(folder)/digest(key)[:16] if folder else None
-    return run_search(make_strategy(strategy, ev, objective, seed, xy), ev, objective, budget, here, progress=False)
+def _one(ev, strategy, objective, budget, seed, xy, folder):
+    plan = make_strategy(strategy, ev, objective, seed=seed, xy=xy)
+    return run_search(plan, ev, objective, budget=budget, folder=folder, progress=False)
 
 def _changes(trace, objective, split):
     f = trace.frame[objective if split == 'validation' else f'test {objective}'].astype(float)
@@ -175,7 +178,7 @@ def gain_row(
 def class_means(
     gains:pd.DataFrame, # Table of `search_study`
     published:tuple=(), # Tables of data/papers with class, strategy, generator, objective, published
-)->pd.DataFrame: # objective, generator, strategy, [published,] ours (paper's protocol), [difference,] honest, survives (honest/ours)
+)->pd.DataFrame: # objective, generator, strategy, [published,] ours, [difference,] honest, survives (honest/ours)
     "Mean gain over classes: the paper's protocol beside the published means, then the honest one"
     keys = ['objective','generator','strategy']
     t = gains.groupby([*keys, 'protocol'], sort=False).gain.mean().unstack().reset_index().rename(

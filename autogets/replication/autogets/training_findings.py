@@ -20,9 +20,10 @@ def seeds_ci(
 )->Estimate: # Without low and high for one value
     "Mean over training seeds with the 95 % t interval"
     x = np.asarray(values, float)
-    low, high = stats.t.interval(.95, len(x)-1, x.mean(), stats.sem(x)) if len(x) > 1 else (np.nan, np.nan)
+    low, high = np.nan, np.nan
+    if len(x) > 1: low, high = stats.t.interval(.95, len(x)-1, loc=x.mean(), scale=stats.sem(x))
     how = 'training seeds (t interval); one split, one test split'
-    return Estimate(float(x.mean()), float(low), float(high), how, len(x))
+    return Estimate(float(x.mean()), low=float(low), high=float(high), resampled=how, n=len(x))
 
 # %% ../../../nbs/replication/autogets/01c_training_findings.ipynb #f1df9c5e
 def baseline_findings(
@@ -59,7 +60,8 @@ def cost_findings(
     low, high = np.tanh(np.arctanh(rho)+np.array([-1.96, 1.96])/np.sqrt(n-3))
     ratio, plain = t.ratio['plain pipeline'], int(t.candidates['plain pipeline'])
     out = [dict(claim='An exact refit of the linear classifier is faster than the plain pipeline', estimate=ratio,
-                n=plain, resampled='nothing (medians of one quiet run)', verdict='holds' if ratio > 1 else 'does not hold'),
+                n=plain, resampled='nothing (medians of one quiet run)',
+                verdict='holds' if ratio > 1 else 'does not hold'),
            dict(claim='The ridge screening classifier ranks candidates like the exact one', estimate=rho, low=low,
                 high=high, n=n, resampled='candidates (Fisher z)')]
     if 'CatBoost' not in t.index: return out
