@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UserError', 'one_of', 'write_atomic', 'write_json', 'read_json', 'digest', 'text_id', 'cached', 'project_root',
-           'shipped', 'lazy', 'docments', 'patch_to']
+           'shipped', 'lazy', 'docments']
 
 # %% ../nbs/00_core.ipynb #123b476c
 import hashlib
@@ -15,7 +15,6 @@ import re
 import sys
 import tempfile
 import warnings
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
@@ -155,16 +154,3 @@ def docments(
     except (OSError, TypeError): return {} # a class of a notebook cell
     found = (re.match(r'\s+(\w+)\s*:[^#]*#\s*(.+)$', line) for line in lines)
     return {m[1]: m[2].strip() for m in found if m and m[1] in cls.__dataclass_fields__}
-
-# %% ../nbs/00_core.ipynb #8fe751b8
-def patch_to(
-    cls, # The class that gets the method
-    cached:bool=False, # Make it a property that is computed once per object
-):
-    "Decorator that makes the function a method of `cls`"
-    def add(f):
-        f.__qualname__ = f'{cls.__name__}.{f.__name__}'
-        method = cached_property(f) if cached else f
-        if cached: method.__set_name__(cls, f.__name__)
-        setattr(cls, f.__name__, method)
-    return add

@@ -185,10 +185,7 @@ def test_an_experiment_has_one_readable_parameters_cell(path):
     assert all(isinstance(n, ast.AnnAssign) for n in ast.parse(tagged[0]).body), 'give each parameter its type'
     everything = '\n'.join(map(source, cells(path)))
     assert 'nbdev_export' not in everything and '#| export' not in everything
-    recorded = re.search(r'\bExperiment\(', everything) and everything.count('exp.save(') == 1
-    assert (
-        recorded or 'save_result(' in everything and path.parent.name == 'autogets'
-    )  # those of the paper are still to be converted
+    assert re.search(r'\bExperiment\(', everything) and everything.count('exp.save(') == 1
 
 
 # --- the package ---
