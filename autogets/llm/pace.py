@@ -18,7 +18,7 @@ class Limits:
     "How hard an endpoint may be used"
     in_flight:int = 64 # Requests under way at once
     requests_per_minute:float = None # Requests per minute; unlimited unless given
-    tokens_per_minute:float = None # Tokens per minute: prompt (estimated) and `max_tokens` together; unlimited unless given
+    tokens_per_minute:float = None # Tokens per minute, prompt (estimated) and reply; unlimited unless given
     timeout:float = 120. # Seconds from sending to the last byte; waiting for one's turn does not count
     tries:int = 6 # How often a request is sent before it is given up; "too many requests" does not count
     backoff:float = .25 # Seconds before the second try, on average; doubled before each further one, up to 20
