@@ -1,51 +1,19 @@
 """What synthetic texts are worth: arms hold what they should, planted rates are found, intervals cover, cells are kept"""
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from autogets.replication.ours import worth
 from autogets.core import UserError, text_id
-from autogets.replication.ours.worth import (
-    BOTH,
-    FURTHER,
-    REAL,
-    REPEATED,
-    SYNTHETIC,
-    WEIGHTED,
-    with_interval,
-    Design,
-    Supply,
-    WorthCell,
-    arm_rows,
-    cells_of,
-    curve_sizes,
-    draw_real,
-    load_supply,
-    over_draws,
-    predict_cell,
-    resampled_means,
-    with_control,
-    worth_cells,
-    written_from,
-)
-from autogets.replication.ours.worth_tables import (
-    ARM_PAIRS,
-    exchange_rates,
-    moved_apart,
-    needed_real,
-    worth_differences,
-    worth_figure,
-    worth_findings,
-    worth_table,
-)
+from autogets.replication.ours.worth import BOTH, FURTHER, REAL, REPEATED, SYNTHETIC, WEIGHTED, with_interval, Design, Supply, WorthCell, arm_rows, cells_of, curve_sizes, draw_real, load_supply, over_draws, predict_cell, resampled_means, with_control, worth_cells, written_from
+from autogets.replication.ours.worth_tables import (ARM_PAIRS, exchange_rates, moved_apart, needed_real, worth_differences,
+    worth_figure, worth_findings, worth_table)
 
 
 CLASSES = list('abcd')
 
 
 # --- planted texts: words of a class among words of all classes
-
 
 def frame(texts, labels):
     return pd.DataFrame({'id': [text_id(t) for t in texts], 'text': texts, 'label': labels})
@@ -81,7 +49,7 @@ def rate_of(kind, draws=12):
 
 def test_synthetic_texts_as_good_as_real_ones_have_rate_one():
     rates, differences = rate_of('real')
-    assert rates.estimate[SYNTHETIC] == pytest.approx(1, abs=0.25) and rates.low[SYNTHETIC] < 1
+    assert rates.estimate[SYNTHETIC] == pytest.approx(1, abs=.25) and rates.low[SYNTHETIC] < 1
     against = differences[(differences.arm == SYNTHETIC) & (differences.n == 'all')].set_index('minus')
     assert against.low[FURTHER] < 0 < against.high[FURTHER]
     assert against.low[REAL] > 0 and against.reading[REAL] == 'significant'
@@ -89,27 +57,22 @@ def test_synthetic_texts_as_good_as_real_ones_have_rate_one():
 
 def test_nonsense_is_worth_nothing():
     rates, differences = rate_of('nonsense')
-    assert rates.estimate[SYNTHETIC] < 0.15
+    assert rates.estimate[SYNTHETIC] < .15
     against = differences[(differences.arm == SYNTHETIC) & (differences.n == 'all')].set_index('minus')
     assert against.high[FURTHER] < 0
 
 
 # --- planted predictions: right with a probability that is known
 
-
 def planted(rate, draws=8, sizes=(4, 8), test=200, seed=0):
     "Cells in which one synthetic text is worth `rate` real ones"
     rng, truth = np.random.default_rng(seed), np.arange(test) % 4
     hard, rows = rng.random((draws, test)), []
     for cell in cells_of(Design(sizes, draws, drawn=('even',))):
-        if cell.arm not in (REAL, SYNTHETIC):
-            continue
-        real, added = cell.n * 4, 8 * cell.n * (cell.arm == SYNTHETIC)
-        right = hard[cell.seed] < 0.1 + 0.15 * np.log(real + rate * added)
-        rows.append(
-            cell._asdict()
-            | dict(real=real, added=added, short=0, predicted=np.where(right, truth, (truth + 1) % 4).tolist())
-        )
+        if cell.arm not in (REAL, SYNTHETIC): continue
+        real, added = cell.n*4, 8*cell.n*(cell.arm == SYNTHETIC)
+        right = hard[cell.seed] < .1+.15*np.log(real+rate*added)
+        rows.append(cell._asdict() | dict(real=real, added=added, short=0, predicted=np.where(right, truth, (truth+1) % 4).tolist()))
     tested = frame([f'text {i}' for i in range(test)], [CLASSES[t] for t in truth])
     return with_control(pd.DataFrame(rows), sizes), Supply('planted', tested, tested[:0], tested)
 
@@ -119,23 +82,23 @@ def planted_rates(rate, **how):
     return exchange_rates(cells, resampled_means(cells, supply, 200), (SYNTHETIC,)).set_index('n')
 
 
-@pytest.mark.parametrize('rate', [0.0, 0.3, 1.0])
+@pytest.mark.parametrize('rate', [0., .3, 1.])
 def test_a_planted_rate_is_found(rate):
     found = planted_rates(rate)
-    assert found.estimable.all() and found.estimate['mean of 4, 8'] == pytest.approx(rate, abs=0.08)
+    assert found.estimable.all() and found.estimate['mean of 4, 8'] == pytest.approx(rate, abs=.08)
 
 
 def test_intervals_of_the_rate_cover_it():
-    found = [planted_rates(0.75, seed=s).loc['mean of 4, 8'] for s in range(16)]
-    assert sum(f.low <= 0.75 <= f.high for f in found) >= 14
-    assert all(f.high - f.low < 0.6 for f in found), 'intervals that cover because they are endless'
-    assert np.mean([f.estimate for f in found]) == pytest.approx(0.75, abs=0.02)
+    found = [planted_rates(.75, seed=s).loc['mean of 4, 8'] for s in range(16)]
+    assert sum(f.low <= .75 <= f.high for f in found) >= 14
+    assert all(f.high-f.low < .6 for f in found), 'intervals that cover because they are endless'
+    assert np.mean([f.estimate for f in found]) == pytest.approx(.75, abs=.02)
 
 
-@pytest.mark.parametrize('rate, sign', [(3.0, 1), (-0.35, -1)])
+@pytest.mark.parametrize('rate, sign', [(3., 1), (-.35, -1)])
 def test_beyond_the_curve_nothing_is_estimated(rate, sign):
     found = planted_rates(rate, sizes=(4,))
-    assert found.estimate[4] == sign * np.inf and not found.estimable.any() and found.outside[4] > 0.5
+    assert found.estimate[4] == sign*np.inf and not found.estimable.any() and found.outside[4] > .5
 
 
 def test_intervals_cover_both_levels():
@@ -143,27 +106,25 @@ def test_intervals_cover_both_levels():
     rng, covered, alone = np.random.default_rng(0), 0, 0
     for _ in range(200):
         tests, draws = rng.normal(0, 1, 50), rng.normal(0, 1, 12)
-        weights = np.random.default_rng(0).multinomial(50, np.full(50, 1 / 50), 300) / 50
+        weights = np.random.default_rng(0).multinomial(50, np.full(50, 1/50), 300)/50
         over_tests = np.r_[tests.mean(), weights @ tests]
-        found = with_interval(over_draws(draws[:, None] + over_tests[None]))
+        found = with_interval(over_draws(draws[:, None]+over_tests[None]))
         covered += found['low'] <= 0 <= found['high']
-        one = with_interval(draws.mean() + over_tests)
+        one = with_interval(draws.mean()+over_tests)
         alone += one['low'] <= 0 <= one['high']
-    assert 0.88 <= covered / 200 <= 0.99 and alone < 0.75 * covered
+    assert .88 <= covered/200 <= .99 and alone < .75*covered
 
 
 def test_resamples_are_paired_on_both_levels():
     rng = np.random.default_rng(0)
     a = rng.random((10, 500))
-    assert over_draws(a + 0.2) - over_draws(a) == pytest.approx(0.2)
+    assert over_draws(a+.2)-over_draws(a) == pytest.approx(.2)
 
 
 # --- what an arm holds
 
-
 @pytest.fixture(scope='module')
-def supply():
-    return load_supply()
+def supply(): return load_supply()
 
 
 def test_nothing_of_test_or_validation_is_trained_on(supply):
@@ -183,7 +144,7 @@ def test_draws_are_nested_and_follow_their_seed(supply, draw):
 
 def test_a_class_with_too_few_gives_what_it_has(supply):
     cell = predict_cell(supply, WorthCell('linear', 'even', REAL, 30, 0))[0]
-    assert cell['short'] == 2 and cell['real'] == 30 * 15 - 4 - 1
+    assert cell['short'] == 2 and cell['real'] == 30*15-4-1
     natural = predict_cell(supply, WorthCell('linear', 'natural', REAL, 30, 0))[0]
     assert natural['short'] == 0 and natural['real'] == 450
 
@@ -191,7 +152,7 @@ def test_a_class_with_too_few_gives_what_it_has(supply):
 def test_synthetic_texts_come_from_the_drawn_real_texts_alone(supply):
     real = draw_real(supply.real, 3, seed=4)
     texts = written_from(supply, real)
-    assert {i for s in texts.source_ids for i in s} == set(real.id) and len(texts) == 2 * len(real)
+    assert {i for s in texts.source_ids for i in s} == set(real.id) and len(texts) == 2*len(real)
     two = supply.synthetic.head(1).assign(source_ids=[(real.id.iloc[0], 'another')])
     assert written_from(Supply('two', supply.real, two, supply.test), real).empty
 
@@ -202,7 +163,7 @@ def test_arms_of_one_draw_share_their_real_texts(supply):
         rows = arm_rows(supply, arm, 4, seed=2)
         assert list(rows.text[~rows.added]) == list(base.text)
     repeated = arm_rows(supply, REPEATED, 4, seed=2)
-    assert set(repeated.text.value_counts()) == {3} and set(repeated.weight) == {1.0}
+    assert set(repeated.text.value_counts()) == {3} and set(repeated.weight) == {1.}
 
 
 def test_the_control_is_the_real_texts_at_three_times_the_size(supply):
@@ -212,27 +173,20 @@ def test_the_control_is_the_real_texts_at_three_times_the_size(supply):
 
 
 def test_balanced_weights_change_only_natural_draws(supply):
-    even, natural = (
-        [predict_cell(supply, WorthCell('linear', d, arm, 5, 0))[0]['predicted'] for arm in (REAL, WEIGHTED)]
-        for d in ('even', 'natural')
-    )
+    even, natural = ([predict_cell(supply, WorthCell('linear', d, arm, 5, 0))[0]['predicted'] for arm in (REAL, WEIGHTED)]
+                     for d in ('even', 'natural'))
     assert even[0] == even[1] and natural[0] != natural[1]
 
 
 # --- cells
 
-
 def test_kept_cells_are_not_trained_again(supply, tmp_path, monkeypatch):
     design = Design((3,), 1, drawn=('even',), folder=tmp_path)
     first = worth_cells(supply, design)
-
-    def refuse(*a, **k):
-        raise AssertionError('trained again')
-
+    def refuse(*a, **k): raise AssertionError('trained again')
     monkeypatch.setattr(worth, 'make_classifier', refuse)
     assert worth_cells(supply, design).equals(first)
-    with pytest.raises(AssertionError, match='again'):
-        worth_cells(supply, Design((3,), 2, drawn=('even',), folder=tmp_path))
+    with pytest.raises(AssertionError, match='again'): worth_cells(supply, Design((3,), 2, drawn=('even',), folder=tmp_path))
 
 
 def test_processes_change_nothing(supply):
@@ -240,22 +194,13 @@ def test_processes_change_nothing(supply):
     assert one.equals(two)
 
 
-@pytest.mark.parametrize(
-    'how, said',
-    [
-        (dict(draws=0), 'at least one draw'),
-        (dict(sizes=()), 'at least one draw'),
-        (dict(classifiers=('nosuch',)), 'unknown classifier'),
-        (dict(drawn=('odd',)), 'unknown draw'),
-    ],
-)
+@pytest.mark.parametrize('how, said', [(dict(draws=0), 'at least one draw'), (dict(sizes=()), 'at least one draw'),
+                                       (dict(classifiers=('nosuch',)), 'unknown classifier'), (dict(drawn=('odd',)), 'unknown draw')])
 def test_designs_that_cannot_be(how, said):
-    with pytest.raises(UserError, match=said):
-        Design(**how)
+    with pytest.raises(UserError, match=said): Design(**how)
 
 
 # --- tables, picture, words
-
 
 @pytest.fixture(scope='module')
 def study():
@@ -267,18 +212,12 @@ def study():
 def test_tables_have_every_arm_and_size(study):
     cells, means = study
     table, differences, rates = worth_table(*study), worth_differences(*study), exchange_rates(*study)
-    assert len(table) == 2 * (len(curve_sizes((3, 6))) + 5 * 2) and table.draws.eq(2).all()
+    assert len(table) == 2*(len(curve_sizes((3, 6)))+5*2) and table.draws.eq(2).all()
     assert ((table.low <= table['mean']) & (table['mean'] <= table.high)).all()
-    assert len(differences) == 2 * len(ARM_PAIRS) * 3 and len(rates[rates.n.isin([3, 6])]) == 2 * 2 * 2
-    one = (
-        differences[(differences.draw == 'even') & (differences.arm == SYNTHETIC) & (differences.minus == REAL)]
-        .set_index('n')
-        .estimate
-    )
+    assert len(differences) == 2*len(ARM_PAIRS)*3 and len(rates[rates.n.isin([3, 6])]) == 2*2*2
+    one = differences[(differences.draw == 'even') & (differences.arm == SYNTHETIC) & (differences.minus == REAL)].set_index('n').estimate
     score = table[table.draw == 'even'].set_index(['arm', 'n'])['mean']
-    assert one[3] == pytest.approx(score[SYNTHETIC, 3] - score[REAL, 3]) and one['all'] == pytest.approx(
-        (one[3] + one[6]) / 2
-    )
+    assert one[3] == pytest.approx(score[SYNTHETIC, 3]-score[REAL, 3]) and one['all'] == pytest.approx((one[3]+one[6])/2)
 
 
 def test_one_draw_gives_intervals_over_test_texts():
@@ -295,12 +234,12 @@ def test_the_picture_shows_four_arms_with_intervals_and_names(study):
     both = worth_figure(pd.concat([table, table.assign(classifier='other')]), 'other', reference='linear').axes[0]
     assert len(both.containers) == 6 and sum('linear' in t.get_text() for t in both.texts) == 2
     y = sorted(t.get_position()[1] for t in both.texts)
-    assert np.diff(y).min() > 0.03, 'names lie on each other'
+    assert np.diff(y).min() > .03, 'names lie on each other'
 
 
 def test_names_are_moved_as_little_as_needed():
-    assert moved_apart([1.0, 5.0, 3.0], 0.5) == [1.0, 5.0, 3.0]
-    assert np.diff(sorted(moved_apart([0.1, 0.1, 0.1, 0.11], 0.05))).min() > 0.049
+    assert moved_apart([1., 5., 3.], .5) == [1., 5., 3.]
+    assert np.diff(sorted(moved_apart([.1, .1, .1, .11], .05))).min() > .049
 
 
 def test_findings_say_what_the_tables_say(study):
@@ -312,6 +251,6 @@ def test_findings_say_what_the_tables_say(study):
 
 
 def test_needed_texts_on_a_curve_that_dips():
-    texts = np.array([10.0, 20, 40])
-    assert needed_real(np.array([0.5, 0.3, 0.6]), texts, 0.4) == pytest.approx(20)
-    assert needed_real(np.array([0.2, 0.4, 0.6]), texts, 0.6) == pytest.approx(40)
+    texts = np.array([10., 20, 40])
+    assert needed_real(np.array([.5, .3, .6]), texts, .4) == pytest.approx(20)
+    assert needed_real(np.array([.2, .4, .6]), texts, .6) == pytest.approx(40)
