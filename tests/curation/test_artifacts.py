@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 from autogets.curation.artifacts import artifacts, rephrased, without_giveaways
 from autogets.curation.giveaway_words import Pair, class_counts, corrected, giveaway_words, log_odds, pair_up, terms
 from autogets.curation.text_form import auc_against_rest, form_artifacts, form_matrix, form_of, form_only
-from autogets.replication.prompting.label_bias import bias_verdicts, planted_trial, planted_table, repair_table
+from autogets.replication.prompting.label_bias import planted_table, planted_trial
+from autogets.replication.prompting.label_repair import bias_findings, repair_table
 from autogets.core import UserError
 from autogets.generators.base import Generator
 
@@ -299,7 +300,7 @@ def test_repeats_count_once(real, new):
 # --- the study
 
 def test_gains_are_paired_by_seed():
-    rows = [dict(corpus='x', way='w', classifier='linear', arm=a, seed=s, real=10, texts=20, found=1, carrying=.1, score=.5+.1*s+(.02 if a == 'drop' else 0), error=0. if a == 'all' else .01)
+    rows = [dict(corpus='x', prompt_method='w', classifier='linear', arm=a, seed=s, real=10, texts=20, found=1, carrying=.1, score=.5+.1*s+(.02 if a == 'drop' else 0), error=0. if a == 'all' else .01)
             for s in range(5) for a in ('all', 'drop')]
     t = repair_table(pd.DataFrame(rows)).set_index('arm')
     assert t.gain.tolist() == pytest.approx([0, .02]) and t.loc['drop', 'high']-t.loc['drop', 'low'] == pytest.approx(2*.01*stats.t.ppf(.975, 4))
@@ -310,11 +311,12 @@ def test_shares_of_trials_have_exact_intervals():
     assert t.loc['word', 'power'] == .9 and t.loc['word', 'low'] == pytest.approx(stats.beta.ppf(.025, 9, 2)) and np.isnan(t.loc['halves', 'power'])
     assert t.loc['halves', 'false_words'] == .1 and t.loc['halves', 'false_form'] == 0 and np.isnan(t.loc['word', 'false_words'])
 
-@pytest.mark.parametrize('low, high, verdict', [((.01, .02), (.1, .1), 'holds'), ((-.1, .02), (.1, .1), 'holds for 1 of 2'), ((-.1, -.1), (.1, .1), 'cannot be said from this data'), ((-.2, -.2), (-.1, -.1), 'does not')])
-def test_verdicts_follow_the_intervals(low, high, verdict):
+@pytest.mark.parametrize('low, high, verdict', [((.01, .02), (.1, .1), 'holds'), ((-.1, .02), (.1, .1), 'inconclusive'), ((-.1, -.1), (.1, .1), 'inconclusive'), ((-.2, -.2), (-.1, -.1), 'does not hold')])
+def test_findings_follow_the_intervals(low, high, verdict):
     table = pd.DataFrame(dict(words=[0, 2], low=low, high=high))
     repaired = pd.DataFrame([dict(arm=a, found=1., low=l, high=h) for l, h in zip(low, high) for a in ('all', 'drop', 'random')])
-    planted = pd.DataFrame([dict(corpus='x', how='halves', trials=200, false_words=0., false_form=.5)])
-    claims = bias_verdicts(table, repaired, planted).set_index('finding').verdict
-    assert claims.filter(like='form alone').tolist() == claims.filter(like='drop improves').tolist() == [verdict]
-    assert claims.filter(like='Paper').unique().tolist() == ['cannot be said from this data'] and claims.filter(like='Detector').tolist() == ['does not']
+    planted = pd.DataFrame([dict(corpus='x', how='halves', trials=200, false_words=0., false_words_low=0., false_words_high=.02, false_form=.5, false_form_low=.4, false_form_high=.6)])
+    found = {f['claim']: f['verdict'] for f in bias_findings(table, repaired, planted)}
+    assert found['Dropping texts with give-away words improves the classifier'] == verdict
+    assert found['Words of generated yes/no questions give the answer away'] == 'inconclusive'
+    assert found['The artifact detector raises false alarms in at most 10 % of trials'] == 'does not hold'
