@@ -144,7 +144,8 @@ def _filter_row(mine, unfiltered):
     d = paired_over_seeds(mine, unfiltered, value)
     return dict(seeds=len(mine), steps=len(shared), human_only=over_seeds(unfiltered, auc_at(0)).estimate,
         unfiltered=over_seeds(unfiltered, value).estimate, filtered=over_seeds(mine, value).estimate,
-        difference=d.estimate, low=d.low, high=d.high, verdict=claim_verdict(d.low, d.high, 'no more', margin=FILTER_MARGIN))
+        difference=d.estimate, low=d.low, high=d.high,
+        verdict=claim_verdict(d.low, d.high, 'no more', margin=FILTER_MARGIN))
 
 # %% ../../../nbs/replication/mixing/05_label_filters.ipynb #5c0a44a6
 def filter_table(

@@ -38,9 +38,11 @@ class ComparisonSetting:
         knowledge=None, # A `KnowledgeMap` that advises the ensemble; what it knows of this very corpus is not used
     ):
         self.corpus, pool = recording_pool(corpus, seed, n, model)
-        self.seed, self.objective, self.trainings, self.knowledge = seed, read_objective(objective), trainings, knowledge
+        self.seed, self.objective = seed, read_objective(objective)
+        self.trainings, self.knowledge = trainings, knowledge
         self.plain = Evaluator(self.corpus, pool)
-        self.folded, self.xy, self.candidates = self.plain.with_folds(folds), search_map(self.corpus), trainings//(folds+1)
+        self.folded, self.xy = self.plain.with_folds(folds), search_map(self.corpus)
+        self.candidates = trainings//(folds+1)
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #53ba58e6
 def _best(ev, strategy, setting, evaluations, **how):
@@ -163,7 +165,7 @@ def strategy_row(
     corpus:str, # Its name
     seed:int, # Of the split
     strategy:str, # A name in `COMPARED`
-)->dict: # corpus, seed, strategy, trainings, texts, down_weighted, validation; baseline and gain on test for each objective
+)->dict: # corpus, seed, strategy, trainings, texts, down_weighted, validation; baselines and gains on test
     "Run one strategy and read test once; `down_weighted` counts the classes with a weight below 1"
     candidate, spent = COMPARED[strategy](s)
     before, after = (s.plain.score(c) for c in ((), candidate))

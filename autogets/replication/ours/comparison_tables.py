@@ -54,8 +54,8 @@ def by_corpus(
 )->pd.DataFrame: # corpus, splits, gain (of `strategy`), other_gain, difference, low, high, better, worse
     "`differences` for each corpus: the 95 % CI resamples its splits"
     means = cells.pivot_table(index='corpus', columns='strategy', values=objective)
-    parts = [differences(g, objective, strategy, [other]).assign(corpus=c, splits=g.seed.nunique(), gain=means[strategy][c],
-        other_gain=means[other][c]) for c, g in cells.groupby('corpus')]
+    parts = [differences(g, objective, strategy, others=[other]).assign(corpus=c, splits=g.seed.nunique(),
+        gain=means[strategy][c], other_gain=means[other][c]) for c, g in cells.groupby('corpus')]
     columns = ['corpus', 'splits', 'gain', 'other_gain', 'difference', 'low', 'high', 'better', 'worse']
     return pd.concat(parts, ignore_index=True)[columns]
 
@@ -86,8 +86,9 @@ def rank_figure(
     mean, p = mean.rename(NAMES), p.rename(index=NAMES, columns=NAMES)
     fig, (ax,) = grid(1, 1, (7, 1.1+.26*len(mean)))
     sp.critical_difference_diagram(mean, p, ax=ax, label_props={'size': 9}, text_h_margin=.02)
-    ax.set_title(f'mean rank over {cells.corpus.nunique()} corpora (1 is best); a bar joins strategies that do not differ significantly',
-        fontsize=9, weight='normal')
+    said = 'a bar joins ranks that do not differ significantly'
+    title = f'mean rank over {cells.corpus.nunique()} corpora (1 is best); {said}'
+    ax.set_title(title, fontsize=9, weight='normal')
     return fig
 
 # %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #a3fe363d

@@ -135,7 +135,7 @@ def _ranked(found, drawn):
 # %% ../../../nbs/replication/ours/05_llms.ipynb #d34b2ee1
 def llm_differences(
     cells:pd.DataFrame, # What `llm_cells` gave
-)->pd.DataFrame: # corpus, first, second, strategy, difference (first minus second), low, high, better, worse (splits), p
+)->pd.DataFrame: # corpus, first, second, strategy, difference (first minus second), low, high, better, worse, p
     "How much more the first LLM's texts gain than the second's; p is Wilcoxon's with Holm's correction within a corpus"
     found = [(corpus, a, b, (x-y).assign(mean=(x-y).mean(axis=1)).reset_index().assign(corpus=f'{corpus} {a} {b}'))
         for corpus, a, b, x, y in _pairs(cells)]

@@ -22,7 +22,7 @@ TEXTS = ('texts', 0, '') # The column that holds the number of texts
 def side_by_side(
     cells:pd.DataFrame, # What `proxy_cells` gave
     objective:str='macro-f1', # One of `OBJECTIVES`
-)->dict: # (corpus, split) -> frame: a row a candidate; columns (classifier, seed, part) hold gains, `TEXTS` their number
+)->dict: # (corpus, split) -> frame: a row a candidate; columns (classifier, seed, part) hold gains, and `TEXTS`
     "The gains of every classifier, without the baseline"
     objective, out = read_objective(objective), {}
     for key, g in cells.groupby(['corpus', 'split'], sort=False):
@@ -127,7 +127,7 @@ def agreement(
     objective:str='macro-f1', # One of `OBJECTIVES`
     k:int=3, # For the hit rate
     draws:int=1000, # Bootstrap draws
-)->pd.DataFrame: # A row a predictor and corpus: correlation, its differences to_itself and to_texts, hit_rate, by_chance
+)->pd.DataFrame: # A row a predictor and corpus: correlation, differences to_itself and to_texts, hit_rate, by_chance
     "How well each predictor ranks the candidates as the expensive classifiers do on test"
     wide, rows = side_by_side(cells, objective), []
     classifiers = [*(c for c in cells.classifier.unique() if c not in expensive), *expensive]
@@ -214,7 +214,7 @@ def gain_and_cost(
     objective:str='macro-f1', # One of `OBJECTIVES`
     k:int=3, # Finalists
     draws:int=1000, # Bootstrap draws
-)->pd.DataFrame: # A row a procedure and corpus: gain, of_best (a part of the best), difference (to `DIRECT`), seconds, cost
+)->pd.DataFrame: # A row a procedure and corpus: gain, of_best (its part of the best), difference, seconds, cost
     "What each procedure gains on test, beside a search with the expensive classifier, and what it costs"
     wide, rows, first = side_by_side(cells, objective), [], cells.seed.iloc[0]
     cheap = [c for c in cells.classifier.unique() if c not in expensive]
@@ -262,7 +262,8 @@ def agreement_figure(
         ax.set_yticks(range(len(names)), map(_brief, names), fontsize=8)
         ax.set_title(_brief(name), fontsize=9)
         ax.set(xlim=(-1, 1), ylim=(-.6, len(names)-.4))
-    fig.supxlabel('rank correlation with its gains on test (dot: over all corpora, 95 % CI; tick: one corpus; dashed: itself on validation)', fontsize=9)
+    said = 'dot: all corpora, 95 % CI; tick: one corpus; dashed: the classifier itself on validation'
+    fig.supxlabel(f'rank correlation with the gains on test\n({said})', fontsize=9)
     return fig
 
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #75571224
@@ -336,10 +337,10 @@ def proxy_findings(
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #46fbf1ba
 def _loses_little(r, margin, how):
     "The claim that screening loses less than `margin`"
-    verdict = 'holds' if r.difference_low > -margin else 'does not hold' if r.difference_high < -margin else 'inconclusive'
+    low, high = r.difference_low, r.difference_high
+    verdict = 'holds' if low > -margin else 'does not hold' if high < -margin else 'inconclusive'
     claim = f'Screening, then three {_short(r.expensive)} trainings, loses at most {margin:g} macro F1'
-    return dict(claim=claim, estimate=r.difference, low=r.difference_low, high=r.difference_high, margin=margin,
-        verdict=verdict, **how)
+    return dict(claim=claim, estimate=r.difference, low=low, high=high, margin=margin, verdict=verdict, **how)
 
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #9acc0121
 def _ranks(r, how):

@@ -98,7 +98,10 @@ class Case:
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #3ffdffe0
 def _best(case): return top(case.values(), case.texts)
 
-def _rescored(rule): return lambda case: rescore(case.ev, case.trace, case.objective, case.finalists, case.folds, rule)[0]
+def _rescored(rule):
+    def choose(case):
+        return rescore(case.ev, case.trace, case.objective, finalists=case.finalists, folds=case.folds, rule=rule)[0]
+    return choose
 
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #883436c0
 def _one_error(case):
@@ -161,7 +164,7 @@ def honest_runs(
     finalists:int=8, # How many candidates are rescored
     folder=None, # Where finished cells are cached
     workers:int=1, # Processes
-)->list: # A dict a search: corpus, seed, target, strategy, objective, the scores of all candidates, and what each rule chose
+)->list: # A dict a search: corpus, seed, target, strategy, objective, scores of all candidates, choice of each rule
     "Search on every corpus and split, and measure every candidate and every rule on test"
     for given, known, what in ((strategies, STRATEGIES, 'strategy'), (objectives, OBJECTIVES, 'objective'),
             (rules, CHOICES, 'rule of choice')):
@@ -216,6 +219,6 @@ def honest_curves(
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #3e88da57
 def honest_choices(
     runs:list, # What `honest_runs` gave
-)->pd.DataFrame: # corpus, seed, target, strategy, objective, rule, gain (on test), promised (on validation), texts, chosen
+)->pd.DataFrame: # corpus, seed, target, strategy, objective, rule, gain, promised (on validation), texts, chosen
     "What every rule chose in every search"
     return pd.DataFrame([{k: r[k] for k in _WHO} | c for r in runs for c in r['rules']])

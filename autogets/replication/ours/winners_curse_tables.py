@@ -16,7 +16,7 @@ from .comparison_tables import SCORES, differences, gains_by_corpus
 def honest_table(
     curves:pd.DataFrame, # What `honest_curves` gave
     objective:str, # One of its objectives
-)->pd.DataFrame: # objective, corpus, evaluations, then published, honest, promised, gap and growth (of the gap since the first size), each with low and high
+)->pd.DataFrame: # A row a corpus and size: published, honest, promised, gap and its growth, each with low and high
     "Mean over splits: best on test, chosen on validation, promised by validation, and the gap between the first two"
     what = ['published','honest','promised','gap']
     units = curves[curves.objective == objective].groupby(['corpus','seed','evaluations'])[what].mean().reset_index()

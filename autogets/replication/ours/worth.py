@@ -119,7 +119,7 @@ class Design:
     draws:int = 20 # Draws, seeds 0, 1, ...
     classifiers:tuple = ('linear',) # As for `read_classifier`
     drawn:tuple = DRAWN # How real texts are drawn
-    folder:Path = None # Where cells are kept
+    folder:Path = None # Where cells are cached
     workers:int = 1 # Processes
 
     def __post_init__(self):
@@ -154,9 +154,9 @@ def cells_of(
 def predict_cell(
     supply:Supply, # What is drawn from
     cell:WorthCell, # What is trained
-    folder=None, # Where cells are kept
-)->list: # Of one dict: the cell, numbers of real and added texts, classes that are short of texts, class numbers predicted
-    "Train one cell and say what it takes each test text for"
+    folder=None, # Where cells are cached
+)->list: # One dict: the cell, numbers of real and added texts, `short` (classes with too few), class numbers predicted
+    "Train one cell and predict the test texts"
     rows = arm_rows(supply, cell.arm, cell.n, cell.draw, cell.seed)
     texts, labels, weight = (rows[c].tolist() for c in ('text', 'label', 'weight'))
     def make():

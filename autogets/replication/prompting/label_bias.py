@@ -181,7 +181,8 @@ def planted_cells(
         texts = texts.assign(text=texts[column])[['text', 'label']]
         large = texts.label.value_counts().index[:classes]
         texts = texts[texts.label.isin(large)].sample(frac=1, random_state=0).head(most)
-        for how, s in plants: rows += [r | {'corpus': name} for r in _trials(texts, how, s, trials=trials, folder=folder)]
+        for how, s in plants:
+            rows += [r | {'corpus': name} for r in _trials(texts, how, s, trials=trials, folder=folder)]
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #1bbd11a7
@@ -197,7 +198,7 @@ def exact_share(
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #1bbd11a8
 def planted_table(
     cells:pd.DataFrame, # Of `planted_cells`
-)->pd.DataFrame: # corpus, how, strength, trials; power of plants, shares of trials with a false alarm of the nulls; with CIs
+)->pd.DataFrame: # corpus, how, strength, trials; power of plants, shares of nulls with a false alarm; with CIs
     "Power of the detector, and how often it raises a false alarm"
     rows, unknown = [], (np.nan,)*3
     names = [f'{k}{end}' for k in ('power', 'false_words', 'false_form') for end in ('', '_low', '_high')]

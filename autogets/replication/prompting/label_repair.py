@@ -116,7 +116,7 @@ def _gain_row(g, base):
 # %% ../../../nbs/replication/prompting/09_label_repair.ipynb #d08ff658
 def repair_table(
     cells:pd.DataFrame, # Of `repair_cells`
-)->pd.DataFrame: # A row per corpus, prompt_method, classifier and arm: score, and the gain over the first arm with its CI
+)->pd.DataFrame: # A row per corpus, prompt_method, classifier and arm: score, gain over the first arm with its CI
     "Means over draws, and the gain over texts as they are"
     key, rows = ['corpus', 'prompt_method', 'classifier'], []
     for names, t in cells.groupby(key, sort=False):
@@ -133,7 +133,8 @@ HOLDS, FAILS, UNSURE = VERDICTS
 # %% ../../../nbs/replication/prompting/09_label_repair.ipynb #ba73e428
 def _share_finding(claim, hits):
     share, low, high = exact_share(hits)
-    return dict(claim=claim, estimate=share, low=low, high=high, n=len(hits), verdict=HOLDS if low > ALLOWED else UNSURE,
+    return dict(claim=claim, estimate=share, low=low, high=high, n=len(hits),
+        verdict=HOLDS if low > ALLOWED else UNSURE,
         resampled=f'corpora and prompt methods ({len(hits)}), exact binomial')
 
 # %% ../../../nbs/replication/prompting/09_label_repair.ipynb #ba73e429

@@ -121,7 +121,8 @@ def _recording_folder(name):
     "The folder of recorded texts `name`; `DataMissing` when there is none"
     folder = data_folder() and data_folder()/'llm_generated'/name
     if folder and (folder/'llm.csv.gz').is_file(): return folder
-    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with llm_generated/{name}')
+    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with '
+        f'llm_generated/{name}')
 
 def _third_party(name, seed, real, test_rows):
     "A set of `RECORDINGS`: `real` of its examples are drawn, the others join what further training texts it has"

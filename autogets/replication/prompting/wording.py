@@ -94,11 +94,13 @@ def wording_figure(
     "For each group the standard deviation of the gain between wordings and between fresh draws"
     name = 'model' if 'model' in table else 'method'
     classifiers = f', {table.classifier.iloc[0]}' if table.classifier.nunique() == 1 else ''
-    labels = [f"{r['task']}: {r[name]}"+('' if classifiers else f", {r['classifier']}") for r in table.to_dict('records')]
+    labels = [f"{r['task']}: {r[name]}"+('' if classifiers else f", {r['classifier']}")
+              for r in table.to_dict('records')]
     fig, (ax,) = grid(1, 1, (7.4, 1.1+.24*len(table)))
     y = np.arange(len(table))[::-1]
     ax.hlines(y, table.sd_wording, table.sd_draw, color=COLORS['pale'], lw=2)
-    for column, color, label in (('sd_wording', 'synthetic', 'between wordings'), ('sd_draw', 'plain', 'between fresh draws')):
+    kinds = (('sd_wording', 'synthetic', 'between wordings'), ('sd_draw', 'plain', 'between fresh draws'))
+    for column, color, label in kinds:
         ax.plot(table[column], y, 'o', ms=5, color=COLORS[color], label=label)
     ax.set_yticks(y, labels, fontsize=8)
     ax.set_ylim(-.6, len(table)-.4)
