@@ -15,11 +15,11 @@ import pandas as pd
 from scipy import stats
 from ...core import UserError, one_of
 from ...stats import bootstrap_means, holm, interval, sign_flips, signed_rank
-from ...plots import COLORS, NAMES, grid, shorten
+from ...plots import COLORS, grid, shorten
 from ...generators.recordings import recording_models
 from .comparison import COMPARED, ComparisonSetting, cached_rows, over_cells
 from .comparison import recording_identity
-from .comparison_tables import SCORES, gains_by_corpus
+from .comparison_tables import SCORES, STRATEGY_LABELS, gains_by_corpus
 
 # %% ../../../nbs/replication/ours/05_llms.ipynb #9c353f5d
 def recorded_llms(
@@ -188,6 +188,7 @@ def _llm_panel(ax, wide):
     for s, y in wide.iterrows():
         ax.plot(range(wide.shape[1]), y, 'o-', color=COLORS.get(s, _PLAIN), lw=1.8, ms=4.5, alpha=.9)
     ax.axhline(0, color=_BASELINE, lw=.8)
+    ax.margins(y=.12)
     names = [re.sub('-(turbo|instruct|chat)', '', m) for m in wide.columns]
     ax.set_xticks(range(len(names)), names, fontsize=8)
     _name_lines(ax, wide.iloc[:, -1], len(names)-1)
@@ -201,12 +202,12 @@ def _name_lines(ax, ends, x):
     least, ends = (high-low)*.08, ends.sort_values()
     y = ends.to_numpy().copy()
     for i in range(1, len(y)): y[i] = max(y[i], y[i-1]+least)
-    y[-1] = min(y[-1], max(high, low+least*(len(y)-1)))
+    y[-1] = min(y[-1], high-least/2)
     for i in range(len(y)-2, -1, -1): y[i] = min(y[i], y[i+1]-least)
-    ax.set_xlim(-.15, x+.75)
+    ax.set_xlim(-.15, x+.95)
     ax.set_ylim(low, high)
     for s, v in zip(ends.index, y):
-        ax.text(x+.07, v, NAMES.get(s, s), color=COLORS.get(s, _PLAIN), fontsize=8, va='center')
+        ax.text(x+.07, v, STRATEGY_LABELS.get(s, s), color=COLORS.get(s, _PLAIN), fontsize=8, va='center')
 
 # %% ../../../nbs/replication/ours/05_llms.ipynb #5d0c11b3
 def llm_findings(
@@ -223,7 +224,7 @@ def llm_findings(
                 resampled=resampled)]
     own = differences[differences.strategy == 'mean']
     return out+[_more_findings(w, n=n, splits=r.splits, every=resampled) for w in own.itertuples()
-                if w.corpus != 'all' or all('gpt' in x for x in own['first'] if x)]
+                if w.corpus != 'all' or own['first'][own.corpus != 'all'].str.contains('gpt').all()]
 
 # %% ../../../nbs/replication/ours/05_llms.ipynb #5d0c11b7
 def _more_findings(w, n, splits, every):

@@ -67,7 +67,7 @@ def _gap_panel(ax, d, title, large):
     ax.axhline(0, color=_GRAY, lw=1)
     ax.set_xscale('log')
     ax.set_title(title)
-    shown = [n for n in (1, 10, 100) if n <= x[-1]]+([x[-1]] if x[-1] not in (1, 10, 100) else [])
+    shown = [*(n for n in ((1, 10, 100) if large else (1, 10)) if n < x[-1]), x[-1]]
     ax.xaxis.set_major_locator(FixedLocator(shown))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([f'{n:g}' for n in shown])

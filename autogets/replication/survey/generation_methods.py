@@ -221,7 +221,8 @@ def _diversity(name, d):
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #e4d0ec10
 METHOD_NAMES = {'eda': 'EDA texts', 'causal-lm@0.7': 'Texts of a small language model',
-    'recorded/zero-shot': 'Zero-shot texts', 'recorded/topic': 'Zero-shot texts with a topic', 'recorded/one-shot': 'One-shot texts',
+    'recorded/zero-shot': 'Zero-shot texts', 'recorded/topic': 'Zero-shot texts with a topic',
+    'recorded/one-shot': 'One-shot texts',
     'recorded/few-shot-3': 'Few-shot texts (3 examples)', 'recorded/few-shot-5': 'Few-shot texts (5 examples)'}
 
 def writing_findings(
