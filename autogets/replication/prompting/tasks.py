@@ -103,7 +103,7 @@ def _written_here(name, seed, real, test_rows):
     "A dataset of the five methods: its examples are the real ones, whatever `real` says"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # repeats between the official splits are taken out below
-        corpus, task = load_corpus(name), small_task(name, bank=True, seed=seed, test_rows=test_rows)
+        corpus, task = load_corpus(name), small_task(name, stored=True, seed=seed, test_rows=test_rows)
     return task.real, corpus.train, _columns(task.test), Recorded(name).stored
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #44f3b323
