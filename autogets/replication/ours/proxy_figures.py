@@ -77,7 +77,7 @@ def cost_figure(
 
 # %% ../../../nbs/replication/ours/08_proxy_figures.ipynb #16f932ca
 def _procedure_dot(ax, r, number):
-    color, shift = _procedure_color(r.procedure), (5, 3) if number % 2 else (5, -10)
+    color, shift = _procedure_color(r.procedure), (5, 3) if number % 2 else (-11, -3)
     ax.plot([r.cost, r.cost], [r.low, r.high], color=color, lw=1.4, alpha=.6)
     ax.plot(r.cost, r.gain, 'o', color=color, ms=6, label=f'{number} {_brief(r.procedure)}')
     ax.annotate(str(number), (r.cost, r.gain), textcoords='offset points', xytext=shift, fontsize=8)

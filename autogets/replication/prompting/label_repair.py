@@ -189,7 +189,8 @@ def _power(ax, planted):
     ax.set(ylim=(-.03, 1.03))
     ax.set_xlabel('share of texts with the planted word, or of words cut off', fontsize=8)
     ax.set_ylabel('share of trials that find it', fontsize=8)
-    ax.legend(fontsize=7, title='corpus, what was planted (texts of the class)', title_fontsize=7)
+    ax.legend(fontsize=7, title='corpus, what was planted (texts of the class)', title_fontsize=7, ncols=2,
+        loc='lower center', bbox_to_anchor=(.5, 1))
 
 # %% ../../../nbs/replication/prompting/09_label_repair.ipynb #e98d58d5
 def bias_figure(

@@ -168,7 +168,7 @@ def methods_figure(
     heights = [.5+.42*n for n in rows]
     fig, axes = grid(len(parts), 2, (4.6, (sum(heights)+.9)/len(rows)), gridspec_kw={'height_ratios': heights})
     for ax, d in zip(axes, parts): _method_panel(ax, d)
-    fig.supxlabel(f'{objective}, 95 % CI', fontsize=9)
+    fig.supxlabel(f'{objective.replace("macro-f1", "macro F1")}, 95 % CI', fontsize=9)
     known = {l: h for ax in axes for h, l in zip(*ax.get_legend_handles_labels())}
     fig.legend(known.values(), known, loc='outside upper center', ncols=3, fontsize=8)
     return fig

@@ -207,8 +207,8 @@ def writing_figure(
         ax.axvline(0, color=COLORS['baseline'], lw=1)
         ax.set_yticks(range(len(d)), list(d.method), fontsize=8)
         ax.set_ylim(-.65, len(d)-.35)
-        ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} new', fontsize=9)
-    fig.supxlabel(f'gain over the real texts alone in {objective}, 95 % CI', fontsize=9)
+        ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} synthetic', fontsize=9)
+    fig.supxlabel(f'gain over the real texts alone in {objective.replace("macro-f1", "macro F1")}, 95 % CI', fontsize=9)
     return fig
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #d1be5171
