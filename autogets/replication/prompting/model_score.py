@@ -29,7 +29,7 @@ def label_correctness(
 )->pd.DataFrame: # task, prompt_method, model, texts, correct, correct_error, checker_accuracy (on test), checker_rows
     "The share of each prompt method's texts that the checker takes for their class"
     if set(task.more.label) != set(task.classes):
-        raise UserError(f'{task.name} has no further real texts of every class to train the checker on: take another task')
+        raise UserError(f'{task.name} has no more real texts of every class to train the checker on: take another task')
     texts, parts = task.texts, {}
     for m in match_methods(task, words):
         of_method = texts[texts.prompt_method == m]

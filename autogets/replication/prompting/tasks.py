@@ -103,7 +103,7 @@ def _written_here(name, seed, real, test_rows):
     "A dataset of the five methods: its examples are the real ones, whatever `real` says"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # repeats between the official splits are taken out below
-        corpus, task = load_corpus(name), small_task(name, bank=True, seed=seed, test_rows=test_rows)
+        corpus, task = load_corpus(name), small_task(name, stored=True, seed=seed, test_rows=test_rows)
     return task.real, corpus.train, _columns(task.test), Recorded(name).stored
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #44f3b323
@@ -121,7 +121,8 @@ def _recording_folder(name):
     "The folder of recorded texts `name`; `DataMissing` when there is none"
     folder = data_folder() and data_folder()/'llm_generated'/name
     if folder and (folder/'llm.csv.gz').is_file(): return folder
-    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with llm_generated/{name}')
+    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with '
+        f'llm_generated/{name}')
 
 def _third_party(name, seed, real, test_rows):
     "A set of `RECORDINGS`: `real` of its examples are drawn, the others join what further training texts it has"

@@ -104,7 +104,8 @@ def run_cells(
     found, truth = over_cells(predicted_classes, given, plan.workers), pd.Index(classes).get_indexer(test.label)
     values = [bootstrap_scores(truth, p, len(classes), plan.objective, draws=plan.draws) for p in found]
     rows = [(*t, *d[1:], v[0], v[1:]) for t, d, v in zip(todo, drawn, values)]
-    columns = ['classifier', 'prompt_method', 'number', 'real', 'seed', 'n_real', 'n_new', 'share', 'score', 'resampled']
+    columns = ['classifier', 'prompt_method', 'number', 'real', 'seed', 'n_real', 'n_new', 'share', 'score',
+        'resampled']
     return pd.DataFrame(rows, columns=columns).assign(task=task.name, prompts=task.prompts)
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #c9b63650
