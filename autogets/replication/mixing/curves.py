@@ -51,7 +51,7 @@ class StagedLogistic:
             random_state=self.seed)
         held = validation and (self.inputs(validation[0]), np.asarray(validation[1]) == self.classes_[1])
         for k, stage in enumerate(stages):
-            _train_stage(self, stage, held, np.random.default_rng([self.seed, k]))
+            _train_stage(self, stage, held, rng=np.random.default_rng([self.seed, k]))
             if after: after(self, k)
         return self
 
@@ -133,7 +133,7 @@ def train_stepwise(
         def after(model, k):
             if k*STEP in points: found[k*STEP] = _scores(model, s)
         staged_classifier(how.spec, how.seed, **how.params).fit_stages(_stages(s, texts, max(points)),
-            stopping_set(s, how.stop_on), after, sorted(set(s.test.label)))
+            stopping_set(s, how.stop_on), after, classes=sorted(set(s.test.label)))
         return [found[n] for n in points]
     key = _key('stepwise', s, texts.head(max(points)), points, how.spec, how.seed, how.stop_on, how.params)
     return dict(zip(points, cached(how.folder, key, work)))

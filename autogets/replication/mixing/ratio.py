@@ -297,7 +297,7 @@ def curves_figure(
     parts = list(table.groupby(CURVE_KEY[:3], sort=False))
     fig, axes = grid(len(parts), columns, size)
     for ax, (key, d) in zip(axes, parts):
-        _draw_curves(ax, d, colors or TEXT_COLORS, shade)
+        _draw_curves(ax, d, colors or TEXT_COLORS, shade=shade)
         ax.set_title('\n'.join([key[0].removeprefix('parrot_'), f'{key[1]}, {key[2]}']), fontsize=9)
     fig.supxlabel('share of added texts among all', fontsize=9)
     fig.supylabel('AUC on test', fontsize=9)

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['COMPARED', 'ComparisonSetting', 'single', 'the_full_pool', 'one_class', 'merge', 'class_weights', 'ensemble',
-           'compare_strategies', 'over_cells', 'recording_identity', 'cached_rows', 'strategy_row']
+           'compare_strategies', 'recording_identity', 'cached_rows', 'strategy_row']
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #8d00dbc2
 import hashlib
 from functools import cache
 from pathlib import Path
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
 from ... import __version__
 from ...core import UserError, cached, one_of
 from ...metrics import OBJECTIVES, read_objective
@@ -22,6 +21,7 @@ from ...search.evaluator import Evaluator
 from ...search.loop import choose, run_search
 from ...search.map import search_map
 from ...search.phases import Adaptive, Ensemble, Goal, Phase, fixed, map_advice
+from ..cells import over_cells
 from ...search.registry import PAPER_STRATEGIES, make_strategy
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #525690e7
@@ -37,7 +37,7 @@ class ComparisonSetting:
         model:str=None, # The LLM whose texts are used; None takes the corpus's usual one
         knowledge=None, # A `KnowledgeMap` that advises the ensemble; what it knows of this very corpus is not used
     ):
-        self.corpus, pool = recording_pool(corpus, seed, n, model)
+        self.corpus, pool = recording_pool(corpus, seed, n, model=model)
         self.seed, self.objective = seed, read_objective(objective)
         self.trainings, self.knowledge = trainings, knowledge
         self.plain = Evaluator(self.corpus, pool)
@@ -46,13 +46,15 @@ class ComparisonSetting:
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #53ba58e6
 def _best(ev, strategy, setting, evaluations, **how):
-    trace = run_search(strategy, ev, setting.objective, Budget(evaluations=evaluations), progress=False, **how)
+    trace = run_search(strategy, ev, setting.objective, budget=Budget(evaluations=evaluations), progress=False, **how)
     return trace.ids(choose(trace, setting.objective)), len(trace)-1
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #b5b20fe6
 def single(name):
     "One of the paper's strategies over the examples of all classes"
-    def strategy(s): return _best(s.plain, make_strategy(name, s.plain, s.objective, s.seed, s.xy), s, s.trainings)
+    def strategy(s):
+        return _best(s.plain, make_strategy(name, s.plain, s.objective, seed=s.seed, xy=s.xy), s,
+            evaluations=s.trainings)
     return strategy
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #3306a4f0
@@ -65,20 +67,21 @@ def one_class(s):
     for c in s.corpus.classes:
         try: view = s.plain.view(c)
         except UserError: continue
-        t = run_search(make_strategy('hierarchical', view, s.objective, s.seed, s.xy), view, s.objective,
-            Budget(evaluations=each), progress=False)
+        t = run_search(make_strategy('hierarchical', view, s.objective, seed=s.seed, xy=s.xy), view, s.objective,
+            budget=Budget(evaluations=each), progress=False)
         i = choose(t, s.objective)
         spent += len(t)-1
         found.append((t.ids(i), t.rows[i][s.objective]-t.rows[0][s.objective]))
     return max(found, key=lambda f: f[1])[0], spent
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #62222566
-def merge(s): return _best(s.plain, make_strategy('merge', s.plain, s.objective, s.seed), s, s.trainings)
+def merge(s):
+    return _best(s.plain, make_strategy('merge', s.plain, s.objective, seed=s.seed), s, evaluations=s.trainings)
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #ff9170cd
 def class_weights(s):
     "Class weights: what it ends with is the last step that paid"
-    run = _phases(s, fixed([Phase('all', 'class-weights', None, s.candidates, 'replace')]))
+    run = _phases(s, fixed([Phase('all', 'class-weights', None, evaluations=s.candidates, how='replace')]))
     return run.base, run.spent*(s.folded.folds+1)
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #c6771edc
@@ -89,7 +92,7 @@ def ensemble(s):
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #8db52440
 def _phases(s, planner):
-    return Ensemble(s.folded, Goal(s.objective), planner, Budget(evaluations=s.candidates), seed=s.seed, xy=s.xy,
+    return Ensemble(s.folded, Goal(s.objective), planner, budget=Budget(evaluations=s.candidates), seed=s.seed, xy=s.xy,
         progress=False).run()
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #35cf8a74
@@ -118,19 +121,6 @@ def compare_strategies(
     return pd.DataFrame(over_cells(_cell, todo, workers)).sort_values(['corpus','seed'],
         kind='stable').reset_index(drop=True)
 
-# %% ../../../nbs/replication/ours/01_comparison.ipynb #10c33343
-def over_cells(
-    cell, # A function that returns rows
-    todo:list, # Its arguments, a tuple a cell
-    workers:int=1, # Processes
-)->list: # The rows of all cells, in their order
-    "Run `cell` for each of `todo`, here or in several processes"
-    if workers == 1: parts = [cell(*t) for t in todo]
-    else:
-        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=20):
-            parts = Parallel()(delayed(cell)(*t) for t in todo)
-    return [r for p in parts for r in p]
-
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #b60c9d02
 def recording_identity(
     corpus:str, # A name of `RECORDINGS`, or a folder
@@ -152,11 +142,13 @@ def cached_rows(
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #0b47a91e
 def _cell(corpus, seed, strategies, objective, trainings, folds, folder, knowledge):
     # made when the first strategy needs it
-    setting = cache(lambda: ComparisonSetting(corpus, seed, objective, trainings, folds=folds, knowledge=knowledge))
+    setting = cache(lambda: ComparisonSetting(corpus, seed, objective, trainings=trainings, folds=folds,
+        knowledge=knowledge))
     def row(strategy):
         key = [corpus, seed, strategy, objective, trainings, folds,
             knowledge.version if knowledge is not None and strategy == 'ensemble' else None]
-        return cached(folder, (key,), lambda: dict(key=key, row=strategy_row(setting(), corpus, seed, strategy)))['row']
+        return cached(folder, (key,), lambda: dict(key=key,
+            row=strategy_row(setting(), corpus, seed, strategy=strategy)))['row']
     return [row(strategy) for strategy in strategies]
 
 # %% ../../../nbs/replication/ours/01_comparison.ipynb #b17199dc

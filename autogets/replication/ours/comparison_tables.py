@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'STRATEGY_LABELS', 'CALLED', 'gains_by_corpus', 'differences', 'by_corpus', 'ranks', 'rank_figure',
-           'strategies_figure', 'difference_findings', 'corpus_findings', 'random_findings', 'gain_findings']
+           'strategies_figure', 'difference_findings', 'corpus_findings', 'beats_random_findings', 'gain_findings']
 
 # %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #8d00dbc3
 import pandas as pd
@@ -158,10 +158,10 @@ def corpus_findings(
     "`strategy` against `other` on each corpus"
     return [dict(claim=f'{_claim(strategy, other, objective)} on {r.corpus}', estimate=r.difference, low=r.low,
                  high=r.high, n=r.splits, resampled='splits, paired')
-            for r in by_corpus(cells, objective, strategy, other).itertuples()]
+            for r in by_corpus(cells, objective, strategy, other=other).itertuples()]
 
 # %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #7e0c11b2
-def random_findings(
+def beats_random_findings(
     cells:pd.DataFrame, # What `compare_strategies` gave
     objective:str, # Which gain
 )->list: # Of dicts, arguments of `Experiment.finding`
@@ -169,7 +169,7 @@ def random_findings(
     n, found = cells.corpus.nunique(), []
     for strategy in PAPER_STRATEGIES:
         if strategy == 'random' or not {strategy, 'random'} <= set(cells.strategy): continue
-        r = differences(cells, objective, strategy, ['random']).iloc[0]
+        r = differences(cells, objective, strategy, others=['random']).iloc[0]
         found.append(dict(claim=f'{_claim(strategy, "random", objective)} over {_number(n)} corpora',
             estimate=r.difference, low=r.low, high=r.high, n=n, protocol='honest', resampled=f'{_over(cells)}, paired'))
     return found

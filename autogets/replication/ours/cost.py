@@ -71,7 +71,7 @@ def rank_agreement(
 )->pd.DataFrame: # objective, spearman, kept: the share of the exact best tenth in the screen's best half
     "How far the ridge screen ranks candidates like the exact refit"
     exact = ev.evaluate(candidates)
-    screen = Evaluator(ev.corpus, ev.pool, ev.target, 'ridge-screen').evaluate(candidates)
+    screen = Evaluator(ev.corpus, ev.pool, ev.target, classifier='ridge-screen').evaluate(candidates)
     rows = []
     for o in OBJECTIVES:
         a, b = (np.array([r.scores[o] for r in rs]) for rs in (exact, screen))
@@ -89,7 +89,8 @@ def bench_workers(
     "One process against several"
     seconds, results = {}, {}
     for w in (1, workers):
-        e = Evaluator(ev.corpus, ev.pool, ev.target, ev.classifier, ev.protocol, ev.seed, w, **ev.params)
+        e = Evaluator(ev.corpus, ev.pool, ev.target, classifier=ev.classifier, protocol=ev.protocol, seed=ev.seed,
+            workers=w, **ev.params)
         e.evaluate(candidates[:w])
         t = time.perf_counter()
         results[w] = [r.scores for r in e.evaluate(candidates[w:])]

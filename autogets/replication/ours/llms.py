@@ -17,7 +17,8 @@ from ...core import UserError, one_of
 from ...stats import bootstrap_means, holm, interval, sign_flips, signed_rank
 from ...plots import COLORS, grid, shorten
 from ...generators.recordings import recording_models
-from .comparison import COMPARED, ComparisonSetting, cached_rows, over_cells
+from ..cells import over_cells
+from .comparison import COMPARED, ComparisonSetting, cached_rows
 from .comparison import recording_identity
 from .comparison_tables import SCORES, STRATEGY_LABELS, gains_by_corpus
 

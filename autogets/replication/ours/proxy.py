@@ -21,7 +21,7 @@ from ...search.evaluator import Evaluator
 from ...search.halving import text_weights, weighted_jaccard
 from ...search.map import planes, search_map
 from ...search.windows import WINDOW_SIZES, class_area, inside, windows
-from .comparison import over_cells
+from ..cells import over_cells
 
 # %% ../../../nbs/replication/ours/06_proxy.ipynb #00252edb
 def read_classifier_arguments(
@@ -68,7 +68,7 @@ def small_setting(
         corpus = replace(corpus, train=train, test=test)
     evaluator = Evaluator(corpus, pool)
     candidates = [Candidate((), 'baseline'), *spread(evaluator, number, split)]
-    return ProxySetting(str(name), split, corpus, evaluator.pool, candidates)
+    return ProxySetting(str(name), split, corpus, pool=evaluator.pool, candidates=candidates)
 
 # %% ../../../nbs/replication/ours/06_proxy.ipynb #a1b7da55
 def _cut(rows, number, rng):
@@ -190,4 +190,4 @@ def proxy_cells(
 
 # %% ../../../nbs/replication/ours/06_proxy.ipynb #50ecf367
 def _cell(corpus, split, size, classifier, seed, folder):
-    return measure_classifier(small_setting(corpus, split, **size), classifier, seed, folder)
+    return measure_classifier(small_setting(corpus, split, **size), classifier, seed, folder=folder)

@@ -130,11 +130,11 @@ def agreement(
     classifiers = [*(c for c in cells.classifier.unique() if c not in expensive), *expensive]
     seeds = sorted(cells.seed[cells.classifier.isin(expensive)].unique())
     for E in expensive:
-        found = predictors(E, classifiers, seeds, cells.seed.iloc[0])
-        drawn = {name: _drawn(wide, pairs, k, draws) for name, (_, pairs) in found.items()}
+        found = predictors(E, classifiers, seeds, first=cells.seed.iloc[0])
+        drawn = {name: _drawn(wide, pairs, k, draws=draws) for name, (_, pairs) in found.items()}
         for name, (kind, _) in found.items():
             head = dict(expensive=E, predictor=name, kind=kind)
-            rows += [head | r for r in _agreement_rows(name, drawn, wide, k)]
+            rows += [head | r for r in _agreement_rows(name, drawn, wide, k=k)]
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #752cbdfd
@@ -145,7 +145,7 @@ def _drawn(wide, pairs, k, draws):
         at, texts = candidate_draws(len(w), draws), w[TEXTS].to_numpy()
         xy = [(w[x].to_numpy(float), w[y].to_numpy(float)) for x, y in pairs]
         rho[key] = np.mean([correlation(x, y, at) for x, y in xy], axis=0)
-        hit[key] = np.mean([hits(x, y, texts, at, k) for x, y in xy], axis=0)
+        hit[key] = np.mean([hits(x, y, texts, draws=at, k=k) for x, y in xy], axis=0)
     return rho, hit
 
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #752cbdff
@@ -184,8 +184,8 @@ def procedure_gains(
     for c in cheap:
         x = wide[(c, first, 'validation')].to_numpy(float)
         finalists = np.hstack([draws[:, :1], ranked(x, texts, draws)[:, :k]])
-        out |= {c: chosen_gain(x, y, texts, draws), f'{c}, then {k}': chosen_gain(own, y, texts, finalists)}
-    return out | {DIRECT: chosen_gain(own, y, texts, draws), BEST: np.maximum(y[draws].max(1), 0)}
+        out |= {c: chosen_gain(x, y, texts, draws=draws), f'{c}, then {k}': chosen_gain(own, y, texts, draws=finalists)}
+    return out | {DIRECT: chosen_gain(own, y, texts, draws=draws), BEST: np.maximum(y[draws].max(1), 0)}
 
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #3df3a95b
 def procedure_costs(
@@ -217,7 +217,7 @@ def gain_and_cost(
     cheap = [c for c in cells.classifier.unique() if c not in expensive]
     seeds = sorted(cells.seed[cells.classifier.isin(expensive)].unique())
     for E in expensive:
-        found, cost = {}, procedure_costs(cells, cheap, E, k)
+        found, cost = {}, procedure_costs(cells, cheap, E, k=k)
         for key, w in wide.items():
             at = candidate_draws(len(w), draws)
             parts = [procedure_gains(w, cheap, (E, s), first=first, k=k, draws=at) for s in seeds]

@@ -21,7 +21,8 @@ from ...search.evaluator import Evaluator
 from ...search.loop import run_search
 from ...search.registry import STRATEGIES, make_strategy
 from ...search.selection import rescore
-from .comparison import ComparisonSetting, cached_rows, over_cells, recording_identity
+from ..cells import over_cells
+from .comparison import ComparisonSetting, cached_rows, recording_identity
 
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #5535a85e
 def top(
@@ -119,7 +120,7 @@ def _reserved(case):
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #1d2abe5d
 def _folded(case):
     few = [*range(max(2, case.searched//(case.folds+1))), len(case.trace)-1]
-    return rescore(case.ev, case.trace, case.objective, len(few), case.folds, allowed=few)[0]
+    return rescore(case.ev, case.trace, case.objective, finalists=len(few), folds=case.folds, allowed=few)[0]
 
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #51535da7
 def _full_pool(case): return len(case.trace)-1
@@ -179,7 +180,8 @@ def _honest_cell(corpus, seed, settings, folder):
         s = ComparisonSetting(corpus, seed, n=settings['n'])
         target = _weakest(s) if settings['target'] == 'weakest' else settings['target']
         ev = Seen(s.corpus, s.plain.pool, target)
-        return [_run(ev, s, strategy, o, settings) | dict(corpus=Path(corpus).name, seed=seed, target=target)
+        return [_run(ev, s, strategy, objective=o, settings=settings) | dict(corpus=Path(corpus).name, seed=seed,
+                target=target)
                 for strategy in settings['strategies'] for o in settings['objectives']]
     return cached_rows(folder, [recording_identity(corpus), seed, settings], make)
 
@@ -191,9 +193,9 @@ def _weakest(s):
 
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #978097b4
 def _run(ev, s, strategy, objective, settings):
-    trace = run_search(make_strategy(strategy, ev, objective, s.seed, s.xy), ev, objective,
-        Budget(evaluations=settings['evaluations']), progress=False)
-    case = Case(ev, trace, objective, settings['folds'], settings['finalists'])
+    trace = run_search(make_strategy(strategy, ev, objective, seed=s.seed, xy=s.xy), ev, objective,
+        budget=Budget(evaluations=settings['evaluations']), progress=False)
+    case = Case(ev, trace, objective, folds=settings['folds'], finalists=settings['finalists'])
     v, t, n = case.values(), case.values('test'), case.searched
     def told(rule):
         i = CHOICES[rule](case)
@@ -214,7 +216,7 @@ def honest_curves(
     longest = max(len(r['test']) for r in runs)-1
     sizes = sorted({n for n in sizes if n < longest} | {longest})
     return pd.DataFrame([{k: r[k] for k in _WHO} | g for r in runs
-        for g in gaps(r['validation'], r['test'], r['texts'], sizes)])
+        for g in gaps(r['validation'], r['test'], r['texts'], sizes=sizes)])
 
 # %% ../../../nbs/replication/ours/03_winners_curse.ipynb #3e88da57
 def honest_choices(

@@ -48,10 +48,10 @@ def honest_figure(
     fig = plt.figure(figsize=(5.6+2.5*columns, max(4.2, 1.7*rows)), layout='constrained')
     places = fig.add_gridspec(rows, 1+columns, width_ratios=[2.1]+[1]*columns)
     whole = f'mean over {len(corpora)} corpora' if len(corpora) > 1 else corpora[0]
-    _gap_panel(fig.add_subplot(places[:, 0]), table[table.corpus == 'all'], whole, True)
+    _gap_panel(fig.add_subplot(places[:, 0]), table[table.corpus == 'all'], whole, large=True)
     for i, b in enumerate(corpora):
         name = shorten(b.replace('parrot_', ''), 24)
-        _gap_panel(fig.add_subplot(places[i//columns, 1+i % columns]), table[table.corpus == b], name, False)
+        _gap_panel(fig.add_subplot(places[i//columns, 1+i % columns]), table[table.corpus == b], name, large=False)
     fig.supxlabel('candidates tried', fontsize=9)
     fig.supylabel(f'gain in {SCORES[table.objective.iloc[0]]} on test', fontsize=9)
     plt.close(fig)

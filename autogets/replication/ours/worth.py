@@ -21,7 +21,7 @@ from ...data.datasets import load_corpus
 from ...generators.build import build_pool
 from ...generators.registry import make_generator
 from ...metrics import bootstrap_scores
-from .comparison import over_cells
+from ..cells import over_cells
 from ..survey.generation_methods import even
 
 # %% ../../../nbs/replication/ours/09_worth.ipynb #ace64106
@@ -52,7 +52,7 @@ def load_supply(
     real = real[~real.id.isin({*whole.validation.id, *whole.test.id})].reset_index(drop=True)
     pool = build_pool(make_generator(recording), real, n=per_text, held_out=held, progress=False)
     test = whole.test[whole.test.label.isin(set(real.label))].reset_index(drop=True)
-    return Supply(corpus, real, pool.texts, test, per_text)
+    return Supply(corpus, real, pool.texts, test=test, per_text=per_text)
 
 # %% ../../../nbs/replication/ours/09_worth.ipynb #c45e4bfe
 DRAWN = ('even', 'natural')
@@ -95,7 +95,7 @@ def arm_rows(
 )->pd.DataFrame: # text, label, added (not one of the drawn real texts), weight
     "What an arm trains on"
     one_of(arm, TRAINED, 'arm')
-    real = draw_real(supply.real, each, draw, seed)
+    real = draw_real(supply.real, each, draw, seed=seed)
     written, again = written_from(supply, real), pd.concat([real]*supply.per_text)
     new = {SYNTHETIC: written, BOTH: written, REPEATED: again}.get(arm, real[:0])
     rows = pd.concat([real.assign(added=False), new.assign(added=True)], ignore_index=True)
@@ -157,7 +157,7 @@ def predict_cell(
     folder=None, # Where cells are cached
 )->list: # One dict: the cell, numbers of real and added texts, `short` (classes with too few), class numbers predicted
     "Train one cell and predict the test texts"
-    rows = arm_rows(supply, cell.arm, cell.n, cell.draw, cell.seed)
+    rows = arm_rows(supply, cell.arm, cell.n, draw=cell.draw, seed=cell.seed)
     texts, labels, weight = (rows[c].tolist() for c in ('text', 'label', 'weight'))
     def make():
         model = make_classifier(cell.classifier, cell.seed).fit(texts, labels, np.array(weight))
@@ -224,7 +224,8 @@ def resampled_means(
     truth, known = pd.Index(supply.classes).get_indexer(supply.test.label), {}
     def scored(predicted):
         if tuple(predicted) not in known:
-            known[tuple(predicted)] = bootstrap_scores(truth, predicted, len(supply.classes), 'macro-f1', resamples)
+            known[tuple(predicted)] = bootstrap_scores(truth, predicted, len(supply.classes), objective='macro-f1',
+                draws=resamples)
         return known[tuple(predicted)]
     groups = cells.sort_values('seed', kind='stable').groupby(KEY, sort=False)
     return {key: over_draws(np.stack([scored(p) for p in g.predicted])) for key, g in groups}

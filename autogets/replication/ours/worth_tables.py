@@ -174,9 +174,9 @@ def worth_figure(
 ):
     "Macro F1 of each arm over the number of real texts a class, with 95 % confidence intervals"
     fig, (ax,) = grid(1, 1, (7.4, 4.6))
-    lines = lines_of(table, classifier, draw, reference)
+    lines = lines_of(table, classifier, draw, reference=reference)
     for k, (rows, color, pale, _) in enumerate(lines):
-        draw_arm(ax, rows, color, 1+.012*(k-1.5) if not pale else 1., pale)
+        draw_arm(ax, rows, color, shift=1+.012*(k-1.5) if not pale else 1., pale=pale)
     ends = [rows.sort_values('n')['mean'].iloc[-1] for rows, *_ in lines]
     sizes = sorted(lines[0][0].n)
     for y, (_, color, pale, said) in zip(moved_apart(ends, .033), lines):

@@ -83,7 +83,8 @@ def bias_table(
 )->pd.DataFrame: # A row per corpus and prompt method
     "What recorded texts of language models give away"
     tasks = [load_biased(n, real, classes) for n in names]
-    return pd.DataFrame([_cached_row(t, m, draws, folder) for t in tasks for m in t.prompt_methods[:most_methods]])
+    return pd.DataFrame([_cached_row(t, m, draws, folder=folder) for t in tasks
+        for m in t.prompt_methods[:most_methods]])
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #8262da46
 def real_texts(
@@ -163,7 +164,7 @@ def planted_trial(
 def _trials(texts, how, strength, trials, folder):
     "The trials of one plant"
     def key(k): return (__version__, 'planted', CACHE_FORMAT, list(texts.text), list(texts.label), how, strength, k)
-    return [cached(folder, key(k), lambda: planted_trial(texts, how, strength, k)) for k in range(trials)]
+    return [cached(folder, key(k), lambda: planted_trial(texts, how, strength, seed=k)) for k in range(trials)]
 
 # %% ../../../nbs/replication/prompting/08_label_bias.ipynb #4afa5622
 def planted_cells(

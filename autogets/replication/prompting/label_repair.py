@@ -24,7 +24,7 @@ from .label_bias import CACHE_FORMAT, NULLS, PLANTS, exact_share, load_biased
 def _repaired(found, texts, arm, seed, live, keep):
     "The synthetic texts and their weights after `arm`"
     if arm == 'all': return texts, None
-    if arm == 'rephrase': return rephrased_by(texts, found, live, seed), None
+    if arm == 'rephrase': return rephrased_by(texts, found, live, seed=seed), None
     if arm == 'weight':
         t = without_giveaways(texts, found, 'weight')
         return t, t.weight

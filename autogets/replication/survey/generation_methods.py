@@ -89,7 +89,8 @@ def by_prompt(task, number, seed, live, method, choice, t):
     "The texts that the live model writes with the prompt `method`"
     if live is None: raise UserError(f'the method {method} needs a live model: give one, such as openai:gpt-4o-mini')
     with open_chat(live) as it:
-        writer = Writer(it.chat, seed, method, t, choice or 'random', live.task, **it.how)
+        writer = Writer(it.chat, seed, method, temperature=t, demonstrations=choice or 'random', task=live.task,
+            **it.how)
         return build_pool(writer, task.real, n=5, exactly=number, progress=False, held_out=task.test.text).texts
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #14588e37
@@ -104,8 +105,8 @@ def texts_by(
 )->pd.DataFrame: # text, label
     "The texts of a method, `number` of each class"
     kind, choice, t = read_method(method)
-    made = KINDS[kind](task, number, seed, live, choice, t) if kind in KINDS else by_prompt(task, number, seed, live,
-        kind, choice, t)
+    made = KINDS[kind](task, number, seed, live, choice, t) if kind in KINDS else by_prompt(task, number, seed,
+        live=live, method=kind, choice=choice, t=t)
     return even(made[made.label.isin(task.classes)], number, np.random.default_rng([seed, 3]))
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #540c7001
@@ -135,18 +136,18 @@ def score(task, predicted):
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #1398574f
 def test_error(task, before, after, objective):
     "The standard error, over test texts, of the gain from `before` to `after`"
-    found = gain_interval(list(task.test.label), before, after, task.classes, objective, n=400)
+    found = gain_interval(list(task.test.label), before, after, classes=task.classes, objective=objective, n=400)
     return (found['high']-found['low'])/3.92
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #1a57930a
 def _cell(task, method, number, seed, live):
-    texts = texts_by(method, task, number, seed, live)
+    texts = texts_by(method, task, number, seed=seed, live=live)
     base, alone, both = (predictions(task, rows) for rows in (task.real, texts, pd.concat([task.real, texts])))
     row = dict(corpus=task.name, method=method, seed=seed, real=len(task.real), texts=len(texts),
         classes=len(task.classes), distinct_2=distinct_2(texts.text))
     for name, predicted in (('real', base), ('new', alone), ('both', both)):
         row |= {f'{name} {k}': v for k, v in score(task, predicted).items()}
-    return row | {f'error {k}': test_error(task, base, both, k) for k in ('accuracy', 'macro-f1')}
+    return row | {f'error {k}': test_error(task, base, both, objective=k) for k in ('accuracy', 'macro-f1')}
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #e4b8fc88
 def _content(name, method): return (Recorded(name).parameters['sha256'],) if method.startswith('recorded') else ()
@@ -167,7 +168,7 @@ def compare_writing(
         raise UserError(f'{len(numbers)} numbers of texts for {len(corpora)} corpora: give one for each')
     for name, number in zip(corpora, numbers):
         for seed in seeds:
-            task = small_task(name, per_class, seed, stored)
+            task = small_task(name, per_class, seed, stored=stored)
             key = (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id))
             def row(method):
                 parts = (*key, method, number, seed, live.model if live else None, *_content(name, method))
