@@ -173,17 +173,18 @@ def _selected(spec:str, folder:Path)->tuple:
     pattern = r'(\S+\.csv)(?:\s+where\s+(.+?))?(?:\s+columns\s+(.+?))?(?:\s+digits\s+(\d))?\s*'
     m = re.fullmatch(pattern, spec.strip())
     if not m:
-        wanted = 'FOLDER/NAME.csv [where COLUMN=VALUE, ...] [columns COLUMN, ...] [digits N]'
+        wanted = 'FOLDER/NAME.csv [where COLUMN=VALUE, ...] [columns COLUMN [as HEADING], ...] [digits N]'
         raise UserError(f'cannot read {spec!r}: write {wanted}')
     if not (folder/m[1]).exists(): raise UserError(f'{m[1]} is not in {folder.name}: publish the results first')
     df = pd.read_csv(folder/m[1])
     conditions = [c.strip().split('=') for c in m[2].split(',')] if m[2] else []
-    columns = [c.strip() for c in m[3].split(',')] if m[3] else list(df.columns)
+    named = [re.split(r'\s+as\s+', c.strip()) for c in m[3].split(',')] if m[3] else [[c] for c in df.columns]
+    columns = [c for c, *_ in named]
     lost = [c for c in [c for c, _ in conditions]+columns if c not in df.columns]
     if lost: raise UserError(f'{m[1]} has no column {", ".join(lost)}')
     for c, v in conditions: df = df[df[c].astype(str) == v]
     if df.empty: raise UserError(f'no row of {m[1]} fits {m[2]}')
-    return df[columns], int(m[4] or 3)
+    return df[columns].set_axis([heading for *_, heading in named], axis=1), int(m[4] or 3)
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #7827c574
 def board_part(
