@@ -20,7 +20,7 @@ import sys
 import urllib.request
 from collections import Counter
 
-FAULTS = ('429', '500', '503', 'drop', 'slow', 'truncated', 'schema', 'empty', 'duplicate', 'refusal', 'html')
+FAULTS = ('429', '500', '503', 'drop', 'slow', 'truncated', 'schema', 'empty', 'duplicate', 'refusal', 'html', 'odd')
 WORDS = [
     a + b + c
     for a in ('ba', 'ko', 'lu', 'mi', 'ra', 'se', 'ti', 'vo', 'na', 'pe')
@@ -54,6 +54,7 @@ class Endpoint:
         )  # most requests in flight before 429; whether response_format is understood
         self.count, self.done, self.last, self.flying, self.peak = Counter(), Counter(), None, 0, 0
         self.usage, self.files, self.jobs, self.dead, self.headers = [0, 0], {}, {}, False, []
+        self.bodies = []  # what the fault 'odd' sends, one after the other: JSON text
 
     def stats(self):
         return {
@@ -125,6 +126,11 @@ class Endpoint:
             'usage': usage,
         }, fault in ('ok', 'duplicate')
 
+    def odd(self):
+        "The next of `bodies`"
+        self.bodies.append(self.bodies.pop(0))
+        return self.bodies[-1]
+
     def bill(self, reply):
         self.usage[0] += reply['usage']['prompt_tokens']
         self.usage[1] += reply['usage']['completion_tokens']
@@ -171,6 +177,9 @@ async def chat(end, body, key, writer):
     if fault == 'drop':
         writer.close()
         return False
+    if fault == 'odd':
+        writer.write(response(200, end.odd().encode()))
+        return True
     reply, useful = end.answer(body, fault)
     if fault == 'truncated':  # a whole HTTP reply whose JSON breaks off
         writer.write(response(200, json.dumps(reply).encode()[:-30]))
@@ -247,10 +256,13 @@ def finish(end, job):
                 }
             )
             continue
-        reply, useful = end.answer(asked['body'], fault)
-        end.bill(reply)
-        if useful:
-            end.done[asked['custom_id']] += 1
+        if fault == 'odd':
+            reply = json.loads(end.odd())
+        else:
+            reply, useful = end.answer(asked['body'], fault)
+            end.bill(reply)
+            if useful:
+                end.done[asked['custom_id']] += 1
         good.append(
             {'id': 'x', 'custom_id': asked['custom_id'], 'response': {'status_code': 200, 'body': reply}, 'error': None}
         )

@@ -27,22 +27,23 @@ def batch_lines(
 
 # %% ../../nbs/llm/05_batch.ipynb #e7e97f13
 def _one_result(line):
-    "Key and outcome in one line of a result file"
+    "Key and outcome in one line of a result file; `ValueError` when it names no key"
     d = json.loads(line)
-    response = d.get('response') or {}
+    if not isinstance(d, dict) or not isinstance(d.get('custom_id'), str): raise ValueError('no result')
+    response = d['response'] if isinstance(d.get('response'), dict) else {}
     if response.get('status_code') != 200:
         why = f'server error {response.get("status_code", "")}'.strip()
-        return d['custom_id'], Failure(why, str(d.get('error') or '')[:200])
-    try: return d['custom_id'], read_reply(response['body'], 0.)
+        return d['custom_id'], Failure(why[:40], str(d.get('error') or '')[:200])
+    try: return d['custom_id'], read_reply(response.get('body'), 0.)
     except Trouble as e: return d['custom_id'], Failure(e.reason, e.detail)
 
 # %% ../../nbs/llm/05_batch.ipynb #3c969b88
 def batch_results(content):
     "Key -> `Reply` or `Failure`, from the text of a result file; lines that cannot be read are left out"
     out = {}
-    for line in content.splitlines():
+    for line in content.split('\n'): # a text may hold other ends of lines
         try: out.update([_one_result(line)])
-        except (ValueError, KeyError, TypeError): pass
+        except (ValueError, RecursionError): pass
     return out
 
 # %% ../../nbs/llm/05_batch.ipynb #fe624da4

@@ -19,12 +19,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..core import UserError, digest, shipped
-from .chat import Chat, Failure, Reply
+from .chat import Chat, Failure, Reply, token_count
 
 # %% ../../nbs/llm/02_cache.ipynb #38521518
 REPLY_FIELDS = ('key', 'endpoint', 'model', 'messages', 'parameters', 'sample')
 
 # %% ../../nbs/llm/02_cache.ipynb #3208564b
+def _tokens(d): return token_count(d.get('prompt_tokens')), token_count(d.get('completion_tokens'))
+
 def _line(chat, request, reply):
     "What is written for `reply`, as bytes"
     asked = (chat.key(request), chat.endpoint, chat.model, list(request.messages), request.parameters, request.sample)
@@ -40,8 +42,7 @@ def _read_line(line):
     if not isinstance(d, dict) or not isinstance(d.get('reply'), str): raise ValueError('not a reply')
     if d.get('key') != digest('chat', *(d.get(k) for k in REPLY_FIELDS[1:])):
         raise ValueError('its key is not that of its content')
-    tokens = d.get('prompt_tokens'), d.get('completion_tokens')
-    return bytes.fromhex(d['key']), (d['endpoint'], d['model']), tokens
+    return bytes.fromhex(d['key']), (d['endpoint'], d['model']), _tokens(d)
 
 # %% ../../nbs/llm/02_cache.ipynb #29dbc0bc
 @dataclass
@@ -79,7 +80,7 @@ def _scan(path, read):
         for k, line in enumerate(f, 1):
             if not line.endswith(b'\n'): break
             try: read(line, offset)
-            except (ValueError, KeyError, TypeError) as e:
+            except (ValueError, KeyError, TypeError, RecursionError) as e:
                 raise UserError(f'{path}, line {k}: {e}; delete that line, and its request will be sent again')
             offset += len(line)
     return offset
@@ -150,7 +151,8 @@ class Replies(ReplyFile):
         self.usage.add(*tokens)
 
     def _note_aside(self, line, offset):
-        self.wasted.add(*(json.loads(line).get(k) for k in ('prompt_tokens', 'completion_tokens')))
+        d = json.loads(line)
+        if isinstance(d, dict) and _tokens(d) != (0, 0): self.wasted.add(*_tokens(d))
 
     def add(self, chat, request, reply):
         "Write `reply` down, unless there is one to the same request"
@@ -171,8 +173,7 @@ class Replies(ReplyFile):
         with self.path.open('rb') as f:
             f.seek(at)
             d = json.loads(f.readline())
-        told = {k: d[k] for k in ('finish', 'prompt_tokens', 'completion_tokens', 'seconds')}
-        return Reply(d['reply'], **told, cached=True)
+        return Reply(d['reply'], d['finish'], *_tokens(d), seconds=d['seconds'], cached=True)
 
     def put_aside(self, key, reason, detail='', tokens=(0, 0)):
         "Write down why the request `key` has no reply of use, and the `tokens` that were spent in vain"
