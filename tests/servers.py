@@ -54,6 +54,7 @@ class Endpoint:
         )  # most requests in flight before 429; whether response_format is understood
         self.count, self.done, self.last, self.flying, self.peak = Counter(), Counter(), None, 0, 0
         self.usage, self.files, self.jobs, self.dead, self.headers = [0, 0], {}, {}, False, []
+        self.refused = {}  # words of a request -> the status by which it is always refused
         self.bodies = []  # what the fault 'odd' sends, one after the other: JSON text
 
     def stats(self):
@@ -159,6 +160,11 @@ async def chat(end, body, key, writer):
             )
         )
         return True
+    asked = json.dumps(body['messages'])
+    for words, status in end.refused.items():
+        if words in asked:
+            writer.write(response(status, {'error': {'message': 'flagged by moderation'}}))
+            return True
     if fault == '429':
         writer.write(
             response(

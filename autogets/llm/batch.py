@@ -80,6 +80,7 @@ class BatchedChat(Chat):
         except OpenAIError as e:
             trouble = why_refused(self.chat, e)
             if isinstance(trouble, UserError): raise trouble
+            if trouble.ends: raise UserError(trouble.ends)
             raise UserError(f'the batch endpoint of {self.endpoint} failed ({trouble.reason} {trouble.detail}): '
                             'run the same command again to go on waiting')
         found = {k: v for part in parts for k, v in batch_results(part).items()}

@@ -49,11 +49,12 @@ class Failure:
 
 # %% ../../nbs/llm/01_chat.ipynb #043b444d
 class Trouble(Exception):
-    "A request that was not answered: `again` if it may be sent once more, `busy` if only the pace was wrong"
-    def __init__(self, reason, detail='', again=True, busy=False, wait=None, usage=(0, 0)):
+    """A request that was not answered: `again` if it may be sent once more, `busy` if only the pace was wrong; `ends`
+    is what to say if no request was ever answered"""
+    def __init__(self, reason, detail='', again=True, busy=False, wait=None, usage=(0, 0), ends=''):
         super().__init__(reason)
         self.reason, self.detail = reason, detail
-        self.again, self.busy, self.wait, self.usage = again, busy, wait, usage
+        self.again, self.busy, self.wait, self.usage, self.ends = again, busy, wait, usage, ends
 
 # %% ../../nbs/llm/01_chat.ipynb #2a904611
 class Chat:
@@ -187,7 +188,9 @@ def _refusal(chat, status, said, code, headers):
     if status in (401, 403, 404) or code == 'insufficient_quota' or status == 402:
         hint = {404: 'check the model and the base URL', 402: 'check the account'}
         hint = hint.get(status, f'check {chat.key_name or "the key"}')
-        return UserError(f'{chat.endpoint} refuses {chat.model} ({status}: {said or "no reason given"}): {hint}')
+        why = f'{chat.endpoint} refuses {chat.model} ({status}: {said or "no reason given"}): {hint}'
+        if status not in (403, 404) or code == 'insufficient_quota': return UserError(why)
+        return Trouble(f'refused ({status})', said, again=False, ends=why)
     if status in (429, 529): return Trouble('rate limit', said, busy=True, wait=_seconds(headers))
     if status in (408, 409) or status >= 500: return Trouble(f'server error {status}', said, wait=_seconds(headers))
     return Trouble(f'refused ({status})', said, again=False)

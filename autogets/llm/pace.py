@@ -92,7 +92,7 @@ class Breaker:
         return False
 
     def alive(self):
-        "Note that the endpoint answers"
+        "Let everybody through: the endpoint answers, or nothing more will be sent"
         self.row, self.probes, self.probing = 0, 0, False
         self.free.set()
 
