@@ -20,7 +20,21 @@ import sys
 import urllib.request
 from collections import Counter
 
-FAULTS = ('429', '500', '503', 'drop', 'slow', 'truncated', 'schema', 'empty', 'duplicate', 'refusal', 'html', 'odd')
+FAULTS = (
+    '429',
+    '500',
+    '503',
+    'drop',
+    'slow',
+    'truncated',
+    'schema',
+    'empty',
+    'duplicate',
+    'refusal',
+    'html',
+    'odd',
+    'late',
+)
 WORDS = [
     a + b + c
     for a in ('ba', 'ko', 'lu', 'mi', 'ra', 'se', 'ti', 'vo', 'na', 'pe')
@@ -190,6 +204,11 @@ async def chat(end, body, key, writer):
     if fault == 'truncated':  # a whole HTTP reply whose JSON breaks off
         writer.write(response(200, json.dumps(reply).encode()[:-30]))
         return True
+    if fault == 'late':  # billed, and answered when nobody waits any more
+        end.bill(reply)
+        await asyncio.sleep(end.slow)
+        writer.close()
+        return False
     if fault == 'slow':  # a byte now and then, never ending
         data = response(200, reply)
         for i in range(0, 40):
@@ -224,6 +243,9 @@ def batches(end, method, path, raw):
         }
     if path.startswith('/v1/files/') and path.endswith('/content'):
         return end.files[path.split('/')[3]]
+    if path.split('?')[0] == '/v1/batches' and method == 'GET':
+        jobs = [{k: v for k, v in job.items() if k != 'looks'} for job in reversed(end.jobs.values())]
+        return {'object': 'list', 'data': jobs, 'has_more': False}
     if path == '/v1/batches' and method == 'POST':
         asked, job = json.loads(raw), f'batch-{len(end.jobs)}'
         end.jobs[job] = {
@@ -236,6 +258,7 @@ def batches(end, method, path, raw):
             'created_at': 0,
             'output_file_id': None,
             'error_file_id': None,
+            'metadata': asked.get('metadata'),
             'looks': 0,
         }
         end.count['jobs'] += 1

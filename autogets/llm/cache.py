@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from ..core import UserError, digest, shipped
 from .chat import Chat, Failure, Reply, token_count
+from .journal import Sent
 
 # %% ../../nbs/llm/02_cache.ipynb #38521518
 REFUSED = ('refused', 'the model refuses') # So begin the reasons that no second try changes
@@ -101,12 +102,14 @@ def _write(fd, path, data, end):
 
 # %% ../../nbs/llm/02_cache.ipynb #44114582
 class ReplyFile:
-    "The file `path` of replies (JSON Lines); replies of no use go to a file of the same name with `.aside` in it"
+    """The file `path` of replies (JSON Lines); replies of no use go to a file of the same name with `.aside` in it, the
+    journal of what is under way to one with `.sent`"""
     def __init__(self, path):
         self.path = Path(path)
         self.aside = self.path.with_suffix('.aside'+self.path.suffix)
         self.usage, self.wasted, self.owners, self.given_up = Usage(), Usage(), set(), set()
-        self._at, self._fd, self._synced = {}, None, 0.
+        self._at, self._fd, self._synced, self._aside_keys = {}, None, 0., set()
+        self.sent = Sent(self.path.with_suffix('.sent'+self.path.suffix))
     def __enter__(self): return self.start()
     def __exit__(self, *_): self.close()
     def __len__(self): return len(self._at)
@@ -115,6 +118,7 @@ class ReplyFile:
     def load(self):
         "Learn what is in the file, without the right to write it"
         self._at.clear()
+        self._aside_keys.clear()
         self.usage, self.wasted = Usage(), Usage()
         try:
             self._end = _scan(self.path, self._note)
@@ -129,14 +133,22 @@ class ReplyFile:
             self.load()
             os.ftruncate(self._fd, self._end)
             if self.aside.exists(): os.truncate(self.aside, self._aside_end)
+            self.sent.start(known=self)
         except BaseException:
             self.close()
             raise
         return self
 
+    @property
+    def lost(self)->Usage:
+        "What requests that went out and did not come back may have used at most"
+        n, prompt, completion = self.sent.lost
+        return Usage(prompt, completion, n)
+
     def close(self):
         "Wait until the disk has everything, and release the lock"
         if self._fd is None: return
+        self.sent.close()
         os.fsync(self._fd)
         os.close(self._fd)
         self._fd = None
@@ -154,6 +166,7 @@ class Replies(ReplyFile):
     def _note_aside(self, line, offset):
         d = json.loads(line)
         if not isinstance(d, dict): return
+        self._aside_keys.add((d.get('key'), d.get('batch')))
         if str(d.get('reason')).startswith(REFUSED): self.given_up.add(d.get('key'))
         if _tokens(d) != (0, 0): self.wasted.add(*_tokens(d))
 
@@ -178,9 +191,13 @@ class Replies(ReplyFile):
             d = json.loads(f.readline())
         return Reply(d['reply'], d['finish'], *_tokens(d), seconds=d['seconds'], cached=True)
 
-    def put_aside(self, key, reason, detail='', tokens=(0, 0)):
-        "Write down why the request `key` has no reply of use, and the `tokens` that were spent in vain"
+    def put_aside(self, key, reason, detail='', tokens=(0, 0), batch=None):
+        """Write down why the request `key` has no reply of use, and the `tokens` that were spent in vain; of a `batch`,
+        which may be read again, once"""
+        if batch and (key, batch) in self._aside_keys: return
         d = {'key': key, 'reason': reason, 'detail': detail, 'prompt_tokens': tokens[0], 'completion_tokens': tokens[1]}
+        if batch: d |= {'batch': batch}
+        self._aside_keys.add((key, batch))
         line = (json.dumps(d, ensure_ascii=False)+'\n').encode(errors='backslashreplace')
         with self.aside.open('ab') as f: f.write(line)
         if tokens != (0, 0): self.wasted.add(*tokens)
@@ -252,14 +269,37 @@ def prompt_tokens(request):
     return sum(tokens_in(m['content'])+4 for m in request.messages) + 3
 
 # %% ../../nbs/llm/02_cache.ipynb #675adb26
-class Meter:
+class _Bill:
+    "What was used at `price` (`None`: not known), and `lost`, what may have been used at most"
+    def __init__(self, price, before, batch):
+        self.price, self.batch = price, batch
+        known = [before] if isinstance(before, Usage) else [before.usage, before.wasted] if before is not None else []
+        self.prompt, self.completion = sum(u.prompt for u in known), sum(u.completion for u in known)
+        self.lost = getattr(before, 'lost', None) or Usage()
+
+    def dollars(self, prompt, completion):
+        "What so many tokens cost; `None` when the price is not known"
+        return None if self.price is None else self.price.of(prompt, completion, self.batch)
+
+    @property
+    def spent(self)->float:
+        "Dollars that are known; `None` when the price is not"
+        return self.dollars(self.prompt, self.completion)
+
+    @property
+    def most_spent(self)->float:
+        "Dollars with all that is lost"
+        return self.dollars(self.prompt+self.lost.prompt, self.completion+self.lost.completion)
+
+# %% ../../nbs/llm/02_cache.ipynb #d2f56450
+class Meter(_Bill):
     """What was `spent` of `limit` dollars at `price` (`None`: not known)
 
-    `before` holds the tokens of earlier runs, `troubles` counts what went wrong in `sent` attempts."""
+    `before` holds the tokens of earlier runs (a `Usage`, or opened `Replies`), `troubles` counts what went wrong in
+    `sent` attempts."""
     def __init__(self, price=None, limit=None, before=None, batch=False):
-        self.price, self.batch = price, batch
+        super().__init__(price, before, batch)
         self.held, self.sent, self.troubles = 0., 0, Counter()
-        self.prompt, self.completion = (before.prompt, before.completion) if before else (0, 0)
         self.limited(limit)
 
     def limited(self, limit):
@@ -271,17 +311,15 @@ class Meter:
             raise UserError(f'a cost limit of {limit} allows nothing: give dollars above 0')
         self.limit = limit
 
-    @property
-    def spent(self)->float:
-        "Dollars so far; `None` when the price is not known"
-        return None if self.price is None else self.price.of(self.prompt, self.completion, self.batch)
+    def most(self, request):
+        "The most tokens of prompt and completion that `request` can use"
+        return math.ceil(1.6*prompt_tokens(request)), request.parameters.get('max_tokens') or 4096
 
     def hold(self, request):
         "The dollars set aside for `request`; `None` when the limit does not allow it"
         if self.limit is None: return 0.
-        longest = request.parameters.get('max_tokens') or 4096
-        most = self.price.of(1.6*prompt_tokens(request), longest, self.batch)
-        if self.spent + self.held + most > self.limit: return None
+        most = self.dollars(*self.most(request))
+        if self.most_spent + self.held + most > self.limit: return None
         self.held += most
         return most
 
@@ -290,6 +328,11 @@ class Meter:
         self.held -= held
         self.prompt += prompt or 0
         self.completion += completion or 0
+
+    def lose(self, held, request):
+        "Give back `held`, and count all that `request` can have used as lost"
+        self.held -= held
+        self.lost.add(*self.most(request))
 
 # %% ../../nbs/llm/02_cache.ipynb #99de59f8
 def dollars(amount):

@@ -46,13 +46,17 @@ class Failure:
     "Why there is no reply to a request"
     reason: str # A few words, the same for the same kind of trouble
     detail: str = '' # What the endpoint said
+    usage: tuple = field(default=(0, 0), compare=False, repr=False) # Tokens that were spent in vain
+    batch: str = field(default=None, compare=False, repr=False) # The batch that it came from
 
 # %% ../../nbs/llm/01_chat.ipynb #043b444d
 class Trouble(Exception):
     """A request that was not answered: `again` if it may be sent once more, `busy` if only the pace was wrong; `ends`
-    is what to say if no request was ever answered"""
-    def __init__(self, reason, detail='', again=True, busy=False, wait=None, usage=(0, 0), ends=''):
+    is what to say if no request was ever answered, `lost` that nobody knows whether it is on the bill"""
+    def __init__(self, reason, detail='', again=True, busy=False, wait=None, usage=(0, 0), ends='',
+        lost=False):
         super().__init__(reason)
+        self.lost = lost or None in usage
         self.reason, self.detail = reason, detail
         self.again, self.busy, self.wait, self.usage, self.ends = again, busy, wait, usage, ends
 
@@ -192,7 +196,8 @@ def _refusal(chat, status, said, code, headers):
         if status not in (403, 404) or code == 'insufficient_quota': return UserError(why)
         return Trouble(f'refused ({status})', said, again=False, ends=why)
     if status in (429, 529): return Trouble('rate limit', said, busy=True, wait=_seconds(headers))
-    if status in (408, 409) or status >= 500: return Trouble(f'server error {status}', said, wait=_seconds(headers))
+    if status in (408, 409) or status >= 500:
+        return Trouble(f'server error {status}', said, wait=_seconds(headers), lost=status in (408, 504, 524))
     return Trouble(f'refused ({status})', said, again=False)
 
 # %% ../../nbs/llm/01_chat.ipynb #a7c72520
@@ -207,13 +212,13 @@ def _object(x): return x if isinstance(x, dict) else {}
 def _from_text(text):
     "The JSON in a reply that does not call itself JSON"
     try: return json.loads(text)
-    except (ValueError, RecursionError): raise Trouble('reply is not JSON', text[:80])
+    except (ValueError, RecursionError): raise Trouble('reply is not JSON', text[:80], lost=True)
 
 # %% ../../nbs/llm/01_chat.ipynb #c3914e40
 def read_reply(body, seconds):
     "The `Reply` in the `body` (JSON or text) of a completion; `Trouble` when there is none of use"
     if isinstance(body, str): body = _from_text(body)
-    if not isinstance(body, dict): raise Trouble('reply is not an object')
+    if not isinstance(body, dict): raise Trouble('reply is not an object', lost=True)
     usage, choices = _object(body.get('usage')), body.get('choices')
     counted = token_count(usage.get('prompt_tokens')), token_count(usage.get('completion_tokens'))
     first = _object(choices[0]) if isinstance(choices, list) and choices else {}
@@ -245,13 +250,14 @@ def _learned(chat, said):
 def why_refused(chat, e):
     "What to raise for the client's error `e`"
     import openai
-    if isinstance(e, openai.APITimeoutError): return Trouble('timeout')
+    if isinstance(e, openai.APITimeoutError): return Trouble('timeout', lost=True)
     if isinstance(e, openai.APIStatusError):
         error = e.body.get('error', e.body) if isinstance(e.body, dict) else {}
         code = error.get('code') if isinstance(error, dict) else None
         said = _without(_message(e.body) or e.message, chat.token)
         return _refusal(chat, e.status_code, said, code=code, headers=e.response.headers)
-    return Trouble('no connection', _without(str(e.__cause__ or e), chat.token))
+    never = type(e.__cause__).__name__ in ('ConnectError', 'ConnectTimeout', 'PoolTimeout') # so nothing was sent
+    return Trouble('no connection', _without(str(e.__cause__ or e), chat.token), lost=not never)
 
 # %% ../../nbs/llm/01_chat.ipynb #d0a63fa8
 class OpenAIConnection(Chat):
@@ -303,7 +309,7 @@ class OpenAIChat(OpenAIConnection):
             if unknown and (sent != (self.form, self.length) or _learned(self, trouble.detail)):
                 raise Trouble('asked in another way', wait=0.) from None
             raise trouble from None
-        except (ValueError, RecursionError): raise Trouble('reply is not JSON') from None
+        except (ValueError, RecursionError): raise Trouble('reply is not JSON', lost=True) from None
         return read_reply(body, time.perf_counter()-start)
 
 # %% ../../nbs/llm/01_chat.ipynb #79e94758

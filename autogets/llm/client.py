@@ -55,7 +55,8 @@ class _Pacing:
         if self.useless < (LATER if self.answered else FIRST): return
         why = f'({trouble.reason} {trouble.detail}'.strip()+'): fix that, and run the same command again'
         if not self.answered:
-            raise UserError(f'{self.chat.endpoint} answered none of the first {FIRST} requests to {self.chat.model} {why}')
+            raise UserError(f'{self.chat.endpoint} answered none of the first {FIRST} requests to '
+                            f'{self.chat.model} {why}')
         raise UserError(f'{self.chat.endpoint} gave nothing of use in {LATER} answers in a row {why}')
 
     def wait(self, trouble, tries):
@@ -68,22 +69,48 @@ class _Pacing:
         return trouble.wait + (self.rng.uniform(0, .1) if trouble.wait else 0)
 
 # %% ../../nbs/llm/04_client.ipynb #b57ff984
-class _Attempts(_Pacing):
-    "Sends single requests"
+class _Sender(_Pacing):
+    "Sends a request and settles what it cost"
+    async def once(self, request):
+        "The reply, or the `Trouble` instead"
+        try:
+            async with asyncio.timeout(self.limits.timeout): return await self.chat.complete(request)
+        except TimeoutError: return Trouble('timeout', f'no whole reply in {self.limits.timeout:g} s', lost=True)
+        except Trouble as e: return e
+
+    async def send(self, request, held):
+        "As `once`, noted before and after"
+        key, got = self.chat.key(request), Trouble('cut off', lost=True)
+        self.meter.sent += 1
+        if self.replies is not None: self.replies.sent.sent(key, self.meter.most(request))
+        try: got = await self.once(request)
+        except UserError:
+            got = Trouble('refused', again=False)
+            raise
+        finally:
+            self.gate.leave()
+            self.settle(request, key, got, held=held)
+        return got
+
+    def settle(self, request, key, got, held):
+        "Write down what came, and count what it cost"
+        used = (got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else got.usage
+        lost = None in used or isinstance(got, Trouble) and got.lost
+        if lost: self.meter.lose(held, request)
+        else: self.meter.settle(held, *used)
+        if self.replies is None: return
+        if isinstance(got, Reply): self.replies.add(self.chat, request, got)
+        elif used != (0, 0): self.replies.put_aside(key, got.reason, got.detail, tokens=used)
+        if lost: self.replies.sent.gone(key)
+        else: self.replies.sent.back(key)
+
+# %% ../../nbs/llm/04_client.ipynb #de632de5
+class _Attempts(_Sender):
+    "Single attempts"
     async def hold(self, request):
         "The dollars set aside for `request`, `None` when the limit forbids it even after everything in flight is paid"
         while (held := self.meter.hold(request)) is None and self.meter.held > 1e-12: await asyncio.sleep(.02)
         return held
-
-    async def once(self, request):
-        "The reply, or the `Trouble` instead"
-        await self.gate.enter()
-        try:
-            self.meter.sent += 1
-            async with asyncio.timeout(self.limits.timeout): return await self.chat.complete(request)
-        except TimeoutError: return Trouble('timeout', f'no whole reply in {self.limits.timeout:g} s')
-        except Trouble as e: return e
-        finally: self.gate.leave()
 
     async def attempt(self, request, probe):
         "One attempt: a `Reply`, a `Trouble`, or a `Failure` when the money is gone"
@@ -92,13 +119,14 @@ class _Attempts(_Pacing):
             self.spent = True
             self.breaker.alive()
             return Failure('over the cost limit')
-        used = (0, 0)
         try:
             await self.requests.take()
             await self.tokens.take(prompt_tokens(request) + (request.parameters.get('max_tokens') or 0))
-            got = await self.once(request)
-            used = (got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else got.usage
-        finally: self.meter.settle(held, *used)
+            await self.gate.enter()
+        except BaseException:
+            self.meter.settle(held, 0, 0)
+            raise
+        got = await self.send(request, held)
         self.learn(request, got, probe=probe)
         return got
 
@@ -114,19 +142,17 @@ class _Asker(_Attempts):
                 self.breaker.alive()
                 return Failure('over the cost limit')
             got = await self.attempt(request, probe)
-            if isinstance(got, Reply) and self.replies is not None: self.replies.add(self.chat, request, got)
             if not isinstance(got, Trouble): return got
             tries, refused = tries + (not got.busy and not probe), refused + got.busy
             over = not got.again or tries >= self.limits.tries or refused >= 60
-            self.set_aside(request, got, over)
-            if over: return Failure(got.reason, got.detail)
+            if over: return self.given_up(request, got)
             await asyncio.sleep(self.wait(got, tries or refused))
 
-    def set_aside(self, request, trouble, over):
-        "Note the reason where the request is given up, and the tokens of a reply that was of no use"
-        if self.replies is None or not (over or trouble.usage != (0, 0)): return
-        key, tokens = self.chat.key(request), trouble.usage
-        self.replies.put_aside(key, trouble.reason, trouble.detail, tokens=tokens)
+    def given_up(self, request, trouble):
+        "The `Failure` of `request`, whose reason is noted unless that was done with its tokens"
+        if self.replies is not None and trouble.usage == (0, 0):
+            self.replies.put_aside(self.chat.key(request), trouble.reason, trouble.detail)
+        return Failure(trouble.reason, trouble.detail)
 
 # %% ../../nbs/llm/04_client.ipynb #fc48280b
 AHEAD, UNREAD = 3, 2000
@@ -193,6 +219,17 @@ def _ask_there(chat, source, replies, limits, meter):
     finally: loop.stop()
 
 # %% ../../nbs/llm/04_client.ipynb #e61bb0fc
+def _settle_here(chat, request, got, replies, meter, held):
+    "Write down what came of one request of a batch, and count what it cost"
+    meter.sent += 1
+    used = (got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else got.usage
+    if None in used and meter.limit is not None: meter.lose(held, request)
+    else: meter.settle(held, *used)
+    if isinstance(got, Failure): meter.troubles[got.reason] += 1
+    elif replies is not None: replies.add(chat, request, got)
+    if isinstance(got, Failure) and used != (0, 0) and replies is not None:
+        replies.put_aside(chat.key(request), got.reason, got.detail, tokens=used, batch=got.batch)
+
 def _ask_batch(chat, batch, replies, meter):
     "The outcomes of one batch of requests that have no reply yet"
     held = [meter.hold(r) for r in batch]
@@ -200,14 +237,7 @@ def _ask_batch(chat, batch, replies, meter):
     came = iter(chat.complete_many(todo) if todo else [])
     for request, h in zip(batch, held):
         got = Failure('over the cost limit') if h is None else next(came)
-        if h is None:
-            yield got
-            continue
-        meter.sent += 1
-        used = (got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else (0, 0)
-        meter.settle(h, *used)
-        if isinstance(got, Failure): meter.troubles[got.reason] += 1
-        elif replies is not None: replies.add(chat, request, got)
+        if h is not None: _settle_here(chat, request, got, replies=replies, meter=meter, held=h)
         yield got
 
 # %% ../../nbs/llm/04_client.ipynb #89160937
