@@ -7,7 +7,10 @@ __all__ = ['GenerationSettings', 'RequestSettings', 'forecast', 'say_forecast', 
            'say_run']
 
 # %% ../../nbs/generators/14_run.ipynb #06bdedd6
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -167,6 +170,17 @@ class GenerationRun:
     lost: Usage = field(default_factory=Usage) # What requests that did not come back may have used at most
     lost_cost: float = None # Dollars for that, at most
 
+# %% ../../nbs/generators/14_run.ipynb #ef095e8a
+@contextmanager
+def _like_an_interrupt():
+    "Let SIGTERM do what Ctrl-C does, unless somebody has said already what it does"
+    free = threading.current_thread() is threading.main_thread()
+    free = free and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if free: signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try: yield
+    finally:
+        if free: signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
 # %% ../../nbs/generators/14_run.ipynb #d2d09b3c
 def run_generation(
     corpus, # A `Corpus`
@@ -177,7 +191,7 @@ def run_generation(
 )->GenerationRun:
     "Write the texts that `settings` want into the pool in `out`; a second call goes on, and sends nothing twice"
     start, out, s = time.perf_counter(), Path(out), settings
-    with Replies(requests.replies or out/'replies.jsonl') as replies:
+    with _like_an_interrupt(), Replies(requests.replies or out/'replies.jsonl') as replies:
         meter = Meter(before=replies, batch=requests.batch)
         generator = _generator(corpus, s, requests, replies=replies, meter=meter, folder=out)
         meter.limited(requests.max_cost)

@@ -109,6 +109,7 @@ class ReplyFile:
         self.aside = self.path.with_suffix('.aside'+self.path.suffix)
         self.usage, self.wasted, self.owners, self.given_up = Usage(), Usage(), set(), set()
         self._at, self._fd, self._synced, self._aside_keys = {}, None, 0., set()
+        self.closers = set() # What must be stopped before the file is closed
         self.sent = Sent(self.path.with_suffix('.sent'+self.path.suffix))
     def __enter__(self): return self.start()
     def __exit__(self, *_): self.close()
@@ -146,7 +147,8 @@ class ReplyFile:
         return Usage(prompt, completion, n)
 
     def close(self):
-        "Wait until the disk has everything, and release the lock"
+        "Stop who writes, wait until the disk has everything, and release the lock"
+        for stop in list(self.closers): stop()
         if self._fd is None: return
         self.sent.close()
         os.fsync(self._fd)
