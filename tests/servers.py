@@ -184,7 +184,7 @@ async def chat(end, body, key, writer):
             response(
                 429,
                 {'error': {'message': 'slow down', 'type': 'rate_limit'}},
-                [('retry-after', end.retry_after)] if end.retry_after else [],
+                [*([('retry-after', end.retry_after)] if end.retry_after else []), *end.headers],
             )
         )
         return True
