@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import io
+import math
 import os
 import shutil
 import tempfile
@@ -60,6 +61,8 @@ def make_classifier(
 ): # A `Classifier`, not yet fitted
     "The classifier that `spec` names"
     kind, named = read_classifier(spec)
+    for k, v in params.items():
+        if isinstance(v, float) and not math.isfinite(v): raise UserError(f'{k} is {v}: give a number that ends')
     try: return kind(seed=seed, **{**params, **named})
     except TypeError as e: raise UserError(f'the classifier {spec!r} does not take these parameters: {e}')
 
@@ -140,6 +143,8 @@ class LinearClassifier(Classifier):
         sublinear:bool=True, # Count n of a word enters as 1 + log n
         tol:float=1e-3, # When liblinear stops
     ):
+        for k, v in (('C', C), ('tol', tol)):
+            if not isinstance(v, (int, float)) or not v > 0: raise UserError(f'{k} is {v!r:.40}: give a number above 0')
         self.params = dict(seed=seed, C=C, ngrams=list(ngrams), sublinear=sublinear, tol=tol)
         self.vectorizer_params = dict(ngram_range=tuple(ngrams), sublinear_tf=sublinear)
         self.svc_params = dict(C=C, tol=tol, dual=True, random_state=seed)
