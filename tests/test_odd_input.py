@@ -1,22 +1,27 @@
 "Input that is valid to the letter, and hostile or odd: one clear line, never a traceback, nothing outside its folder"
 
+import contextlib
+import http.server
 import json
 import sys
+import threading
 import time
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from autogets import cli, core
 from autogets.classifiers.linear import load_classifier, make_classifier
 from autogets.core import UserError, read_json, write_json
 from autogets.data.corpus import read_corpus
+from autogets.generators import run
 from autogets.generators.pool import Pooled, load_pool
 from autogets.generators.prompts import get_method
 from autogets.llm.cache import find_price
-from autogets.llm.chat import make_chat
+from autogets.llm.chat import Request, make_chat
+from autogets.llm.client import ask
+from autogets.llm.pace import Limits
 from autogets.search.phases import read_plan
 
 LONG = 'x' * 300
@@ -207,3 +212,149 @@ def test_price_tables_of_another_form(case, tmp_path):
     (tmp_path / 'p.yml').write_text(PRICES[case] + '\n')
     with pytest.raises(UserError, match='p.yml, entry 1: '):
         READERS['prices'](tmp_path / 'p.yml')
+
+
+# --- pools ---
+
+ODD = [None, 5, 1.5, 'x', [], {}, [1], {'a': 1}, True]
+
+
+@pytest.fixture
+def pool(small, tmp_path):
+    "A finished pool: its folder, and a call that goes on with it"
+    settings = run.GenerationSettings('eda', n=2)
+    run.run_generation(small, settings, tmp_path / 'pool', progress=False)
+    return tmp_path / 'pool', lambda: run.say_run(
+        run.run_generation(small, settings, tmp_path / 'pool', progress=False)
+    )
+
+
+@pytest.mark.parametrize('name', ['manifest.json', 'run.json'])
+def test_manifests_of_another_form(name, pool):
+    folder, go_on = pool
+    sound = json.loads((folder / name).read_text())
+    texts = (folder / 'texts.jsonl').read_bytes()
+    works = [go_on] if name == 'run.json' else [lambda: load_pool(folder), lambda: Pooled(folder), go_on]
+    wholes = [*ODD, *({k: v for k, v in sound.items() if k != gone} for gone in sound)]
+    for changed in [*wholes, *(sound | {k: odd} for k in sound for odd in ODD[::3])]:
+        (folder / name).write_text(json.dumps(changed))
+        for work in works:
+            try:
+                work()
+            except UserError:
+                pass
+        assert (folder / 'texts.jsonl').read_bytes() == texts, changed
+        (folder / name).write_text(json.dumps(sound))
+
+
+def test_pool_files_of_another_form(pool, tmp_path):
+    folder, _ = pool
+    file = load_pool(folder).save(tmp_path / 'p.jsonl')
+    first, second, *rest = file.read_text().splitlines()
+    for line in [{}, {'autogets_pool': 5}, {'autogets_pool': {'screens': 1}, 'fingerprint': []}]:
+        file.write_text('\n'.join([json.dumps(line), second, *rest]) + '\n')
+        with pytest.raises(UserError):
+            load_pool(file)
+    for column in json.loads(second):
+        for odd in ODD:
+            file.write_text('\n'.join([first, json.dumps(json.loads(second) | {column: odd}), *rest]) + '\n')
+            with pytest.raises(UserError):
+                load_pool(file)
+
+
+def test_a_pool_line_that_nests_deeply(pool):
+    folder, go_on = pool
+    with open(folder / 'texts.jsonl', 'a') as f:
+        f.write('[' * 100_000 + '\n')
+    for work in (lambda: load_pool(folder), lambda: Pooled(folder)):
+        with pytest.raises(UserError, match='not a line of a pool'):
+            work()
+
+
+@pytest.mark.parametrize('about', [b'{', b'[]', b'{"manifest": 5}', b'[' * 100_000, b'\xff'])
+def test_parquet_pools_of_another_form(about, pool, tmp_path):
+    pq = pytest.importorskip('pyarrow.parquet')
+    file = load_pool(pool[0]).save(tmp_path / 'p.parquet')
+    pq.write_table(pq.read_table(file).replace_schema_metadata({'autogets_pool': about}), file)
+    with pytest.raises(UserError):
+        load_pool(file)
+
+
+# --- saved classifiers ---
+
+HOSTILE = {
+    'a folder of its own': {'folder': 'evil'},
+    'a path for a number': {'longest': '/../../evil'},
+    'a folder of CatBoost': {'train_dir': 'evil'},
+    'an unknown setting': {'snapshot_file': 'evil/x'},
+    'odd': 5,
+    'a list': ['folder'],
+}
+
+
+@pytest.mark.parametrize('kind', ['linear', 'catboost', 'frozen', 'transformer'])
+@pytest.mark.parametrize('case', HOSTILE)
+def test_a_hostile_model_writes_nothing(case, kind, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved = make_classifier('linear').fit(list(small.train.text), list(small.train.label)).save(tmp_path / 'model')
+    state = json.loads(saved.read_text()) | {'classifier': kind, 'params': HOSTILE[case]}
+    saved.write_text(json.dumps(state))
+    with pytest.raises(UserError, match='model.json does not describe|has the parameter'):
+        load_classifier(tmp_path / 'model')
+    assert [p.name for p in tmp_path.iterdir()] == ['model']
+
+
+STATES = ['classes', 'vocabulary', 'weights', 'params', 'format', 'classifier', 'versions']
+
+
+@pytest.mark.parametrize('field', STATES)
+def test_a_model_of_another_form(field, small, tmp_path):
+    saved = make_classifier('linear').fit(list(small.train.text), list(small.train.label)).save(tmp_path)
+    sound = json.loads(saved.read_text())
+    for odd in [*ODD, ['a'], [['a'], 'b'], {'seed': [1]}, {'C': 'x'}]:
+        saved.write_text(json.dumps(sound | {field: odd}))
+        try:
+            load_classifier(tmp_path).predict(list(small.test.text))
+        except UserError:
+            pass
+
+
+# --- redirects ---
+
+
+@contextlib.contextmanager
+def redirecting(status):
+    "A server that sends every request on to itself under another name; the paths that it saw"
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            seen.append(self.path)
+            self.rfile.read(int(self.headers['content-length']))
+            self.send_response(status)
+            self.send_header('location', f'http://localhost:{server.server_port}/v1/other?key=sk-123456')
+            self.send_header('content-length', '0')
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f'http://127.0.0.1:{server.server_port}/v1', seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize('status', [301, 302, 307, 308])
+def test_a_redirect_to_another_host_carries_no_prompt(status):
+    pytest.importorskip('openai')
+    with redirecting(status) as (url, seen):
+        chat, request = make_chat('openai:m', base_url=url), Request(({'role': 'user', 'content': 'a secret text'},))
+        with pytest.raises(UserError, match=r'sends requests on to http://localhost:\d+/v1'):
+            list(ask(chat, [request], limits=Limits(tries=2)))
+    assert seen == ['/v1/chat/completions']

@@ -216,7 +216,7 @@ def generate(
 # %% ../../nbs/generators/14_run.ipynb #8441a5e7
 def _account(replies, meter, seconds, out, settings):
     "What was done so far, also written to `run.json`"
-    manifest = read_json(out/'manifest.json') if (out/'manifest.json').exists() else {}
+    manifest = _object(out/'manifest.json')
     u, w, price = replies.usage, replies.wasted, meter.price
     cost = None if price is None else price.of(u.prompt+w.prompt, u.completion+w.completion, meter.batch)
     made = GenerationRun(manifest, meter.sent, dict(meter.troubles), usage=u, wasted=w, cost=cost, seconds=seconds)
@@ -227,10 +227,14 @@ def _account(replies, meter, seconds, out, settings):
     write_json(out/'run.json', about | {'runs': [*_earlier(out), this]})
     return made
 
+def _object(path):
+    "The JSON object in `path`; an empty one when there is none"
+    found = read_json(path) if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
 def _earlier(out):
     "What `run.json` says of the runs before"
-    if not (out/'run.json').exists(): return []
-    runs = read_json(out/'run.json').get('runs', [])
+    runs = _object(out/'run.json').get('runs', [])
     return runs if isinstance(runs, list) else []
 
 # %% ../../nbs/generators/14_run.ipynb #c0c59946

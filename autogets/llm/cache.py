@@ -79,7 +79,7 @@ def _scan(path, read):
         for k, line in enumerate(f, 1):
             if not line.endswith(b'\n'): break
             try: read(line, offset)
-            except (ValueError, KeyError, TypeError) as e:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
                 raise UserError(f'{path}, line {k}: {e}; delete that line, and its request will be sent again')
             offset += len(line)
     return offset

@@ -184,6 +184,10 @@ def _seconds(headers):
 # %% ../../nbs/llm/01_chat.ipynb #b2593565
 def _refusal(chat, status, said, code, headers):
     "What to raise for an error reply"
+    if 300 <= status < 400:
+        to = public_address(headers.get('location') or 'nowhere').removesuffix('/chat/completions')
+        return UserError(f'{chat.endpoint} sends requests on to {to}: nothing was sent there; if you trust it, '
+                         'give that address as the base URL')
     if status in (401, 403, 404) or code == 'insufficient_quota' or status == 402:
         hint = {404: 'check the model and the base URL', 402: 'check the account'}
         hint = hint.get(status, f'check {chat.key_name or "the key"}')
@@ -258,6 +262,8 @@ class OpenAIConnection(Chat):
         self.token = secret(self.key_name) if self.key_name else ''
         if self.key_name and not self.token:
             raise UserError(f'{self.endpoint} needs a key: set the environment variable {self.key_name}')
+        plain = openai.DefaultAsyncHttpxClient if client == 'AsyncOpenAI' else openai.DefaultHttpxClient
+        options |= dict(http_client=plain(follow_redirects=False)) # a redirect would carry the prompts elsewhere
         return getattr(openai, client)(base_url=self.address, api_key=self.token or 'none', **options)
 
     async def open(self): self.client = self.connect(max_retries=0, timeout=None)
