@@ -16,13 +16,14 @@ import os
 import re
 import sys
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import MISSING, dataclass, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import get_type_hints
 import typer
 from typer.core import TyperGroup
-from .core import UserError, docments
+from .core import PlainStream, UserError, docments
 
 # %% ../nbs/07_cli.ipynb #6f686453
 class Commands(TyperGroup):
@@ -334,6 +335,9 @@ def _current(words):
 
 def main():
     "The `autogets` command"
+    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)): _main()
+
+def _main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: _say('note', message)
     try: app(_current(sys.argv[1:]), prog_name='autogets')
