@@ -75,11 +75,11 @@ class BatchedChat(Chat):
         from openai import OpenAIError
         try:
             job = self.waited(client, self.started(client, requests))
-            parts = [client.files.content(f).text for f in (job.output_file_id, job.error_file_id) if f]
+            parts = [self.chat.masked(client.files.content(f).text) for f in (job.output_file_id, job.error_file_id) if f]
         except OpenAIError as e:
             trouble = why_refused(self.chat, e)
             if isinstance(trouble, UserError): raise trouble
             raise UserError(f'the batch endpoint of {self.endpoint} failed ({trouble.reason} {trouble.detail}): '
                             'run the same command again to go on waiting')
         found = {k: v for part in parts for k, v in batch_results(part).items()}
-        return [found.get(self.key(r), Failure(f'batch {job.status}')) for r in requests]
+        return [found.get(self.key(r), Failure(self.chat.masked(f'batch {job.status}'))) for r in requests]
