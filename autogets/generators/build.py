@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import UserError, digest, text_id, write_atomic, write_json
+from ..core import UserError, alone, digest, text_id, write_atomic, write_json
 from .base import Generator
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
                                       load_pool, pool_frame, pool_line, pool_manifest, stored_bytes, stored_lines)
@@ -325,6 +325,7 @@ def _check_exactly(exactly, generator):
                         'that can be asked again')
 
 # %% ../../nbs/generators/05_build.ipynb #b5db14a9
+@alone('folder')
 def fill_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import autogets
-from ..core import UserError, one_of, read_json, write_json
+from ..core import UserError, alone, one_of, read_json, write_json
 from .build import build_pool, fill_pool
 from .filters import LLMJudge, Novelty, default_filters
 from .llm_writer import Writer, estimate_requests
@@ -166,6 +166,7 @@ class GenerationRun:
     seconds: float # Of this run
 
 # %% ../../nbs/generators/14_run.ipynb #d2d09b3c
+@alone('out')
 def run_generation(
     corpus, # A `Corpus`
     settings:GenerationSettings, # What to write

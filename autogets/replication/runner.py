@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from ..core import UserError, project_root, read_json, write_atomic, write_json
+from ..core import UserError, folder_lock, project_root, read_json, write_atomic, write_json
 from .manifest import load_manifest, plan
 from .page import write_index
 from .stamps import Closure, stamp, unchanged
@@ -193,7 +193,7 @@ def replicate(
                   if data else '', stop=threading.Event())
     planned = plan(profile, only, root)
     todo, rows = _sort_out(planned, batch, force)
-    rows += _run_all(todo, workers, batch)
+    with folder_lock(batch.out): rows += _run_all(todo, workers, batch)
     order = {e.id: i for i, (e, _) in enumerate(planned)}
     columns = ['id', 'title', 'status', 'minutes', 'message']
     frame = pd.DataFrame(sorted(rows, key=lambda r: order[r['id']]), columns=columns)
