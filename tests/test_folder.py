@@ -108,7 +108,10 @@ def test_pools_do_not_double(tmp_path):
     two = [subprocess.Popen([sys.executable, '-c', code, here, out, str(tmp_path / f'{k}.jsonl')], **how) for k in 'ab']
     for p in two:
         assert p.stdout.readline()
-    said = [p.communicate('go\n', timeout=60)[0] for p in two]
+    for p in two:
+        p.stdin.write('go\n')
+        p.stdin.flush()
+    said = [p.communicate(timeout=60)[0] for p in two]
     assert all(s == '' or 'in use by process' in s for s in said), said
     lines = (tmp_path / 'pool' / 'texts.jsonl').read_text().splitlines()
     sources = [json.loads(line)['source_id'] for line in lines]
