@@ -14,9 +14,11 @@ import errno
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import MISSING, dataclass, fields
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -333,9 +335,19 @@ def _current(words):
         if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]
 
+@contextmanager
+def _interruptible():
+    "SIGTERM, which schedulers and containers send, is Ctrl-C"
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
+
 def main():
     "The `autogets` command"
-    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)): _main()
+    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)), _interruptible(): _main()
 
 def _main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONTROL', 'HELD', 'for_terminal', 'PlainStream', 'UserError', 'one_of', 'write_atomic', 'write_json', 'read_json',
-           'read_yaml', 'digest', 'text_id', 'folder_lock', 'alone', 'cached', 'project_root', 'shipped', 'lazy',
-           'docments', 'patch_to']
+           'read_yaml', 'digest', 'text_id', 'folder_lock', 'alone', 'end_with', 'cached', 'project_root', 'shipped',
+           'lazy', 'docments', 'patch_to']
 
 # %% ../nbs/00_core.ipynb #123b476c
 import errno
@@ -17,6 +17,7 @@ import re
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from contextlib import contextmanager, suppress
 from functools import cached_property, wraps
@@ -240,6 +241,27 @@ def alone(
             with folder_lock(takes.bind(*args, **kwargs).arguments.get(name)): return work(*args, **kwargs)
         return locked
     return decorate
+
+# %% ../nbs/00_core.ipynb #a9f69191
+def _end():
+    "End this process and all that it has started"
+    try:
+        import psutil
+        family = psutil.Process().children(recursive=True)
+    except Exception: family = [] # without psutil, or half gone already
+    for p in family:
+        with suppress(Exception): p.kill()
+    os._exit(1)
+
+# %% ../nbs/00_core.ipynb #04c4fcc5
+def end_with(
+    parent:int, # The process that has started this one
+):
+    "End this process, and what it starts, when `parent` has gone"
+    def watch():
+        while os.getppid() == parent: time.sleep(.5)
+        _end()
+    threading.Thread(target=watch, daemon=True).start()
 
 # %% ../nbs/00_core.ipynb #e3ec654c
 def cached(

@@ -57,9 +57,15 @@ def _stop(process):
     process.wait()
 
 # %% ../../nbs/replication/07_runner.ipynb #58ef8106
+_WATCHED = '''import sys
+from autogets.core import end_with
+end_with(int(sys.argv.pop(1)))
+from papermill.__main__ import papermill
+papermill(prog_name='papermill')'''
+
 def _papermill(experiment, parameters:dict, target:Path, batch:Batch, seconds:float)->tuple:
     "Run the notebook into `target`; (exit status, or None when time is over or the batch stops; what papermill said)"
-    command = [sys.executable, '-m', 'papermill', str(experiment.path), str(target), '--cwd', str(batch.root),
+    command = [sys.executable, '-c', _WATCHED, str(os.getpid()), str(experiment.path), str(target), '--cwd', str(batch.root),
                '-k', 'python3', '--no-progress-bar', '--no-request-save-on-cell-execute', '--autosave-cell-every', '60']
     if parameters: command += ['-y', json.dumps(parameters)]
     with tempfile.TemporaryFile() as said:
