@@ -87,8 +87,8 @@ def _option(f, kind, said, panel, name):
     flag = f'--{name.replace("_", "-")}'
     flags = [f'{flag}/--{NOT[name]}'] if name in NOT else [flag]
     help_ = said if said.endswith(('.', '?', '!')) else f'{said}.'
-    check = _finite(flag) if kind is float else None
-    option = typer.Option(default, *flags, help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel, callback=check)
+    shown = dict(help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
+    option = typer.Option(default, *flags, callback=_finite(flag) if kind is float else None, **shown)
     return Parameter(f.name, Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 # %% ../nbs/07_cli.ipynb #5f2e6a90
@@ -330,7 +330,7 @@ def _current(words):
     "The command line with the options of today; a line for each that was called otherwise"
     for w in words:
         if '\0' in w: raise UserError(f'{w!r} holds a zero byte: leave it out')
-        if re.search('[\ud800-\udfff]', w): raise UserError(f'{w!r} is not UTF-8: rename the file, or write it in UTF-8')
+        if re.search('[\ud800-\udfff]', w): raise UserError(f'{w!r} is not UTF-8: rename it')
     for w in words:
         if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]

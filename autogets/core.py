@@ -200,7 +200,8 @@ def _locked(path):
         if _same_file(fd, path): break
         os.close(fd) # its holder has just removed it
     os.ftruncate(fd, 0)
-    os.write(fd, f'process {os.getpid()} ({" ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])[:60]})'.encode(errors='replace'))
+    command = ' '.join([Path(sys.argv[0]).name, *sys.argv[1:2]])[:60]
+    os.write(fd, f'process {os.getpid()} ({command})'.encode(errors='replace'))
     return fd
 
 # %% ../nbs/00_core.ipynb #2b08824b

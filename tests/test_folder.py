@@ -16,14 +16,17 @@ from autogets.generators.build import build_pool
 from autogets.generators.registry import make_generator
 from autogets.job import improve
 
-HOLD = 'import sys, time\nfrom autogets.core import folder_lock\nwith folder_lock(sys.argv[1]):\n    print(1, flush=True)\n'
+HOLD = '''import sys, time
+from autogets.core import folder_lock
+with folder_lock(sys.argv[1]):
+    print(1, flush=True)
+    time.sleep(60)'''
 
 
 @pytest.fixture
 def other(tmp_path):
     "Another process that works in the folder `out`"
-    code = HOLD + '    time.sleep(60)\n'
-    process = subprocess.Popen([sys.executable, '-c', code, str(tmp_path / 'out')], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path / 'out')], stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline()
         yield process

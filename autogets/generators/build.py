@@ -112,7 +112,8 @@ def _begin(folder, settings):
     if (Path(folder)/'texts.jsonl').exists() or (Path(folder)/'manifest.json').exists():
         manifest = pool_manifest(folder)
         _same_settings(folder, manifest, settings)
-        if manifest['complete'] and not {'requested', 'kept', 'dropped', 'missing'} <= manifest.get('counts', {}).keys():
+        counted = {'requested', 'kept', 'dropped', 'missing'} <= manifest.get('counts', {}).keys()
+        if manifest['complete'] and not counted:
             raise UserError(f'the manifest of the pool in {folder} lacks its counts: restore it, or delete the folder')
         return manifest
     manifest = settings | {'complete': False}

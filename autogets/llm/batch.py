@@ -75,7 +75,8 @@ class BatchedChat(Chat):
         from openai import OpenAIError
         try:
             job = self.waited(client, self.started(client, requests))
-            parts = [self.chat.masked(client.files.content(f).text) for f in (job.output_file_id, job.error_file_id) if f]
+            files = [f for f in (job.output_file_id, job.error_file_id) if f]
+            parts = [self.chat.masked(client.files.content(f).text) for f in files]
         except OpenAIError as e:
             trouble = why_refused(self.chat, e)
             if isinstance(trouble, UserError): raise trouble

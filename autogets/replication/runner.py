@@ -65,8 +65,9 @@ papermill(prog_name='papermill')'''
 
 def _papermill(experiment, parameters:dict, target:Path, batch:Batch, seconds:float)->tuple:
     "Run the notebook into `target`; (exit status, or None when time is over or the batch stops; what papermill said)"
-    command = [sys.executable, '-c', _WATCHED, str(os.getpid()), str(experiment.path), str(target), '--cwd', str(batch.root),
-               '-k', 'python3', '--no-progress-bar', '--no-request-save-on-cell-execute', '--autosave-cell-every', '60']
+    command = [sys.executable, '-c', _WATCHED, str(os.getpid()), str(experiment.path), str(target),
+               '--cwd', str(batch.root), '-k', 'python3', '--no-progress-bar', '--no-request-save-on-cell-execute',
+               '--autosave-cell-every', '60']
     if parameters: command += ['-y', json.dumps(parameters)]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, cwd=batch.root, env=batch.environment(experiment),
