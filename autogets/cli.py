@@ -4,23 +4,28 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'NOT', 'TRAIN', 'CORPUS', 'JOB_NAMES', 'REQUEST_NAMES',
-           'BUILT', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file', 'folder_option',
+           'BUILT', 'HINTS', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file', 'folder_option',
            'improve_options', 'improve_command', 'weak_options', 'weak_command', 'generate_options', 'generate_command',
            'replicate_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch', 'knowledge_show',
            'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
+import math
 import os
+import re
+import signal
 import sys
+import threading
 import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import MISSING, dataclass, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import get_type_hints
 import typer
 from typer.core import TyperGroup
-from .core import UserError, docments
+from .core import PlainStream, UserError, docments
 
 # %% ../nbs/07_cli.ipynb #6f686453
 class Commands(TyperGroup):
@@ -65,6 +70,13 @@ def options(
             for f in fields(cls) if f.name not in skip]
 
 # %% ../nbs/07_cli.ipynb #0c41b2d8
+def _finite(flag):
+    "The check that the number given with `flag` is one"
+    def check(value:float):
+        if value is None or math.isfinite(value): return value
+        raise UserError(f'{flag} is {value}: give a number that ends')
+    return check
+
 METAVARS = {str: 'TEXT', list[str]: 'TEXT', int: 'NUMBER', float: 'NUMBER'}
 
 def _option(f, kind, said, panel, name):
@@ -75,7 +87,8 @@ def _option(f, kind, said, panel, name):
     flag = f'--{name.replace("_", "-")}'
     flags = [f'{flag}/--{NOT[name]}'] if name in NOT else [flag]
     help_ = said if said.endswith(('.', '?', '!')) else f'{said}.'
-    option = typer.Option(default, *flags, help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
+    shown = dict(help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
+    option = typer.Option(default, *flags, callback=_finite(flag) if kind is float else None, **shown)
     return Parameter(f.name, Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 # %% ../nbs/07_cli.ipynb #5f2e6a90
@@ -164,7 +177,10 @@ def weak_command(train, classifier, **words):
 def _pair(said):
     "The two numbers of `--price`"
     if said is None: return None
-    try: return tuple(float(x) for x in said.split(','))
+    try:
+        price = tuple(float(x) for x in said.split(','))
+        if all(map(math.isfinite, price)): return price
+        raise ValueError
     except ValueError:
         raise UserError(f'--price is {said!r}: give dollars per million tokens in and out, as in 0.15,0.60')
 
@@ -265,6 +281,8 @@ def knowledge_show(map:Path=typer.Option(None, '--map',
     "The best strategy of every class, its margin, and how well the map advises on corpora it has not seen."
     from autogets.search.knowledge import load_knowledge
     from autogets.search.regret import best_strategies, knowledge_figure, regret_verdict
+    if figure and figure.suffix not in ('.png', '.pdf'):
+        raise UserError(f'cannot draw {figure}: name a .png or .pdf file')
     m = load_knowledge(map)
     typer.echo(best_strategies(m, objective, budget).to_string(index=False, float_format='{:.4f}'.format))
     typer.echo(regret_verdict(m, objective, budget))
@@ -304,16 +322,34 @@ for name, (work, _) in BUILT.items(): app.command(name, help=work.__doc__)(lambd
 # %% ../nbs/07_cli.ipynb #9afc30e1
 def _say(kind, message): print(f'autogets: {kind}: {" ".join(str(message).split())}', file=sys.stderr)
 
+HINTS = {e: 'free some space or choose another folder' for e in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
+HINTS |= {e: 'give another name' for e in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)}
 OLD_OPTIONS = {'--screened': '--filtered', '--unscreened': '--unfiltered'} # of 0.4.0
 
 def _current(words):
     "The command line with the options of today; a line for each that was called otherwise"
     for w in words:
+        if '\0' in w: raise UserError(f'{w!r} holds a zero byte: leave it out')
+        if re.search('[\ud800-\udfff]', w): raise UserError(f'{w!r} is not UTF-8: rename it')
+    for w in words:
         if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]
 
+@contextmanager
+def _interruptible():
+    "SIGTERM, which schedulers and containers send, is Ctrl-C"
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
+
 def main():
     "The `autogets` command"
+    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)), _interruptible(): _main()
+
+def _main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: _say('note', message)
     try: app(_current(sys.argv[1:]), prog_name='autogets')
@@ -324,6 +360,6 @@ def main():
         if e.code == 130: _say('interrupted', 'what was done is kept; the same command goes on from there')
         raise
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS): raise
-        _say('error', f'{e.filename or "a file"}: {e.strerror}; free some space or choose another folder')
+        if e.errno not in HINTS: raise
+        _say('error', f'{str(e.filename or "a file")[:100]}: {e.strerror}; {HINTS[e.errno]}')
         sys.exit(2)

@@ -458,3 +458,10 @@ def test_readme_shows_the_two_commands():
     for target in re.findall(r'\]\(([^)#\s]+)', s):
         if not re.match(r'https?:|mailto:', target):
             assert (ROOT / target).exists(), f'README links to {target}, which is not there'
+
+
+def test_ci_pins_actions_by_commit_and_runs_ruff():
+    said = (ROOT / '.github' / 'workflows' / 'ci.yml').read_text()
+    used = re.findall(r'uses: (\S+)', said)
+    assert used and all(re.fullmatch(r'[\w.-]+/[\w.-]+@[0-9a-f]{40}', u) for u in used), used
+    assert 'ruff check' in said and 'ruff format --check' in said

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import UserError, digest, text_id, write_atomic, write_json
+from ..core import UserError, alone, digest, text_id, write_atomic, write_json
 from .base import Generator
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
-                                      load_pool, pool_frame, pool_line, pool_manifest, stored_lines)
+                                      load_pool, pool_frame, pool_line, pool_manifest, stored_bytes, stored_lines)
 
 # %% ../../nbs/generators/05_build.ipynb #2be539f7
 REASONS = ['empty', 'copy of the source', 'equal to a held-out text', 'repeat within the pool']
@@ -112,6 +112,9 @@ def _begin(folder, settings):
     if (Path(folder)/'texts.jsonl').exists() or (Path(folder)/'manifest.json').exists():
         manifest = pool_manifest(folder)
         _same_settings(folder, manifest, settings)
+        counted = {'requested', 'kept', 'dropped', 'missing'} <= manifest.get('counts', {}).keys()
+        if manifest['complete'] and not counted:
+            raise UserError(f'the manifest of the pool in {folder} lacks its counts: restore it, or delete the folder')
         return manifest
     manifest = settings | {'complete': False}
     write_json(Path(folder)/'manifest.json', manifest)
@@ -345,6 +348,7 @@ def _check_exactly(exactly, generator):
                         'that can be asked again')
 
 # %% ../../nbs/generators/05_build.ipynb #b5db14a9
+@alone('folder')
 def fill_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
@@ -363,7 +367,9 @@ def fill_pool(
     for f in filters: f.prepare(examples)
     settings = _settings(generator, examples, n, held=held, filters=filters, exactly=exactly)
     retry = retry and folder and not exactly
-    if folder and _begin(folder, settings)['complete'] and not retry: return pool_manifest(folder), []
+    manifest = _begin(folder, settings) if folder else {'complete': False}
+    if manifest['complete']: stored_bytes(folder, manifest)
+    if manifest['complete'] and not retry: return manifest, []
     fresh = _reopen(folder, settings) if retry else 0 # the attempts before only find what is cached
     growing = _Growing(folder, settings, _Admission(held, filters), fresh=fresh).resume(generator)
     if exactly: short = _grow_exactly(growing, generator, examples, exactly=exactly, most=most, progress=progress)

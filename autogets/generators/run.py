@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import autogets
-from ..core import UserError, one_of, read_json, write_json
+from ..core import UserError, alone, one_of, read_json, write_json
 from .build import build_pool, fill_pool
 from .filters import LLMJudge, Novelty, default_filters
 from .llm_writer import Writer, estimate_requests
@@ -182,6 +182,7 @@ def _like_an_interrupt():
         if free: signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 # %% ../../nbs/generators/14_run.ipynb #d2d09b3c
+@alone('out')
 def run_generation(
     corpus, # A `Corpus`
     settings:GenerationSettings, # What to write
@@ -231,7 +232,7 @@ def generate(
 # %% ../../nbs/generators/14_run.ipynb #8441a5e7
 def _account(replies, meter, seconds, out, settings):
     "What was done so far, also written to `run.json`"
-    manifest = read_json(out/'manifest.json') if (out/'manifest.json').exists() else {}
+    manifest = _object(out/'manifest.json')
     u, w, lost = replies.usage, replies.wasted, meter.lost
     cost = meter.dollars(u.prompt+w.prompt, u.completion+w.completion)
     more = meter.dollars(lost.prompt, lost.completion)
@@ -247,10 +248,14 @@ def _account(replies, meter, seconds, out, settings):
     return made
 
 # %% ../../nbs/generators/14_run.ipynb #602159b9
+def _object(path):
+    "The JSON object in `path`; an empty one when there is none"
+    found = read_json(path) if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
 def _earlier(out):
     "What `run.json` says of the runs before"
-    if not (out/'run.json').exists(): return []
-    runs = read_json(out/'run.json').get('runs', [])
+    runs = _object(out/'run.json').get('runs', [])
     return runs if isinstance(runs, list) else []
 
 # %% ../../nbs/generators/14_run.ipynb #c0c59946

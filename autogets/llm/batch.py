@@ -87,7 +87,8 @@ class BatchedChat(Chat):
         from openai import OpenAIError
         try:
             job = self.waited(client, self.started(client, requests))
-            parts = [client.files.content(f).text for f in (job.output_file_id, job.error_file_id) if f]
+            files = [f for f in (job.output_file_id, job.error_file_id) if f]
+            parts = [self.chat.masked(client.files.content(f).text) for f in files]
         except OpenAIError as e:
             trouble = why_refused(self.chat, e)
             if isinstance(trouble, UserError): raise trouble
@@ -97,4 +98,4 @@ class BatchedChat(Chat):
         found = {k: v for part in parts for k, v in batch_results(part).items()}
         for got in found.values():
             if isinstance(got, Failure): got.batch = job.id
-        return [found.get(self.key(r), Failure(f'batch {job.status}')) for r in requests]
+        return [found.get(self.key(r), Failure(self.chat.masked(f'batch {job.status}'))) for r in requests]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
 from .. import report
-from ..core import UserError, project_root, read_json
+from ..core import UserError, project_root, read_json, read_yaml
 from .manifest import load_manifest
 from .verdicts import VERDICTS
 
@@ -32,9 +32,8 @@ def load_claims(
     root=None, # The checkout; found when None
 )->dict: # Paper -> name and rows
     "What `nbs/experiments/claims.yml` says"
-    import yaml
     path = Path(root or project_root())/'nbs'/'experiments'/'claims.yml'
-    return yaml.safe_load(path.read_text()) if path.exists() else {}
+    return read_yaml(path) if path.exists() else {}
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #922c9731
 def load_findings(
