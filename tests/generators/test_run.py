@@ -96,7 +96,7 @@ def test_four_hundred_texts_through_every_fault(tmp_path):
             prompt='one-shot',
             replies=kept,
             meter=Meter(Price(1.0, 1.0)),
-            limits=Limits(in_flight=64, timeout=2.0, tries=20, backoff=0.01),
+            limits=Limits(in_flight=64, timeout=5.0, tries=20, backoff=0.01),
         )
         writer.attempts = 8
         pool = build_pool(writer, examples, tmp_path / 'pool', n=1)

@@ -47,7 +47,7 @@ def test_four_hundred_requests_through_every_fault(tmp_path):
                     read,
                     again,
                     store,
-                    limits=Limits(in_flight=64, timeout=2.0, tries=20, backoff=0.05),
+                    limits=Limits(in_flight=64, timeout=5.0, tries=20, backoff=0.05),
                     meter=meter,
                 )
             }

@@ -298,15 +298,15 @@ def test_a_notebook_that_hangs_is_ended_with_its_kernel(root):
 def test_a_kernel_that_never_started_is_tried_once_more(root, monkeypatch):
     real, calls = runner._papermill, []
 
-    def flaky(*args):
+    def flaky(*args, **how):
         calls.append(1)
-        return (1, 'zmq.error.ZMQError: Address already in use') if len(calls) == 1 else real(*args)
+        return (1, 'zmq.error.ZMQError: Address already in use') if len(calls) == 1 else real(*args, **how)
 
     monkeypatch.setattr(runner, '_papermill', flaky)
     assert runner.replicate('smoke', root=root).status.item() == 'done' and len(calls) == 2
     calls.clear()
     monkeypatch.setattr(
-        runner, '_papermill', lambda *a: calls.append(1) or (1, 'Kernel died before replying to kernel_info')
+        runner, '_papermill', lambda *a, **k: calls.append(1) or (1, 'Kernel died before replying to kernel_info')
     )
     row = runner.replicate('smoke', root=root, force=True).iloc[0]
     assert row.status == 'failed' and 'Kernel died' in row.message and len(calls) == 2
