@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'NOT', 'TRAIN', 'CORPUS', 'JOB_NAMES', 'REQUEST_NAMES',
            'BUILT', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file', 'folder_option',
-           'improve_options', 'improve_command', 'weak_options', 'weak_command', 'generate_options', 'generate_command',
-           'replicate_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch', 'knowledge_show',
-           'knowledge_add', 'build_command', 'main']
+           'improve_options', 'improve_command', 'weak_options', 'weak_command', 'predict_command', 'generate_options',
+           'generate_command', 'replicate_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch',
+           'knowledge_show', 'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
@@ -159,6 +159,19 @@ def weak_command(train, classifier, **words):
     from autogets.job import weak_classes
     corpus = read_file(train, fill(CorpusFile, words))
     typer.echo(weak_classes(corpus, classifier).to_string(index=False, float_format='{:.2f}'.format))
+
+# %% ../nbs/07_cli.ipynb #9a59be28
+@app.command('predict')
+def predict_command(
+    folder:Path=typer.Argument(..., help='Folder that improve wrote, or a saved model.'),
+    file:str=typer.Argument(..., help='A .csv, .tsv, .jsonl or .parquet file; - reads a CSV from standard input.'),
+    text:str=typer.Option('text', help='Column that holds the text.'),
+    out:Path=typer.Option(None, '--out', help='File for the labeled texts; standard output unless given.'),
+):
+    "Label new texts with a saved model: the table with a label and its probability, as CSV."
+    from autogets.classifiers.prediction import predict_file
+    said = predict_file(folder, file, text, out=out)
+    if not out: typer.echo(said.encode(), nl=False)
 
 # %% ../nbs/07_cli.ipynb #cb9b1aa9
 def _pair(said):
