@@ -161,7 +161,7 @@ class Outcome:
     @property
     def searched(self): return self.halving.traces[0] if self.halving else self.trace
     @cached_property
-    def model(self): return self.evaluator.fit(self.final.candidate)
+    def model(self): return self.evaluator.calibrated(self.final.candidate)
     def gains(self)->pd.DataFrame: return job_report.gains_table(self)
     def figure(self): return job_report.gains_figure(self)
     def summary(self)->dict: return job_report.summary(self)

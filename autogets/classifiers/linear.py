@@ -22,6 +22,7 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
+from .calibration import rescaled
 from ..core import UserError, one_of, read_json, write_atomic, write_json
 
 # %% ../../nbs/classifiers/01_linear.ipynb #1769ec66
@@ -95,6 +96,7 @@ def package_versions(*packages): return {p: importlib.metadata.version(p) for p 
 class Classifier:
     """What the classifiers share; a subclass sets `params` (its constructor's arguments) and, in `fit`, `classes_`, and
     has `raw_proba`, which is given a list of texts"""
+    calibration = None # Once calibrated: temperature, and the texts it was fitted on
     def __init_subclass__(cls): CLASSIFIERS[cls.name] = cls
 
     def predict(self, texts, features=None):
@@ -103,7 +105,8 @@ class Classifier:
 
     def predict_proba(self, texts, features=None):
         "The probability of each class in `classes_` for each of `texts`"
-        return self.raw_proba(checked_texts(texts), features)
+        p = self.raw_proba(checked_texts(texts), features)
+        return rescaled(p, self.calibration['temperature']) if self.calibration else p
 
     def fit_stops(self, texts, labels, stops, sample_weight=None, features=None):
         "One fitted classifier for each stopping set in `stops`; see `CatBoostText.fit_stops`"
@@ -116,7 +119,7 @@ class Classifier:
         write_atomic(Path(folder)/self.file, weights)
         return write_json(Path(folder)/'model.json',
             dict(format=1, classifier=self.name, params=self.params, classes=self.classes_.tolist(), **state,
-            weights=hashlib.sha256(weights).hexdigest()))
+            calibration=self.calibration, weights=hashlib.sha256(weights).hexdigest()))
 
 # %% ../../nbs/classifiers/01_linear.ipynb #98839e9f
 def load_classifier(
@@ -135,6 +138,7 @@ def load_classifier(
     try:
         new = make_classifier(state['classifier'], **state['params'])
         new.classes_ = np.array(state['classes'], dtype=str)
+        new.calibration = _read_calibration(state.get('calibration'))
         weights = (folder/new.file).read_bytes()
         if hashlib.sha256(weights).hexdigest() != state['weights']:
             raise ValueError(f'{new.file} is damaged or belongs to another model')
@@ -142,6 +146,15 @@ def load_classifier(
     except (OSError, KeyError, TypeError, ValueError) as e:
         raise UserError(f'the classifier in {folder} cannot be read ({e}): train it again')
     return new
+
+# %% ../../nbs/classifiers/01_linear.ipynb #3430b764
+def _read_calibration(said):
+    "What `model.json` says of the calibration; None for a model that has none, as those of 0.5.0"
+    if said is None: return None
+    t = said['temperature']
+    if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < np.inf:
+        raise ValueError(f'its temperature is {t!r}')
+    return said
 
 # %% ../../nbs/classifiers/01_linear.ipynb #b70f8271
 def fit_words(
