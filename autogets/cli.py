@@ -152,13 +152,16 @@ def improve_command(train, out, **words):
 # %% ../nbs/07_cli.ipynb #454d1d0a
 def weak_options():
     classifier = typer.Option('linear', '--classifier', help='As for improve.')
-    return [TRAIN, *CORPUS, Parameter('classifier', Parameter.KEYWORD_ONLY, annotation=str, default=classifier)]
+    top = typer.Option(10, '--top', min=1, metavar='NUMBER', help='Show so many, the weakest.')
+    return [TRAIN, *CORPUS, Parameter('classifier', Parameter.KEYWORD_ONLY, annotation=str, default=classifier),
+            Parameter('top', Parameter.KEYWORD_ONLY, annotation=int, default=top)]
 
-def weak_command(train, classifier, **words):
+def weak_command(train, classifier, top, **words):
     "Which classes the baseline is weak on, weakest first (on validation)."
     from autogets.job import weak_classes
-    corpus = read_file(train, fill(CorpusFile, words))
-    typer.echo(weak_classes(corpus, classifier).to_string(index=False, float_format='{:.2f}'.format))
+    t = weak_classes(read_file(train, fill(CorpusFile, words)), classifier)
+    typer.echo(t.head(top).to_string(index=False, float_format='{:.2f}'.format))
+    if len(t) > top: typer.echo(f'the {top} weakest of {len(t)} classes; --top {len(t)} shows all')
 
 # %% ../nbs/07_cli.ipynb #9a59be28
 @app.command('predict')

@@ -1,4 +1,4 @@
-"Using a saved model: predict, load_model, and what they refuse"
+"Before and after a search: weak classes; predict, load_model and what they refuse"
 
 import io
 import shutil
@@ -140,3 +140,16 @@ def test_what_is_no_list_of_texts_is_refused(given, says, model):
     for ask in (model.predict, model.predict_proba):
         with pytest.raises(UserError, match=says):
             ask(given)
+
+
+# --- weak ---
+
+
+def test_weak_shows_the_ten_weakest(command):
+    lines = command('weak', 'tickets').out.splitlines()
+    assert len(lines) == 12 and lines[-1] == 'the 10 weakest of 15 classes; --top 15 shows all'
+    every = command('weak', 'tickets', '--top', '15').out.splitlines()
+    assert len(every) == 16 and [l.split() for l in every[1:11]] == [l.split() for l in lines[1:11]]
+    assert len(command('weak', 'tickets', '--top', '3').out.splitlines()) == 5
+    r = command('weak', 'tickets', '--top', '0')
+    assert r.code == 2 and 'Traceback' not in r.err
