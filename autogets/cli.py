@@ -144,10 +144,12 @@ def improve_options():
 
 def improve_command(train, out, **words):
     "Find the synthetic texts that improve a classifier, and report the gain on test."
+    from autogets.generators.pool import say_limits
     from autogets.job import Job, run_job
     result = run_job(read_file(train, fill(CorpusFile, words)), fill(Job, words), out)
     typer.echo(f'{result!r}\n{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; '
                f'report: {out/"report.html"}')
+    if said := say_limits(result.manifest): typer.echo(said)
 
 # %% ../nbs/07_cli.ipynb #454d1d0a
 def weak_options():

@@ -117,6 +117,13 @@ def _begin(folder, settings):
     write_json(Path(folder)/'manifest.json', manifest)
     return manifest
 
+# %% ../../nbs/generators/05_build.ipynb #78e3b725
+def _texts_each(generator, examples, folder, n):
+    "`n`; without it, the number of the pool that was begun in `folder`, or the usual one of `generator`"
+    if n is not None: return n
+    if folder and (Path(folder)/'manifest.json').exists(): return pool_manifest(folder).get('n', 5)
+    return generator.usual(examples) if len(examples) else 5
+
 # %% ../../nbs/generators/05_build.ipynb #51ba18ce
 def _ask(generator, batch, wanted, attempt):
     "The generator's rows for `batch`, in its order, with the source each text counts for as `lead`"
@@ -193,9 +200,10 @@ class _Growing:
         else: self.rows += [r for line in lines for r in line_rows(line)]
         for line in lines: self.count(line)
 
-    def finish(self):
-        "The manifest of the pool that is now complete"
+    def finish(self, left_out):
+        "The manifest of the pool that is now complete; `left_out` says which stored texts were not given out"
         manifest = self.settings | {'complete': True, 'counts': self.tally.counts(), 'drops': self.tally.drops}
+        if left_out: manifest['left_out'] = left_out
         if not self.folder: return manifest
         with open(Path(self.folder)/'texts.jsonl', 'rb') as f:
             manifest['sha256'] = hashlib.file_digest(f, 'sha256').hexdigest()
@@ -327,7 +335,7 @@ def fill_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
     folder=None, # Where to store the pool as it grows; `None` keeps it in memory
-    n:int=5, # Texts per example; with `exactly`, per request
+    n:int=None, # Texts per example (with `exactly`, per request); 5, or all that are stored, unless given
     held_out=(), # The texts of validation and test, none of which may enter the pool
     progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
     filters=(), # Further checks, as in `generators.filters`
@@ -336,6 +344,7 @@ def fill_pool(
     retry:bool=False, # Ask again for what did not come in `folder` (`exactly` does so by itself)
 )->tuple: # The manifest of the pool, and its rows (dicts) if it is in memory
     "Ask `generator` for texts of `examples`, go on where a killed run stopped, and account for each"
+    n = _texts_each(generator, examples, folder, n=n)
     examples, held = _distinct(examples, n), {text_id(t) for t in (() if held_out is None else held_out)}
     _check_exactly(exactly, generator)
     for f in filters: f.prepare(examples)
@@ -347,14 +356,14 @@ def fill_pool(
     if exactly: short = _grow_exactly(growing, generator, examples, exactly=exactly, most=most, progress=progress)
     else: short = _grow(growing, generator, examples, progress=progress, attempts=attempts)
     if short: raise UserError(_too_few(short, exactly, growing.tally))
-    return growing.finish(), growing.rows
+    return growing.finish(generator.left_out(examples, n)), growing.rows
 
 # %% ../../nbs/generators/05_build.ipynb #ea9c924b
 def build_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
     folder=None, # Where to store the pool as it grows; `None` keeps it in memory
-    n:int=5, # Texts per example
+    n:int=None, # Texts per example; 5, or all that are stored, unless given
     held_out=(), # The texts of validation and test, none of which may enter the pool
     progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
     **more, # `filters`, `exactly`, `most` and `retry` of `fill_pool`

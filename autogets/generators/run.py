@@ -194,7 +194,7 @@ def generate(
     out='pool', # Folder of the pool; a run that was interrupted goes on there, and nothing is paid for twice
     target='all', # A class, a list of classes, or all
     prompt:str='autogets', # A prompt method (zero-shot, topic, few-shot-K, ...), or a YAML file of your own
-    n:int=5, # Texts per training example
+    n:int=None, # Texts per training example; 5, or all of a recording, unless given
     max_cost:float=None, # Stop before this many dollars
     progress:bool=True, # Show a bar, on a terminal
     **more, # Any other field of `GenerationSettings`, `RequestSettings` or `Limits`
@@ -205,7 +205,7 @@ def generate(
     for name in more: one_of(name, list(known), 'option')
     parts = {k: {f: v for f, v in more.items() if known[f] is k} for k in kinds}
     labels = (target,) if isinstance(target, str) else tuple(target)
-    settings = GenerationSettings(model, prompt, labels, n=n, **parts[GenerationSettings])
+    settings = GenerationSettings(model, prompt, labels, n=n or 5, **parts[GenerationSettings])
     requests = RequestSettings(max_cost=max_cost, **{'limits': Limits(**parts[Limits])} | parts[RequestSettings])
     if model.startswith('recorded:') and not model.endswith('.jsonl'):
         return build_pool(make_generator(model), _examples(corpus, labels), folder=out, n=n, held_out=_held_out(corpus),
