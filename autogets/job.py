@@ -22,6 +22,7 @@ from .generators.base import Generator
 from .generators.build import build_pool
 from .generators.recorded import Recorded
 from .generators.registry import make_generator
+from .progress import say
 from .metrics import class_report, confusion, read_objective
 from .search.candidates import Budget
 from .search.evaluator import Evaluator
@@ -222,17 +223,20 @@ def run_job(
     job:Job, # A job
     out=None, # Folder for everything; a killed run is resumed there. None keeps the result in memory
     generator=None, # A generator object to use instead of the job's spec
-    progress:bool=True, # Show bars, on a terminal
+    progress:bool=True, # Show how far it is
 )->Outcome:
     "Generate, search, choose on validation, measure on test once"
     start, r = time.perf_counter(), resolve(job, corpus, out)
     pool = _pool(r, generator, progress)
+    say(f'texts: {len(pool):,} in the pool, of {len(pool.sources):,} examples', detail=True)
     labels = 'all' if set(r.examples.label) == set(corpus.classes) else tuple(sorted(set(r.examples.label)))
     ev = Evaluator(corpus, pool.texts, labels, classifier=job.classifier, protocol=job.protocol, seed=job.seed,
         workers=job.workers, folds=0 if job.screen else job.scored_folds, **job.parameters)
     runner = _ensemble if job.strategy == 'ensemble' else _halving if job.screen else _search
+    say(f'search: {job.strategy} for {job.objective}, with {job.classifier}', detail=True)
     found = runner(ev, r, _map(corpus, job), progress)
     outcome = Outcome(job, seconds=time.perf_counter()-start, manifest=pool.manifest, **found)
+    say('the choice is made: calibrating its probabilities, writing the report', detail=True)
     if r.folder: job_report.write_outcome(outcome, r.folder)
     return outcome
 

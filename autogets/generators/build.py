@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core import UserError, digest, text_id, write_atomic, write_json
 from .base import Generator
+from ..progress import Progress
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
                                       load_pool, pool_frame, pool_line, pool_manifest, stored_lines)
 
@@ -210,22 +211,16 @@ class _Growing:
         write_json(Path(self.folder)/'manifest.json', manifest)
         return manifest
 
-# %% ../../nbs/generators/05_build.ipynb #fe87a43f
-def _bar(total, done, progress, unit=' examples'):
-    from tqdm import tqdm
-    return tqdm(total=total, initial=done, desc='texts', unit=unit, delay=2, disable=None if progress else True)
-
 # %% ../../nbs/generators/05_build.ipynb #f7a41286
 def _grow(growing, generator, examples, progress, attempts):
     "Make the lines of those `examples` that have none"
     todo = examples[~examples.id.isin(growing.done)]
     if len(todo): generator.prepare(examples)
-    with _bar(len(examples), len(examples)-len(todo), progress) as bar:
+    with Progress(len(examples), 'texts', 'examples', done=len(examples)-len(todo), show=progress) as bar:
         for batch in _batches(todo, generator.batch):
             lines = _batch_lines(generator, batch, growing, attempts=attempts)
             growing.add(lines)
-            bar.update(len(lines))
-            bar.set_postfix_str(generator.status)
+            bar.update(len(lines), generator.status)
             if generator.halted:
                 done = growing.tally.sources
                 raise UserError(f'{generator.halted}: {done} of {len(examples)} examples are done and kept')
@@ -280,7 +275,8 @@ def _grow_exactly(growing, generator, examples, exactly, most, progress):
     fill"""
     n, short, kept = growing.settings['n'], {}, Counter(growing.kept_by_class)
     generator.prepare(examples)
-    with _bar(exactly*examples.label.nunique(), kept.total(), progress, unit=' texts') as bar:
+    wanted = exactly*examples.label.nunique()
+    with Progress(wanted, 'texts', 'texts', done=kept.total(), show=progress) as bar:
         for label in sorted(set(examples.label)):
             limit, slots = most*-(-exactly//n), _slots(examples, label)
             used = sum(growing.done[i] for i in examples.id[examples.label == label])
