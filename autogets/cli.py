@@ -141,15 +141,18 @@ def _flag(name, *flags, help):
     option = typer.Option(False, *flags, help=help, rich_help_panel='What is said')
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=bool, default=option)
 
+# %% ../nbs/07_cli.ipynb #21024678
 TALK = [_flag('verbose', '--verbose', '-v', help='Say also what is being done.'),
         _flag('quiet', '--quiet', '-q', help='Say nothing but errors (and what --json prints).'),
         _flag('as_json', '--json', help='Print the result as JSON.')]
 
+# %% ../nbs/07_cli.ipynb #0d0b7705
 def talk(verbose, quiet):
     "What `-v` and `-q` ask for"
     if verbose and quiet: raise UserError('-v and -q contradict each other: give one')
     return telling(1. if verbose else 5., verbose=verbose, quiet=quiet)
 
+# %% ../nbs/07_cli.ipynb #9a7e3a02
 def answer(said, told, quiet):
     "Print `said`, or as JSON `told`, if that is wanted"
     if told: typer.echo(json.dumps(told, indent=1, ensure_ascii=False, default=str))

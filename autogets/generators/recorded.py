@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['is_strings', 'shipped_recordings', 'find_recording', 'read_recording', 'assign_leads', 'assign_unsourced', 'in_turns',
-           'Stored', 'Recorded']
+           'Countable', 'Stored', 'Recorded']
 
 # %% ../../nbs/generators/03_recorded.ipynb #91677de4
 import hashlib
@@ -148,18 +148,31 @@ def _nothing_fits(stored, where, examples, why):
 # %% ../../nbs/generators/03_recorded.ipynb #6d2c719f
 def in_turns(
     rows:pd.DataFrame, # With lead
-    voice:pd.Series, # The number of the model and method of each
+    voice:pd.Series, # By the index of `rows`: the number of the model and method
     n:int, # Texts that an example gets
     turn:dict, # Source id -> its number among all examples
 )->pd.DataFrame:
     "`rows`, those of a source with more than `n` texts so that its models and methods take turns"
-    many, several = rows.lead.map(rows.lead.value_counts()) > n, voice.max()+1 if len(rows) else 1
+    many, voice = rows.lead.map(rows.lead.value_counts()) > n, voice[rows.index]
+    several = voice.max()+1 if len(rows) else 1
     rank, first = rows.groupby([rows.lead, voice]).cumcount(), (voice-rows.lead.map(turn)) % several
     order = pd.DataFrame({'rank': np.where(many, rank, 0), 'first': np.where(many, first, 0)}, rows.index)
     return rows.loc[order.sort_values(['rank', 'first'], kind='stable').index]
 
+# %% ../../nbs/generators/03_recorded.ipynb #dd97d200
+class Countable:
+    "How many of the stored texts are given out, and why not all"
+    def usual(self, examples):
+        "All: as many as the example with the most texts has"
+        return int(self.match(examples)[1].lead.value_counts().max())
+
+    def left_out(self, examples, n):
+        "How many stored texts are not given out for `examples`, by reason"
+        over = (self.match(examples)[1].lead.value_counts()-n).clip(lower=0).sum()
+        return self.unwanted | self.unmatched | ({f'more than {n} of an example': int(over)} if over else {})
+
 # %% ../../nbs/generators/03_recorded.ipynb #3afc7d99
-class Stored(Generator):
+class Stored(Countable, Generator):
     "Texts that exist already, given out by the example they count for"
     def hold(self, rows):
         "Store `rows` (text, label, source_ids, model, method)"
@@ -181,21 +194,12 @@ class Stored(Generator):
         self.matched = self.match(examples)
         return self
 
-    def usual(self, examples):
-        "All: as many as the example with the most texts has"
-        return int(self.match(examples)[1].lead.value_counts().max())
-
-    def left_out(self, examples, n):
-        "How many stored texts are not given out for `examples`, by reason"
-        over = (self.match(examples)[1].lead.value_counts()-n).clip(lower=0).sum()
-        return self.unwanted | self.unmatched | ({f'more than {n} of an example': int(over)} if over else {})
-
     def generate(self, examples, n):
         "Up to `n` stored texts of each of `examples`; unless prepared, these are all the examples there are"
         label_of, usable, reasons = self.matched or self.match(examples)
         place = {i: k for k, i in enumerate(examples.id)}
-        rows = usable[usable.lead.isin(place)]
-        rows = in_turns(rows, self.voices[rows.index], n, turn={i: k for k, i in enumerate(label_of)})
+        turn = {i: k for k, i in enumerate(label_of)}
+        rows = in_turns(usable[usable.lead.isin(place)], self.voices, n, turn=turn)
         rows = rows.assign(sample=rows.groupby('lead').cumcount())
         rows = rows[rows['sample'] < n].sort_values('lead', key=lambda s: s.map(place), kind='stable')
         found = rows.lead.value_counts().to_dict()
