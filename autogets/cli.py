@@ -4,25 +4,29 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'NOT', 'TRAIN', 'CORPUS', 'TALK', 'JOB_NAMES',
-           'REQUEST_NAMES', 'BUILT', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file',
-           'folder_option', 'talk', 'answer', 'improve_options', 'improve_command', 'weak_options', 'weak_command',
-           'predict_command', 'generate_options', 'generate_command', 'replicate_command', 'bench_command', 'data_list',
-           'data_describe', 'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
+           'REQUEST_NAMES', 'BUILT', 'HINTS', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file',
+           'folder_option', 'improve_options', 'improve_command', 'weak_options', 'weak_command', 'predict_command',
+           'generate_options', 'generate_command', 'replicate_command', 'bench_command', 'data_list', 'data_describe',
+           'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
-import json
+import math
 import os
+import re
+import signal
 import sys
+import threading
 import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import MISSING, dataclass, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import get_type_hints
 import typer
 from typer.core import TyperGroup
-from .core import UserError, docments, read_json
-from .progress import TELLING, telling
+from .core import PlainStream, UserError, docments, read_json
+from .progress import TELLING, answer, telling
 
 # %% ../nbs/07_cli.ipynb #6f686453
 class Commands(TyperGroup):
@@ -67,6 +71,13 @@ def options(
             for f in fields(cls) if f.name not in skip]
 
 # %% ../nbs/07_cli.ipynb #0c41b2d8
+def _finite(flag):
+    "The check that the number given with `flag` is one"
+    def check(value:float):
+        if value is None or math.isfinite(value): return value
+        raise UserError(f'{flag} is {value}: give a number that ends')
+    return check
+
 METAVARS = {str: 'TEXT', list[str]: 'TEXT', int: 'NUMBER', float: 'NUMBER'}
 
 def _option(f, kind, said, panel, name):
@@ -77,7 +88,8 @@ def _option(f, kind, said, panel, name):
     flag = f'--{name.replace("_", "-")}'
     flags = [f'{flag}/--{NOT[name]}'] if name in NOT else [flag]
     help_ = said if said.endswith(('.', '?', '!')) else f'{said}.'
-    option = typer.Option(default, *flags, help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
+    shown = dict(help=help_, metavar=METAVARS.get(kind), rich_help_panel=panel)
+    option = typer.Option(default, *flags, callback=_finite(flag) if kind is float else None, **shown)
     return Parameter(f.name, Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 # %% ../nbs/07_cli.ipynb #5f2e6a90
@@ -146,18 +158,6 @@ TALK = [_flag('verbose', '--verbose', '-v', help='Say also what is being done.')
         _flag('quiet', '--quiet', '-q', help='Say nothing but errors (and what --json prints).'),
         _flag('as_json', '--json', help='Print the result as JSON.')]
 
-# %% ../nbs/07_cli.ipynb #0d0b7705
-def talk(verbose, quiet):
-    "What `-v` and `-q` ask for"
-    if verbose and quiet: raise UserError('-v and -q contradict each other: give one')
-    return telling(1. if verbose else 5., verbose=verbose, quiet=quiet)
-
-# %% ../nbs/07_cli.ipynb #9a7e3a02
-def answer(said, told, quiet):
-    "Print `said`, or as JSON `told`, if that is wanted"
-    if told: typer.echo(json.dumps(told, indent=1, ensure_ascii=False, default=str))
-    elif not quiet: typer.echo(said)
-
 # %% ../nbs/07_cli.ipynb #3b8d77c1
 JOB_NAMES = {'constraints': 'constraint', 'settings': 'set', 'evaluations': 'budget'}
 
@@ -170,7 +170,7 @@ def improve_command(train, out, verbose, quiet, as_json, **words):
     "Find the synthetic texts that improve a classifier, and report the gain on test."
     from autogets.generators.pool import say_limits
     from autogets.job import Job, run_job
-    with talk(verbose, quiet):
+    with telling(verbose=verbose, quiet=quiet):
         result = run_job(read_file(train, fill(CorpusFile, words)), fill(Job, words), out)
         said = (f'{result!r}\n{len(result.searched)-1} candidates evaluated in {result.seconds:.1f} s; '
                 f'report: {out/"report.html"}\n{say_limits(result.manifest)}')
@@ -208,7 +208,10 @@ def predict_command(
 def _pair(said):
     "The two numbers of `--price`"
     if said is None: return None
-    try: return tuple(float(x) for x in said.split(','))
+    try:
+        price = tuple(float(x) for x in said.split(','))
+        if all(map(math.isfinite, price)): return price
+        raise ValueError
     except ValueError:
         raise UserError(f'--price is {said!r}: give dollars per million tokens in and out, as in 0.15,0.60')
 
@@ -234,7 +237,7 @@ def generate_command(train, out, dry_run, verbose, quiet, as_json, **words):
     corpus, settings = read_file(train, fill(CorpusFile, words)), fill(run.GenerationSettings, words)
     words['price'] = _pair(words['price'])
     requests = fill(run.RequestSettings, words, limits=fill(Limits, words))
-    with talk(verbose, quiet):
+    with telling(verbose=verbose, quiet=quiet):
         if dry_run:
             plan = run.forecast(corpus, settings, requests)
             return answer(f'{run.say_prompt(plan)}\n\n{run.say_forecast(plan)}', as_json and plan, quiet=quiet)
@@ -312,6 +315,8 @@ def knowledge_show(map:Path=typer.Option(None, '--map',
     "The best strategy of every class, its margin, and how well the map advises on corpora it has not seen."
     from autogets.search.knowledge import load_knowledge
     from autogets.search.regret import best_strategies, knowledge_figure, regret_verdict
+    if figure and figure.suffix not in ('.png', '.pdf'):
+        raise UserError(f'cannot draw {figure}: name a .png or .pdf file')
     m = load_knowledge(map)
     typer.echo(best_strategies(m, objective, budget).to_string(index=False, float_format='{:.4f}'.format))
     typer.echo(regret_verdict(m, objective, budget))
@@ -351,16 +356,34 @@ for name, (work, _) in BUILT.items(): app.command(name, help=work.__doc__)(lambd
 # %% ../nbs/07_cli.ipynb #9afc30e1
 def _say(kind, message): print(f'autogets: {kind}: {" ".join(str(message).split())}', file=sys.stderr)
 
+HINTS = {e: 'free some space or choose another folder' for e in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
+HINTS |= {e: 'give another name' for e in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)}
 OLD_OPTIONS = {'--screened': '--filtered', '--unscreened': '--unfiltered'} # of 0.4.0
 
 def _current(words):
     "The command line with the options of today; a line for each that was called otherwise"
     for w in words:
+        if '\0' in w: raise UserError(f'{w!r} holds a zero byte: leave it out')
+        if re.search('[\ud800-\udfff]', w): raise UserError(f'{w!r} is not UTF-8: rename it')
+    for w in words:
         if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]
 
+@contextmanager
+def _interruptible():
+    "SIGTERM, which schedulers and containers send, is Ctrl-C"
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
+
 def main():
     "The `autogets` command"
+    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)), _interruptible(): _main()
+
+def _main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: TELLING['quiet'] or _say('note', message)
     try: app(_current(sys.argv[1:]), prog_name='autogets')
@@ -371,6 +394,6 @@ def main():
         if e.code == 130: _say('interrupted', 'what was done is kept; the same command goes on from there')
         raise
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS): raise
-        _say('error', f'{e.filename or "a file"}: {e.strerror}; free some space or choose another folder')
+        if e.errno not in HINTS: raise
+        _say('error', f'{str(e.filename or "a file")[:100]}: {e.strerror}; {HINTS[e.errno]}')
         sys.exit(2)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from . import job_report
 from .classifiers.linear import make_classifier, read_classifier
-from .core import UserError, digest, one_of, text_id, write_atomic
+from .core import UserError, alone, digest, one_of, text_id, write_atomic
 from .generators.base import Generator
 from .generators.build import build_pool
 from .generators.recorded import Recorded
@@ -218,6 +218,7 @@ def _map(corpus, job):
         if job.strategy in ('sliding-window', 'hierarchical', 'ensemble'): raise
 
 # %% ../nbs/06_job.ipynb #4e79f4c1
+@alone('out')
 def run_job(
     corpus, # A `Corpus`
     job:Job, # A job

@@ -169,8 +169,9 @@ def _tried(o):
 
 # %% ../nbs/05_job_report.ipynb #4d28b9dc
 def _rungs_part(o):
-    note = (f'{o.job.screen} screened; its best different candidates were trained with {o.job.classifier}, which chose. '
-        f'Gains in {o.job.objective} on validation are over the baseline of the same rung; seconds are of training.')
+    note = (f'{o.job.screen} screened; its best different candidates were trained with {o.job.classifier}, '
+        f'which chose. Gains in {o.job.objective} on validation are over the baseline of the same '
+        'rung; seconds are of training.')
     return report.section('Rungs', report.text(note), report.table(rungs_table(o.halving), 4))
 
 # %% ../nbs/05_job_report.ipynb #b29b8b80

@@ -168,7 +168,7 @@ def baseline_figure(
         ax.hlines(y, d[['ours','published']].min(axis=1), d[['ours','published']].max(axis=1), color=COLORS['pale'])
         ax.plot(d.ours, y, 'o', color=COLORS['sliding-window'], label='ours')
         if d.published.notna().any(): ax.plot(d.published, y, 'D', mfc='none', color=COLORS['ink'], label='published')
-        ax.set_title(m)
+        ax.set_title({'f1': 'F1'}.get(m, m.replace('-', ' ')))
     axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes])
     axes[0].invert_yaxis()
     axes[0].legend(fontsize=8)

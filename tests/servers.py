@@ -20,7 +20,21 @@ import sys
 import urllib.request
 from collections import Counter
 
-FAULTS = ('429', '500', '503', 'drop', 'slow', 'truncated', 'schema', 'empty', 'duplicate', 'refusal', 'html')
+FAULTS = (
+    '429',
+    '500',
+    '503',
+    'drop',
+    'slow',
+    'truncated',
+    'schema',
+    'empty',
+    'duplicate',
+    'refusal',
+    'html',
+    'odd',
+    'late',
+)
 WORDS = [
     a + b + c
     for a in ('ba', 'ko', 'lu', 'mi', 'ra', 'se', 'ti', 'vo', 'na', 'pe')
@@ -54,6 +68,8 @@ class Endpoint:
         )  # most requests in flight before 429; whether response_format is understood
         self.count, self.done, self.last, self.flying, self.peak = Counter(), Counter(), None, 0, 0
         self.usage, self.files, self.jobs, self.dead, self.headers = [0, 0], {}, {}, False, []
+        self.refused = {}  # words of a request -> the status by which it is always refused
+        self.bodies = []  # what the fault 'odd' sends, one after the other: JSON text
 
     def stats(self):
         return {
@@ -125,6 +141,11 @@ class Endpoint:
             'usage': usage,
         }, fault in ('ok', 'duplicate')
 
+    def odd(self):
+        "The next of `bodies`"
+        self.bodies.append(self.bodies.pop(0))
+        return self.bodies[-1]
+
     def bill(self, reply):
         self.usage[0] += reply['usage']['prompt_tokens']
         self.usage[1] += reply['usage']['completion_tokens']
@@ -153,12 +174,17 @@ async def chat(end, body, key, writer):
             )
         )
         return True
+    asked = json.dumps(body['messages'])
+    for words, status in end.refused.items():
+        if words in asked:
+            writer.write(response(status, {'error': {'message': 'flagged by moderation'}}))
+            return True
     if fault == '429':
         writer.write(
             response(
                 429,
                 {'error': {'message': 'slow down', 'type': 'rate_limit'}},
-                [('retry-after', end.retry_after)] if end.retry_after else [],
+                [*([('retry-after', end.retry_after)] if end.retry_after else []), *end.headers],
             )
         )
         return True
@@ -171,10 +197,18 @@ async def chat(end, body, key, writer):
     if fault == 'drop':
         writer.close()
         return False
+    if fault == 'odd':
+        writer.write(response(200, end.odd().encode()))
+        return True
     reply, useful = end.answer(body, fault)
     if fault == 'truncated':  # a whole HTTP reply whose JSON breaks off
         writer.write(response(200, json.dumps(reply).encode()[:-30]))
         return True
+    if fault == 'late':  # billed, and answered when nobody waits any more
+        end.bill(reply)
+        await asyncio.sleep(end.slow)
+        writer.close()
+        return False
     if fault == 'slow':  # a byte now and then, never ending
         data = response(200, reply)
         for i in range(0, 40):
@@ -209,6 +243,9 @@ def batches(end, method, path, raw):
         }
     if path.startswith('/v1/files/') and path.endswith('/content'):
         return end.files[path.split('/')[3]]
+    if path.split('?')[0] == '/v1/batches' and method == 'GET':
+        jobs = [{k: v for k, v in job.items() if k != 'looks'} for job in reversed(end.jobs.values())]
+        return {'object': 'list', 'data': jobs, 'has_more': False}
     if path == '/v1/batches' and method == 'POST':
         asked, job = json.loads(raw), f'batch-{len(end.jobs)}'
         end.jobs[job] = {
@@ -221,6 +258,7 @@ def batches(end, method, path, raw):
             'created_at': 0,
             'output_file_id': None,
             'error_file_id': None,
+            'metadata': asked.get('metadata'),
             'looks': 0,
         }
         end.count['jobs'] += 1
@@ -247,10 +285,13 @@ def finish(end, job):
                 }
             )
             continue
-        reply, useful = end.answer(asked['body'], fault)
-        end.bill(reply)
-        if useful:
-            end.done[asked['custom_id']] += 1
+        if fault == 'odd':
+            reply = json.loads(end.odd())
+        else:
+            reply, useful = end.answer(asked['body'], fault)
+            end.bill(reply)
+            if useful:
+                end.done[asked['custom_id']] += 1
         good.append(
             {'id': 'x', 'custom_id': asked['custom_id'], 'response': {'status_code': 200, 'body': reply}, 'error': None}
         )

@@ -12,8 +12,11 @@ import copy
 import hashlib
 import importlib
 import importlib.metadata
+import inspect
 import io
+import math
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -77,6 +80,8 @@ def make_classifier(
 ): # A `Classifier`, not yet fitted
     "The classifier that `spec` names"
     kind, named = read_classifier(spec)
+    for k, v in params.items():
+        if isinstance(v, float) and not math.isfinite(v): raise UserError(f'{k} is {v}: give a number that ends')
     try: return kind(seed=seed, **{**params, **named})
     except TypeError as e: raise UserError(f'the classifier {spec!r} does not take these parameters: {e}')
 
@@ -121,6 +126,24 @@ class Classifier:
             dict(format=1, classifier=self.name, params=self.params, classes=self.classes_.tolist(), **state,
             calibration=self.calibration, weights=hashlib.sha256(weights).hexdigest()))
 
+# %% ../../nbs/classifiers/01_linear.ipynb #f2302a63
+def _is_saved(state):
+    "Whether `state` has the form of a `model.json`"
+    if not isinstance(state, dict) or state.get('format') != 1: return False
+    names, kind = state.get('classes'), state.get('classifier')
+    sound = isinstance(names, list) and all(isinstance(c, str) for c in names) and len(set(names)) == len(names) > 1
+    return sound and isinstance(kind, str) and kind in CLASSIFIERS and isinstance(state.get('params'), dict)
+
+def _check_params(path, kind, params):
+    "`UserError` for a parameter in the file `path` that `kind` would not have written there"
+    takes = inspect.signature(kind).parameters
+    more = any(p.kind == p.VAR_KEYWORD for p in takes.values())
+    for k, v in params.items():
+        own = k in takes and k != 'folder' or more and (k in PAPER or isinstance(v, (int, float)))
+        if not own or k != 'encoder' and re.search(r'[/\\]', str(v)):
+            raise UserError(f'{path} has the parameter {k!r:.40} ({v!r:.40}), which autogets does not save: '
+                            'do not use this model unless you know where it is from')
+
 # %% ../../nbs/classifiers/01_linear.ipynb #98839e9f
 def load_classifier(
     folder, # Where `save` wrote it, or the folder of a run, whose model is taken
@@ -132,9 +155,10 @@ def load_classifier(
     if not path.exists():
         raise UserError(f'{path} does not exist: give the folder of a run, or of a saved model')
     state = read_json(path)
-    if not isinstance(state, dict) or state.get('format') != 1 or state.get('classifier') not in CLASSIFIERS:
+    if not _is_saved(state):
         raise UserError(f'{path} does not describe a saved classifier: point to a folder that this version of autogets '
             'has written')
+    _check_params(path, read_classifier(state['classifier'])[0], state['params'])
     try:
         new = make_classifier(state['classifier'], **state['params'])
         new.classes_ = np.array(state['classes'], dtype=str)
@@ -180,6 +204,8 @@ class LinearClassifier(Classifier):
         sublinear:bool=True, # Count n of a word enters as 1 + log n
         tol:float=1e-3, # When liblinear stops
     ):
+        for k, v in (('C', C), ('tol', tol)):
+            if not isinstance(v, (int, float)) or not v > 0: raise UserError(f'{k} is {v!r:.40}: give a number above 0')
         self.params = dict(seed=seed, C=C, ngrams=list(ngrams), sublinear=sublinear, tol=tol)
         self.vectorizer_params = dict(ngram_range=tuple(ngrams), sublinear_tf=sublinear)
         self.svc_params = dict(C=C, tol=tol, dual=True, random_state=seed)
@@ -214,6 +240,9 @@ def _linear_restore(clf, weights, state):
         clf.vectorizer = TfidfVectorizer(**clf.vectorizer_params, vocabulary=state['vocabulary'])
         clf.vectorizer.idf_ = a['idf']
         clf.svc = LinearSVC(**clf.svc_params)
+        rows = 1 if len(clf.classes_) == 2 else len(clf.classes_)
+        if a['coef'].shape != (rows, len(clf.vectorizer.vocabulary)) or a['intercept'].shape != (rows,):
+            raise ValueError('weights of another shape than its classes and words')
         clf.svc.coef_, clf.svc.intercept_, clf.svc.classes_ = a['coef'], a['intercept'], clf.classes_
 
 # %% ../../nbs/classifiers/01_linear.ipynb #a2c10268
@@ -360,4 +389,5 @@ def _catboost_restore(clf, weights, state):
     "Make `clf` what `_catboost_state` has described"
     clf.features_, clf.rounds = state['features'], state['rounds']
     clf.model = _catboost().CatBoostClassifier()
-    clf.model.load_model(blob=weights)
+    try: clf.model.load_model(blob=weights)
+    except _catboost().CatBoostError as e: raise ValueError(f'CatBoost cannot read {clf.file}: {e}')

@@ -242,7 +242,7 @@ def rephrased_by(
     from autogets.generators.llm_writer import Writer
     chat = make_chat(live.model, **({'base_url': live.base_url} if live.model.startswith('openai:') else {}))
     with Replies(Path(live.folder)/'replies.jsonl') as replies:
-        meter = Meter(find_price(chat), before=replies.usage)
+        meter = Meter(find_price(chat), before=replies)
         meter.limited(live.max_cost)
         return rephrased(texts, found, Writer(chat, seed, 'rephrase', task=live.task, replies=replies,
             limits=Limits(in_flight=live.in_flight), meter=meter))

@@ -132,13 +132,15 @@ def _tidy(text):
     return t if any(c.isalnum() or category(c) in ('So', 'Sm', 'Sc') for c in t) else ''
 
 # %% ../../nbs/generators/06a_parsing.ipynb #10de9b90
+LONGEST_TEXT = 50_000 # Characters of one text
+
 def _clean(entries, kind):
     "The usable texts among `entries`"
     texts = [_tidy(_entry(x, kind)) for x in entries]
     marks = [re.match(r'\(?(\d{1,3})[.):\]]\s+', t) for t in texts]
     if len(texts) > 1 and all(m and m[1] == str(k) for k, m in enumerate(marks, 1)):
         texts = [t[m.end():] for t, m in zip(texts, marks)]
-    texts = [t for t in texts if t and not _refuses(t)]
+    texts = [t for t in texts if t and len(t) <= LONGEST_TEXT and not _refuses(t)]
     return list(dict.fromkeys(texts)) if kind == 'items' else texts
 
 # %% ../../nbs/generators/06a_parsing.ipynb #d580a928
@@ -198,4 +200,5 @@ def parse(
     if not isinstance(content, str) or not content.strip(): raise ValueError('an empty reply')
     answer = without_thoughts(content)
     if not answer: raise ValueError('thoughts without an answer')
-    return read(answer, reply, n)
+    try: return read(answer, reply, n)
+    except RecursionError: raise ValueError('nested without end')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['POOL_FORMAT', 'SHARED', 'POOL_FILES', 'Pool', 'say_limits', 'pool_line', 'dump_line', 'line_rows', 'pool_frame',
-           'parse_lines', 'pool_manifest', 'cut_torn_line', 'stored_lines', 'append_lines', 'save_pool', 'load_pool',
-           'Pooled']
+           'parse_lines', 'pool_manifest', 'cut_torn_line', 'stored_lines', 'append_lines', 'stored_bytes', 'save_pool',
+           'load_pool', 'Pooled']
 
 # %% ../../nbs/generators/04_pool.ipynb #dd52acb1
 import hashlib
@@ -31,6 +31,9 @@ def _checked(texts, where='the pool'):
     lacking = [c for c in POOL_COLUMNS if c not in texts]
     if lacking: raise UserError(f'{where} lacks the column {", ".join(lacking)}: it is not a pool of synthetic texts')
     texts = texts[POOL_COLUMNS].reset_index(drop=True)
+    kinds = {'text': str, 'label': str, 'source_ids': list, 'parameters': dict}
+    odd = [c for c, kind in kinds.items() if not all(isinstance(v, kind) for v in texts[c])]
+    if odd: raise UserError(f'{where} holds a {odd[0]} that is not a {kinds[odd[0]].__name__}: save the pool again')
     if not texts.source_ids.map(len).all():
         raise UserError(f'{where} holds a text without a source: every synthetic text needs source_ids')
     return texts
@@ -150,7 +153,7 @@ def parse_lines(
         try:
             entry = json.loads(line)
             rows = line_rows(entry)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise UserError(f'{path}, line {k}: not a line of a pool; '
                             'restore the file, or delete its folder to build the pool anew')
         yield entry, rows
@@ -160,6 +163,14 @@ def _upgraded(manifest):
     "`manifest` with the names of today"
     return {'filters' if k == 'screens' else k: v for k, v in manifest.items()}
 
+def _is_manifest(m):
+    "Whether `m` has the form of a manifest"
+    if not isinstance(m, dict) or m.get('format') not in (1, POOL_FORMAT): return False
+    counts = m.get('counts', {})
+    parts = [counts.get(k, {}) for k in ('dropped', 'missing')] if isinstance(counts, dict) else [None]
+    return isinstance(m.get('complete'), bool) and all(isinstance(p, dict) for p in parts) and all(
+        type(n) is int for part in (counts, *parts) for n in part.values() if not isinstance(n, dict))
+
 def pool_manifest(
     folder, # Of a pool
 )->dict:
@@ -168,8 +179,7 @@ def pool_manifest(
     if not path.exists():
         raise UserError(f'{folder} has no manifest.json: it is no pool, or a damaged one; give another folder')
     manifest = read_json(path)
-    known = isinstance(manifest, dict) and manifest.get('format') in (1, POOL_FORMAT) and 'complete' in manifest
-    if known: return _upgraded(manifest)
+    if _is_manifest(manifest): return _upgraded(manifest)
     raise UserError(f'{path} is no manifest of a pool in format {POOL_FORMAT}: build the pool anew in another folder')
 
 # %% ../../nbs/generators/04_pool.ipynb #709768a5
@@ -215,18 +225,29 @@ def append_lines(
         raise UserError(f'cannot write {folder}/texts.jsonl: {e.strerror}; free some space or choose another folder')
 
 # %% ../../nbs/generators/04_pool.ipynb #c746975c
+def stored_bytes(
+    folder, # Of a pool
+    manifest:dict, # As `pool_manifest` gives it
+)->bytes: # Nothing where an unfinished pool has no texts yet
+    "The content of `texts.jsonl`; `UserError` when that of a finished pool is not what the manifest says"
+    path = Path(folder)/'texts.jsonl'
+    if not manifest['complete'] and not path.exists(): return b''
+    try: data = path.read_bytes()
+    except OSError as e:
+        raise UserError(f'cannot read {path}: {e.strerror}; restore it, or delete the folder to build the pool anew')
+    if manifest['complete'] and hashlib.sha256(data).hexdigest() != manifest.get('sha256'):
+        for _ in parse_lines(path, data.splitlines()): pass # says which line, if it is one
+        raise UserError(f'{path} was changed after it was finished (sha256 differs): '
+                        'restore it, or delete the folder to build the pool anew')
+    return data
+
 def _load_folder(folder):
     "The finished pool in `folder`"
     manifest, path = pool_manifest(folder), Path(folder)/'texts.jsonl'
     if not manifest['complete']:
         raise UserError(f'the pool in {folder} is not finished: build it again with the same settings to go on')
-    try: data = path.read_bytes()
-    except OSError as e:
-        raise UserError(f'cannot read {path}: {e.strerror}; restore it, or delete the folder to build the pool anew')
+    data = stored_bytes(folder, manifest)
     rows = [r for _, found in parse_lines(path, data.splitlines()) for r in found]
-    if hashlib.sha256(data).hexdigest() != manifest.get('sha256'):
-        raise UserError(f'{path} was changed after it was finished (sha256 differs): '
-                        'restore it, or delete the folder to build the pool anew')
     return Pool(pool_frame(rows), manifest)
 
 # %% ../../nbs/generators/04_pool.ipynb #42f330af
@@ -280,9 +301,9 @@ def _load_parquet(path):
     try: table = pa.parquet.read_table(path)
     except (OSError, pa.ArrowException) as e:
         raise UserError(f'{path} is no sound Parquet file ({str(e).splitlines()[0]}): save the pool again')
-    about = json.loads((table.schema.metadata or {}).get(b'autogets_pool', b'{}'))
     rows = pd.DataFrame(table.to_pylist(), columns=table.column_names)
     if 'parameters' in rows: rows['parameters'] = rows.parameters.map(json.loads)
+    about = json.loads((table.schema.metadata or {}).get(b'autogets_pool', b'{}'))
     return rows, about.get('manifest'), about.get('fingerprint')
 
 # %% ../../nbs/generators/04_pool.ipynb #b0761966
@@ -309,7 +330,10 @@ def load_pool(
     path = Path(path)
     if not path.exists(): raise UserError(f'there is no pool {path}: check the path, or build it')
     if path.is_dir(): return _load_folder(path)
-    rows, manifest, saved = POOL_FILES[one_of(path.suffix, list(POOL_FILES), 'kind of pool file')][1](path)
+    read = POOL_FILES[one_of(path.suffix, list(POOL_FILES), 'kind of pool file')][1]
+    try: rows, manifest, saved = read(path)
+    except (ValueError, TypeError, AttributeError, RecursionError) as e:
+        raise UserError(f'{path} is no saved pool ({type(e).__name__}): save the pool again')
     if not isinstance(manifest, dict):
         raise UserError(f'{path} has no manifest, so it is no saved pool: give texts of your own as recorded:FILE')
     pool = Pool(_checked(rows if len(rows) else pool_frame([]), path), _upgraded(manifest))
@@ -325,8 +349,7 @@ class Pooled(Stored):
     ):
         super().__init__()
         self.path, manifest = Path(path), pool_manifest(path)
-        file = self.path/'texts.jsonl'
-        lines = file.read_bytes() if file.exists() else b''
+        file, lines = self.path/'texts.jsonl', stored_bytes(path, manifest)
         whole = lines[:lines.rfind(b'\n')+1].splitlines()
         rows = [r for _, found in parse_lines(file, whole) for r in found]
         if not rows: raise UserError(f'the pool in {path} holds no texts yet: run autogets generate again')

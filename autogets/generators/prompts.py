@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
-from ..core import UserError, digest, one_of, shipped
+from ..core import UserError, digest, one_of, read_yaml, shipped
 from ..llm.chat import DATA, as_data
 
 # %% ../../nbs/generators/06_prompts.ipynb #01b5db47
@@ -62,18 +61,9 @@ def _field(path, name, why): raise UserError(f'{path}, field {name}: {why}')
 # %% ../../nbs/generators/06_prompts.ipynb #45b88d54
 def _read_yaml(path):
     "The fields in the YAML file `path`"
-    import yaml
-    try:
-        text = Path(path).read_bytes().decode('utf-8-sig')
-        nodes, fields = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except OSError as e: raise UserError(f'cannot read {path}: {e.strerror}; check the path')
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise UserError(f'{path} is not YAML: {" ".join(str(e).split())}')
+    fields = read_yaml(path)
     if not isinstance(fields, dict):
         raise UserError(f'{path} holds no fields: a prompt method has {", ".join(METHOD_FIELDS)}')
-    keys = [k.value for k, _ in nodes.value]
-    for k in keys:
-        if keys.count(k) > 1: _field(path, k, 'it is there twice; remove one')
     return fields
 
 # %% ../../nbs/generators/06_prompts.ipynb #ce42531f

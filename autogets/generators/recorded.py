@@ -66,7 +66,8 @@ def _from_csv(path):
     for k, row in rows:
         label, model, method = (row[at[c]] if c in at else None for c in ('label', 'model', 'method'))
         try: sources = ids(row[at[source]], source == 'source_examples')
-        except ValueError: raise UserError(f'{path}, row {k}: {source} is empty or not what its name says')
+        except (ValueError, RecursionError):
+            raise UserError(f'{path}, row {k}: {source} is empty or not what its name says')
         out.append([row[at['text']], label, sources, model or '', method or ''])
     return out
 

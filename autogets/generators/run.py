@@ -7,14 +7,17 @@ __all__ = ['GenerationSettings', 'RequestSettings', 'check_model', 'name_hint', 
            'GenerationRun', 'run_generation', 'generate', 'say_run']
 
 # %% ../../nbs/generators/14_run.ipynb #06bdedd6
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import autogets
-from ..core import UserError, one_of, read_json, write_json
+from ..core import UserError, alone, one_of, read_json, write_json
 from .build import build_pool, fill_pool
 from .filters import LLMJudge, Novelty, default_filters
 from .llm_writer import Writer, estimate_requests
@@ -202,8 +205,22 @@ class GenerationRun:
     wasted: Usage # Of those that were of no use
     cost: float # Dollars for both; None when the price is not known
     seconds: float # Of this run
+    lost: Usage = field(default_factory=Usage) # What requests that did not come back may have used at most
+    lost_cost: float = None # Dollars for that, at most
+
+# %% ../../nbs/generators/14_run.ipynb #ef095e8a
+@contextmanager
+def _like_an_interrupt():
+    "Let SIGTERM do what Ctrl-C does, unless somebody has said already what it does"
+    free = threading.current_thread() is threading.main_thread()
+    free = free and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if free: signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try: yield
+    finally:
+        if free: signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 # %% ../../nbs/generators/14_run.ipynb #d2d09b3c
+@alone('out')
 def run_generation(
     corpus, # A `Corpus`
     settings:GenerationSettings, # What to write
@@ -213,9 +230,8 @@ def run_generation(
 )->GenerationRun:
     "Write the texts that `settings` want into the pool in `out`; a second call goes on, and sends nothing twice"
     start, out, s = time.perf_counter(), Path(out), settings
-    with Replies(requests.replies or out/'replies.jsonl') as replies:
-        u, w = replies.usage, replies.wasted
-        meter = Meter(before=Usage(u.prompt+w.prompt, u.completion+w.completion), batch=requests.batch)
+    with _like_an_interrupt(), Replies(requests.replies or out/'replies.jsonl') as replies:
+        meter = Meter(before=replies, batch=requests.batch)
         generator = _generator(corpus, s, requests, replies=replies, meter=meter, folder=out)
         meter.limited(requests.max_cost)
         how = dict(filters=_filters(s, corpus, generator), exactly=s.exactly, most=s.most, retry=requests.retry)
@@ -254,21 +270,30 @@ def generate(
 # %% ../../nbs/generators/14_run.ipynb #8441a5e7
 def _account(replies, meter, seconds, out, settings):
     "What was done so far, also written to `run.json`"
-    manifest = read_json(out/'manifest.json') if (out/'manifest.json').exists() else {}
-    u, w, price = replies.usage, replies.wasted, meter.price
-    cost = None if price is None else price.of(u.prompt+w.prompt, u.completion+w.completion, meter.batch)
-    made = GenerationRun(manifest, meter.sent, dict(meter.troubles), usage=u, wasted=w, cost=cost, seconds=seconds)
+    manifest = _object(out/'manifest.json')
+    u, w, lost = replies.usage, replies.wasted, meter.lost
+    cost = meter.dollars(u.prompt+w.prompt, u.completion+w.completion)
+    more = meter.dollars(lost.prompt, lost.completion)
+    made = GenerationRun(manifest, meter.sent, dict(meter.troubles), usage=u, wasted=w, cost=cost, seconds=seconds,
+        lost=lost, lost_cost=more)
     this = {'sent': made.sent, 'troubles': made.troubles, 'seconds': round(seconds, 2)}
     about = {'autogets': autogets.__version__, 'settings': asdict(settings),
         'complete': manifest.get('complete', False)}
     about |= {'counts': manifest.get('counts'), 'replies': vars(u), 'of_no_use': vars(w), 'cost': cost}
+    about |= {'unaccounted': {'requests': lost.replies, 'most_prompt': lost.prompt, 'most_completion': lost.completion,
+        'most_cost': more}}
     write_json(out/'run.json', about | {'runs': [*_earlier(out), this]})
     return made
 
+# %% ../../nbs/generators/14_run.ipynb #602159b9
+def _object(path):
+    "The JSON object in `path`; an empty one when there is none"
+    found = read_json(path) if path.exists() else {}
+    return found if isinstance(found, dict) else {}
+
 def _earlier(out):
     "What `run.json` says of the runs before"
-    if not (out/'run.json').exists(): return []
-    runs = read_json(out/'run.json').get('runs', [])
+    runs = _object(out/'run.json').get('runs', [])
     return runs if isinstance(runs, list) else []
 
 # %% ../../nbs/generators/14_run.ipynb #c0c59946
@@ -286,4 +311,7 @@ def say_run(
         again = ''.join(f', {k} {r}' for r, k in made.troubles.items())
         lines.append(f'{made.sent:,} requests sent in this run{again}; '
                      f'in all {u.replies:,} replies, {tokens}, {dollars(made.cost)}')
+    if made.lost.replies:
+        lines.append(f'unaccounted: {made.lost.replies:,} requests that did not come back, '
+                     f'at most {dollars(made.lost_cost)}')
     return '\n'.join(lines)

@@ -27,22 +27,23 @@ def batch_lines(
 
 # %% ../../nbs/llm/05_batch.ipynb #e7e97f13
 def _one_result(line):
-    "Key and outcome in one line of a result file"
+    "Key and outcome in one line of a result file; `ValueError` when it names no key"
     d = json.loads(line)
-    response = d.get('response') or {}
+    if not isinstance(d, dict) or not isinstance(d.get('custom_id'), str): raise ValueError('no result')
+    response = d['response'] if isinstance(d.get('response'), dict) else {}
     if response.get('status_code') != 200:
         why = f'server error {response.get("status_code", "")}'.strip()
-        return d['custom_id'], Failure(why, str(d.get('error') or '')[:200])
-    try: return d['custom_id'], read_reply(response['body'], 0.)
-    except Trouble as e: return d['custom_id'], Failure(e.reason, e.detail)
+        return d['custom_id'], Failure(why[:40], str(d.get('error') or '')[:200])
+    try: return d['custom_id'], read_reply(response.get('body'), 0.)
+    except Trouble as e: return d['custom_id'], Failure(e.reason, e.detail, (None, None) if e.lost else e.usage)
 
 # %% ../../nbs/llm/05_batch.ipynb #3c969b88
 def batch_results(content):
     "Key -> `Reply` or `Failure`, from the text of a result file; lines that cannot be read are left out"
     out = {}
-    for line in content.splitlines():
+    for line in content.split('\n'): # a text may hold other ends of lines
         try: out.update([_one_result(line)])
-        except (ValueError, KeyError, TypeError): pass
+        except (ValueError, RecursionError): pass
     return out
 
 # %% ../../nbs/llm/05_batch.ipynb #fe624da4
@@ -54,14 +55,25 @@ class BatchedChat(Chat):
         self.kind, self.model, self.endpoint = chat.kind, chat.model, chat.endpoint
 
     def started(self, client, requests):
-        "The id of the batch of `requests`: the noted one, or a new one, noted at once"
+        "The id of the batch of `requests`: the noted one, one that was begun and not noted, or a new one"
         name = digest([self.key(r) for r in requests])
         notes = read_json(self.note) if self.note.exists() else {}
-        if name in notes: return notes[name]
+        if notes.get(name): return notes[name]
+        if name in notes and (found := self.unnoted(client, name)):
+            write_json(self.note, notes | {name: found})
+            return found
+        write_json(self.note, notes | {name: ''})
         file = client.files.create(file=('requests.jsonl', batch_lines(self.chat, requests)), purpose='batch')
-        job = client.batches.create(input_file_id=file.id, endpoint='/v1/chat/completions', completion_window='24h')
+        job = client.batches.create(input_file_id=file.id, endpoint='/v1/chat/completions', completion_window='24h',
+            metadata={'autogets': name})
         write_json(self.note, notes | {name: job.id})
         return job.id
+
+    def unnoted(self, client, name):
+        "The id of the batch `name`, if the provider has one that is under way or done"
+        over = ('failed', 'expired', 'cancelling', 'cancelled')
+        for job in client.batches.list(limit=100):
+            if (job.metadata or {}).get('autogets') == name and job.status not in over: return job.id
 
     def waited(self, client, id):
         "The batch `id` once it is over"
@@ -75,11 +87,15 @@ class BatchedChat(Chat):
         from openai import OpenAIError
         try:
             job = self.waited(client, self.started(client, requests))
-            parts = [client.files.content(f).text for f in (job.output_file_id, job.error_file_id) if f]
+            files = [f for f in (job.output_file_id, job.error_file_id) if f]
+            parts = [self.chat.masked(client.files.content(f).text) for f in files]
         except OpenAIError as e:
             trouble = why_refused(self.chat, e)
             if isinstance(trouble, UserError): raise trouble
+            if trouble.ends: raise UserError(trouble.ends)
             raise UserError(f'the batch endpoint of {self.endpoint} failed ({trouble.reason} {trouble.detail}): '
                             'run the same command again to go on waiting')
         found = {k: v for part in parts for k, v in batch_results(part).items()}
-        return [found.get(self.key(r), Failure(f'batch {job.status}')) for r in requests]
+        for got in found.values():
+            if isinstance(got, Failure): got.batch = job.id
+        return [found.get(self.key(r), Failure(self.chat.masked(f'batch {job.status}'))) for r in requests]

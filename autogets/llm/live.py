@@ -49,6 +49,6 @@ def open_chat(
     if live is None: raise UserError('no live model is given: name one, such as openai:gpt-4o-mini')
     chat = make_chat(live.model, base_url=live.base_url if live.model.startswith('openai:') else None)
     with Replies(Path(live.folder)/file) as replies:
-        meter = Meter(find_price(chat), before=replies.usage)
+        meter = Meter(find_price(chat), before=replies)
         meter.limited(live.max_cost)
         yield LiveChat(chat, replies, Limits(in_flight=live.in_flight), meter=meter)

@@ -10,7 +10,7 @@ import ast
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from ..core import UserError, one_of, project_root
+from ..core import UserError, one_of, project_root, read_yaml
 from .results import notebook_id
 
 # %% ../../nbs/replication/04_manifest.ipynb #f93d4c78
@@ -61,12 +61,10 @@ def manifest_content(
     root=None, # The checkout; found when None
 )->tuple: # What the file says, and its name for messages
     "The content of `nbs/experiments/manifest.yml`"
-    import yaml
     path = Path(root or project_root())/'nbs'/'experiments'/'manifest.yml'
     where = f'{path.parent.name}/{path.name}'
-    try: said = yaml.safe_load(path.read_text())
-    except FileNotFoundError: raise UserError(f'{path} does not exist: run this in a clone of the project')
-    except yaml.YAMLError as e: raise UserError(f'{where} is not valid YAML: {" ".join(str(e).split())}')
+    if not path.exists(): raise UserError(f'{path} does not exist: run this in a clone of the project')
+    said = read_yaml(path)
     if not isinstance(said, dict) or not isinstance(said.get('experiments'), list):
         raise UserError(f'{where} has no list "experiments"')
     return said, where

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['out_folder', 'file_stem', 'numeric_versions', 'provenance', 'notebook_id', 'notebook_of', 'parameter_names',
            'write_table', 'write_figure', 'Finding', 'make_finding', 'findings_table', 'Recorder', 'Findings',
-           'Experiment', 'save_result']
+           'Experiment']
 
 # %% ../../nbs/replication/03_results.ipynb #841155b4
 import ast
@@ -271,23 +271,3 @@ class Experiment(Findings):
         "Write the record, results/ID.json, and return the findings as a table"
         write_json(self.folder/'results'/f'{self.id}.json', self.record(seeds))
         return findings_table(self.findings)
-
-# %% ../../nbs/replication/03_results.ipynb #ed9bf9a2
-def save_result(
-    id:str, # The experiment's id
-    tables:dict=None, # Stem of a file -> `DataFrame`
-    figures:dict=None, # Stem of a file -> matplotlib `Figure`
-    out:str='', # Folder; see `out_folder`
-    parameters:dict=None, # What the notebook ran with
-    seeds:tuple=(), # Every seed used
-    verdict:str='', # One sentence
-    captions:dict=None, # Stem -> a line about it
-    skipped:dict=None, # What was left out -> why
-)->Path: # results/ID.json
-    "Deprecated: use `Experiment`"
-    folder, tables, figures = out_folder(out), tables or {}, figures or {}
-    for stem, df in tables.items(): write_table(folder, stem, df)
-    for stem, fig in figures.items(): write_figure(folder, stem, fig)
-    exp = Recorder(id, {k: v for k, v in (parameters or {}).items() if k not in ('out', 'id')}, folder)
-    exp.tables, exp.figures, exp.captions, exp.skipped = list(tables), list(figures), captions or {}, skipped or {}
-    return write_json(folder/'results'/f'{id}.json', dict(exp.record(list(seeds)), verdict=verdict))

@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from ..core import UserError, project_root, read_json, write_atomic, write_json
+from ..core import UserError, folder_lock, project_root, read_json, write_atomic, write_json
 from .manifest import load_manifest, plan
 from .page import write_index
 from .stamps import Closure, stamp, unchanged
@@ -57,10 +57,17 @@ def _stop(process):
     process.wait()
 
 # %% ../../nbs/replication/07_runner.ipynb #58ef8106
+_WATCHED = '''import sys
+from autogets.core import end_with
+end_with(int(sys.argv.pop(1)))
+from papermill.__main__ import papermill
+papermill(prog_name='papermill')'''
+
 def _papermill(experiment, parameters:dict, target:Path, batch:Batch, seconds:float)->tuple:
     "Run the notebook into `target`; (exit status, or None when time is over or the batch stops; what papermill said)"
-    command = [sys.executable, '-m', 'papermill', str(experiment.path), str(target), '--cwd', str(batch.root),
-               '-k', 'python3', '--no-progress-bar', '--no-request-save-on-cell-execute', '--autosave-cell-every', '60']
+    command = [sys.executable, '-c', _WATCHED, str(os.getpid()), str(experiment.path), str(target),
+               '--cwd', str(batch.root), '-k', 'python3', '--no-progress-bar', '--no-request-save-on-cell-execute',
+               '--autosave-cell-every', '60']
     if parameters: command += ['-y', json.dumps(parameters)]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, cwd=batch.root, env=batch.environment(experiment),
@@ -193,7 +200,7 @@ def replicate(
                   if data else '', stop=threading.Event())
     planned = plan(profile, only, root)
     todo, rows = _sort_out(planned, batch, force)
-    rows += _run_all(todo, workers, batch)
+    with folder_lock(batch.out): rows += _run_all(todo, workers, batch)
     order = {e.id: i for i, (e, _) in enumerate(planned)}
     columns = ['id', 'title', 'status', 'minutes', 'message']
     frame = pd.DataFrame(sorted(rows, key=lambda r: order[r['id']]), columns=columns)

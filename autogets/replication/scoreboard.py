@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
 from .. import report
-from ..core import UserError, project_root, read_json
+from ..core import UserError, project_root, read_json, read_yaml
 from .manifest import load_manifest
 from .verdicts import VERDICTS
 
@@ -32,9 +32,8 @@ def load_claims(
     root=None, # The checkout; found when None
 )->dict: # Paper -> name and rows
     "What `nbs/experiments/claims.yml` says"
-    import yaml
     path = Path(root or project_root())/'nbs'/'experiments'/'claims.yml'
-    return yaml.safe_load(path.read_text()) if path.exists() else {}
+    return read_yaml(path) if path.exists() else {}
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #922c9731
 def load_findings(
@@ -173,17 +172,18 @@ def _selected(spec:str, folder:Path)->tuple:
     pattern = r'(\S+\.csv)(?:\s+where\s+(.+?))?(?:\s+columns\s+(.+?))?(?:\s+digits\s+(\d))?\s*'
     m = re.fullmatch(pattern, spec.strip())
     if not m:
-        wanted = 'FOLDER/NAME.csv [where COLUMN=VALUE, ...] [columns COLUMN, ...] [digits N]'
+        wanted = 'FOLDER/NAME.csv [where COLUMN=VALUE, ...] [columns COLUMN [as HEADING], ...] [digits N]'
         raise UserError(f'cannot read {spec!r}: write {wanted}')
     if not (folder/m[1]).exists(): raise UserError(f'{m[1]} is not in {folder.name}: publish the results first')
     df = pd.read_csv(folder/m[1])
     conditions = [c.strip().split('=') for c in m[2].split(',')] if m[2] else []
-    columns = [c.strip() for c in m[3].split(',')] if m[3] else list(df.columns)
+    named = [re.split(r'\s+as\s+', c.strip()) for c in m[3].split(',')] if m[3] else [[c] for c in df.columns]
+    columns = [c for c, *_ in named]
     lost = [c for c in [c for c, _ in conditions]+columns if c not in df.columns]
     if lost: raise UserError(f'{m[1]} has no column {", ".join(lost)}')
     for c, v in conditions: df = df[df[c].astype(str) == v]
     if df.empty: raise UserError(f'no row of {m[1]} fits {m[2]}')
-    return df[columns], int(m[4] or 3)
+    return df[columns].set_axis([heading for *_, heading in named], axis=1), int(m[4] or 3)
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #7827c574
 def board_part(

@@ -8,6 +8,7 @@ __all__ = ['QUICK', 'check_folds', 'Tally', 'OutOfFold', 'classifier_inputs', 'F
 
 # %% ../../nbs/search/02_evaluator.ipynb #93e03a05
 import copy
+import os
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from joblib import Parallel, delayed, parallel_config
 from ..classifiers.calibration import fit_temperature, reliability_table
 from ..classifiers.linear import make_classifier
 from ..classifiers.refit import PlainRefit, make_refit, origin, refit_class, search_params
-from ..core import UserError, one_of
+from ..core import UserError, end_with, one_of
 from ..metrics import class_recalls, class_report, gain_interval, scores
 from .candidates import (PROTOCOLS, AddedTexts, Result, as_candidate, class_index, target_name)
 from ..stats import assign_folds
@@ -237,7 +238,8 @@ def train_many(
 )->list: # What `train_one` gives, in the order of `todo`
     "Several trainings, spread over processes"
     if workers == 1 or len(todo) < 2: return [train_one(refit, *rw, folds=folds) for rw in todo]
-    with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, max_nbytes='100K', idle_worker_timeout=20):
+    with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, max_nbytes='100K', idle_worker_timeout=20,
+                         initializer=end_with, initargs=(os.getpid(),)):
         return Parallel()(delayed(train_one)(refit, *rw, folds=folds) for rw in todo)
 
 # %% ../../nbs/search/02_evaluator.ipynb #cc535ea3

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core import UserError, one_of
+from ..core import UserError, one_of, read_yaml
 from ..metrics import OBJECTIVES
 from .candidates import Budget, as_candidate, ids_of, standard_error, weights_of
 from .knowledge import characteristics
@@ -39,19 +39,11 @@ def read_plan(
 )->list: # Of `Phase`
     "The phases of a plan; `UserError` for anything in it that is not known"
     where = 'the plan' if isinstance(plan, dict) else str(plan)
-    content = plan if isinstance(plan, dict) else _yaml(plan)
+    content = plan if isinstance(plan, dict) else read_yaml(plan, 'the plan')
     found = content.get('phases') if isinstance(content, dict) and set(content) == {'phases'} else None
     if not isinstance(found, list) or not found:
         raise UserError(f'{where} is not a plan: it needs a list called phases, with at least one phase')
     return [_phase(p, f'{where}, phase {i}', classes) for i, p in enumerate(found, 1)]
-
-# %% ../../nbs/search/14_phases.ipynb #707fc0c2
-def _yaml(path):
-    import yaml
-    try: return yaml.safe_load(Path(path).read_bytes().decode())
-    except OSError as e: raise UserError(f'cannot read the plan {path}: {e.strerror}')
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise UserError(f'{path} is not YAML: {" ".join(str(e).split())}')
 
 # %% ../../nbs/search/14_phases.ipynb #1d4dd50a
 def _phase(p, where, classes):

@@ -15,7 +15,8 @@ from autogets.core import UserError
 from autogets.data.corpus import split_corpus
 from autogets.classifiers.encoders import Embedder, encoder_path, tiny_encoder, tokenized
 from autogets.search.evaluator import Evaluator
-from autogets.classifiers.finetune import FineTuned, Stage, plan_stages, targets
+from autogets.classifiers.finetune import FineTuned
+from autogets.classifiers.stages import Stage, plan_stages, targets
 from autogets.llm.models import bucketed, train_tokenizer
 
 WORDS = {
@@ -215,11 +216,11 @@ def test_early_stopping_goes_back_to_the_best(tiny, monkeypatch):
     data, held = rows(60, 0), rows(40, 1)
     scores, kept = iter([0.5, 0.7, 0.6, 0.65, 0.9]), []
 
-    def judge(self, validation):
+    def validate(self, validation):
         kept.append(self.predict_proba(held.text))
         return 1.0, next(scores)
 
-    monkeypatch.setattr(FineTuned, 'validate', judge)
+    monkeypatch.setattr(FineTuned, 'validate', validate)
     m = new(tiny, epochs=9, patience=2).fit(data.text, data.label, validation=(held.text, held.label, None))
     assert m.history.validation_score.tolist() == [0.5, 0.7, 0.6, 0.65]
     assert np.array_equal(m.predict_proba(held.text), kept[1])

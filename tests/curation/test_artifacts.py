@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 from autogets.curation.artifacts import artifacts, rephrased, without_giveaways
 from autogets.curation.giveaway_words import Pair, class_counts, corrected, giveaway_words, log_odds, pair_up, terms
 from autogets.curation.text_form import auc_against_rest, form_artifacts, form_matrix, form_of, form_only
-from autogets.replication.prompting.label_bias import bias_verdicts, planted_trial, planted_table, repair_table
+from autogets.replication.prompting.label_bias import planted_table, planted_trial
+from autogets.replication.prompting.label_repair import bias_findings, repair_table
 from autogets.core import UserError
 from autogets.generators.base import Generator
 
@@ -110,8 +111,9 @@ def test_corrections_are_monotone_and_never_lower(correction):
 
 def test_corrections_are_ordered():
     p = np.random.default_rng(1).random(50) ** 4
-    assert (corrected(p, 'bh') <= corrected(p, 'by') + 1e-15).all()
-    assert (corrected(p, 'bh') <= corrected(p, 'bonferroni') + 1e-15).all()
+    assert (corrected(p, 'bh') <= corrected(p, 'by') + 1e-15).all() and (
+        corrected(p, 'bh') <= corrected(p, 'bonferroni') + 1e-15
+    ).all()
     assert corrected([0.01, 0.02, 0.03], 'bonferroni') == pytest.approx([0.03, 0.06, 0.09])
     assert len(corrected([])) == 0
 
@@ -143,12 +145,14 @@ def test_auc_and_its_error(k):
 def test_a_planted_word_is_found_with_its_class(real, new, label, other):
     found = artifacts(real, with_word(new, label, 0.3), folds=0)
     row = found.give_aways.set_index('word').loc['frankly']
-    assert row['class'] == label
-    assert row.log_odds > 0
-    assert row.z > 3
-    assert row.real_share == 0
-    assert row.rest == 0
-    assert 0.2 < row.share < 0.4
+    assert (
+        row['class'] == label
+        and row.log_odds > 0
+        and row.z > 3
+        and row.real_share == 0
+        and row.rest == 0
+        and 0.2 < row.share < 0.4
+    )
     assert set(found.give_aways.word.str.contains('frankly')) == {True}, 'and nothing else is'
     assert "'frankly' for " + label in found.verdict and 0.05 < found.facts['carrying'] < 0.25
 
@@ -186,9 +190,11 @@ def test_the_larger_set_does_not_seem_to_separate_more():
 def test_three_classes(real):
     classes = ('tea', 'sea', 'ski')
     found = artifacts(people(classes=classes), with_word(people(classes=classes, seed=5), 'ski', 0.4), folds=0)
-    assert set(found.give_aways['class']) == {'ski'}
-    assert set(found.give_aways.word) >= {'frankly'}
-    assert len(found.form) == 3 * form_of(['x']).shape[1]
+    assert (
+        set(found.give_aways['class']) == {'ski'}
+        and set(found.give_aways.word) >= {'frankly'}
+        and len(found.form) == 3 * form_of(['x']).shape[1]
+    )
 
 
 def test_sizes_of_other_classes_alone_make_no_give_away():
@@ -240,9 +246,11 @@ def test_a_marked_form_is_found(real, new):
         text=[t + '!!' if c == 'tea' and k % 2 else t for k, (t, c) in enumerate(zip(new.text, new.label))]
     )
     top = form_artifacts(pair_up(real, shouting)).set_index('feature')
-    assert top.loc['exclamation marks'].artifact
-    assert top.loc['exclamation marks', 'class'] == 'tea'
-    assert top.loc['exclamation marks'].auc > 0.7
+    assert (
+        top.loc['exclamation marks'].artifact
+        and top.loc['exclamation marks', 'class'] == 'tea'
+        and top.loc['exclamation marks'].auc > 0.7
+    )
     assert not top.loc['commas'].artifact and (top.low <= top.auc).all() and (top.auc <= top.high).all()
 
 
@@ -260,12 +268,16 @@ def test_a_short_cut_is_seen_and_its_absence():
     real, new = people(80), people(80, seed=5)
     short = new.assign(text=[' '.join(t.split()[:7]) if c == 'tea' else t for t, c in zip(new.text, new.label)])
     told = form_only(pair_up(real, short), draws=1).set_index('told')
-    assert told.auc['class, synthetic'] > 0.95
-    assert told.low['class, difference'] > 0.2
-    assert abs(told.auc['class, real'] - 0.5) < 0.15
+    assert (
+        told.auc['class, synthetic'] > 0.95
+        and told.low['class, difference'] > 0.2
+        and abs(told.auc['class, real'] - 0.5) < 0.15
+    )
     plain = form_only(pair_up(real, new), draws=1).set_index('told')
-    assert plain.low['class, difference'] < 0 < plain.high['class, difference']
-    assert plain.low['synthetic or real'] < 0.5 < plain.high['synthetic or real']
+    assert (
+        plain.low['class, difference'] < 0 < plain.high['class, difference']
+        and plain.low['synthetic or real'] < 0.5 < plain.high['synthetic or real']
+    )
 
 
 def test_the_same_seed_gives_the_same():
@@ -330,9 +342,11 @@ def test_weights_balance(marked):
 
 def test_nothing_found_nothing_dropped(real, new):
     found = artifacts(real, new, folds=0)
-    assert without_giveaways(new, found).equals(new)
-    assert (without_giveaways(new, found, 'weight').weight == 1).all()
-    assert rephrased(new, found, None) is new
+    assert (
+        without_giveaways(new, found).equals(new)
+        and (without_giveaways(new, found, 'weight').weight == 1).all()
+        and rephrased(new, found, None) is new
+    )
 
 
 class Sayer(Generator):
@@ -354,9 +368,11 @@ def test_rephrasing_asks_only_for_texts_that_need_it(real, marked):
     said = rephrased(rows, found, sayer)
     has = rows.text.str.contains('frankly')
     assert sorted(sayer.asked) == sorted(rows.text[has]) and not said.text.str.contains('frankly').any()
-    assert len(rows) - len(said) == -(-has.sum() // 10)
-    assert said.text[~has].equals(rows.text[~has])
-    assert (said.label == rows.label[said.index]).all()
+    assert (
+        len(rows) - len(said) == -(-has.sum() // 10)
+        and said.text[~has].equals(rows.text[~has])
+        and (said.label == rows.label[said.index]).all()
+    )
     assert artifacts(real, said, folds=0).give_aways.word.tolist() in ([], ['so'])
 
 
@@ -423,9 +439,9 @@ def test_the_figure_has_its_panels(real, marked):
     fig = found.figure(5)
     assert len(fig.axes) == 2 and len(fig.axes[0].get_yticks()) == 5
     whole = artifacts(people(40), with_word(people(40, seed=5), 'sea', 0.4), draws=1)
-    assert len(whole.figure().axes) == 3
-    assert 'From form alone' in whole.verdict
-    assert 'From form alone' not in found.verdict
+    assert (
+        len(whole.figure().axes) == 3 and 'From form alone' in whole.verdict and 'From form alone' not in found.verdict
+    )
 
 
 def test_repeats_count_once(real, new):
@@ -455,8 +471,9 @@ def test_gains_are_paired_by_seed():
         for a in ('all', 'drop')
     ]
     t = repair_table(pd.DataFrame(rows)).set_index('arm')
-    assert t.gain.tolist() == pytest.approx([0, 0.02])
-    assert t.loc['drop', 'high'] - t.loc['drop', 'low'] == pytest.approx(2 * 0.01 * stats.t.ppf(0.975, 4))
+    assert t.gain.tolist() == pytest.approx([0, 0.02]) and t.loc['drop', 'high'] - t.loc[
+        'drop', 'low'
+    ] == pytest.approx(2 * 0.01 * stats.t.ppf(0.975, 4))
 
 
 def test_shares_of_trials_have_exact_intervals():
@@ -468,30 +485,48 @@ def test_shares_of_trials_have_exact_intervals():
         ]
     )
     t = planted_table(cells).set_index('how')
-    assert t.loc['word', 'power'] == 0.9
-    assert t.loc['word', 'low'] == pytest.approx(stats.beta.ppf(0.025, 9, 2))
-    assert np.isnan(t.loc['halves', 'power'])
-    assert t.loc['halves', 'false_words'] == 0.1
-    assert t.loc['halves', 'false_form'] == 0
-    assert np.isnan(t.loc['word', 'false_words'])
+    assert (
+        t.loc['word', 'power'] == 0.9
+        and t.loc['word', 'low'] == pytest.approx(stats.beta.ppf(0.025, 9, 2))
+        and np.isnan(t.loc['halves', 'power'])
+    )
+    assert (
+        t.loc['halves', 'false_words'] == 0.1
+        and t.loc['halves', 'false_form'] == 0
+        and np.isnan(t.loc['word', 'false_words'])
+    )
 
 
 @pytest.mark.parametrize(
     'low, high, verdict',
     [
         ((0.01, 0.02), (0.1, 0.1), 'holds'),
-        ((-0.1, 0.02), (0.1, 0.1), 'holds for 1 of 2'),
-        ((-0.1, -0.1), (0.1, 0.1), 'cannot be said from this data'),
-        ((-0.2, -0.2), (-0.1, -0.1), 'does not'),
+        ((-0.1, 0.02), (0.1, 0.1), 'inconclusive'),
+        ((-0.1, -0.1), (0.1, 0.1), 'inconclusive'),
+        ((-0.2, -0.2), (-0.1, -0.1), 'does not hold'),
     ],
 )
-def test_verdicts_follow_the_intervals(low, high, verdict):
+def test_findings_follow_the_intervals(low, high, verdict):
     table = pd.DataFrame(dict(words=[0, 2], low=low, high=high))
     repaired = pd.DataFrame(
         [dict(arm=a, found=1.0, low=l, high=h) for l, h in zip(low, high) for a in ('all', 'drop', 'random')]
     )
-    planted = pd.DataFrame([dict(corpus='x', how='halves', trials=200, false_words=0.0, false_form=0.5)])
-    claims = bias_verdicts(table, repaired, planted).set_index('finding').verdict
-    assert claims.filter(like='form alone').tolist() == claims.filter(like='drop improves').tolist() == [verdict]
-    assert claims.filter(like='Paper').unique().tolist() == ['cannot be said from this data']
-    assert claims.filter(like='Detector').tolist() == ['does not']
+    planted = pd.DataFrame(
+        [
+            dict(
+                corpus='x',
+                how='halves',
+                trials=200,
+                false_words=0.0,
+                false_words_low=0.0,
+                false_words_high=0.02,
+                false_form=0.5,
+                false_form_low=0.4,
+                false_form_high=0.6,
+            )
+        ]
+    )
+    found = {f['claim']: f['verdict'] for f in bias_findings(table, repaired, planted)}
+    assert found['Dropping texts with give-away words improves the classifier'] == verdict
+    assert found['Words of generated yes/no questions give the answer away'] == 'inconclusive'
+    assert found['The artifact detector raises false alarms in at most 10 % of trials'] == 'does not hold'

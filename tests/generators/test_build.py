@@ -74,7 +74,9 @@ def test_impossible_n(n):
 def test_no_examples_and_empty_pool(tmp_path):
     with pytest.raises(UserError, match='no examples'):
         build_pool(EDA(synonyms='none'), numbered(0))
-    empty = build_pool(Echo({}), frame(['a']), tmp_path / 'p', n=2)
+    with pytest.raises(UserError, match='nothing was kept .2 timeout'):
+        build_pool(Echo({}), frame(['a']), tmp_path / 'p', n=2)
+    empty = build_pool(Echo({}), frame(['a']), n=2)
     assert len(empty) == 0
     assert empty.manifest['counts']['missing'] == {'timeout': 2}
     assert len(empty.select([text_id('a')])) == 0

@@ -177,24 +177,20 @@ def test_a_pool_from_a_recording_needs_no_server_and_is_the_same(tmp_path):
 
 def test_what_is_not_recorded_is_missing_and_said(tmp_path, server):
     run_generation(corpus(), GenerationSettings('openai:m', n=2), tmp_path / 'a', RequestSettings(base_url=server.url))
-    other = run_generation(corpus(), GenerationSettings(f'recorded:{tmp_path}/a/replies.jsonl', n=3), tmp_path / 'b')
-    assert other.manifest['counts']['missing'].keys() == {'not recorded'} and other.manifest['counts']['kept'] == 0
+    with pytest.raises(UserError, match='none of the first .* not recorded'):
+        run_generation(corpus(), GenerationSettings(f'recorded:{tmp_path}/a/replies.jsonl', n=3), tmp_path / 'b')
 
 
 def test_failures_are_asked_again_only_when_told(tmp_path):
     c = corpus(30)
     with serving(faults={'refusal': 1.0}) as s:
-        first = run_generation(c, GenerationSettings('openai:m', n=1), tmp_path / 'p', RequestSettings(base_url=s.url))
-        assert first.manifest['counts']['kept'] == 0
-        assert first.manifest['counts']['missing'].keys() == {'unreadable reply'}
+        order, how = GenerationSettings('openai:m', n=1), RequestSettings(base_url=s.url)
+        with pytest.raises(UserError, match='unreadable reply.*--retry-failed'):
+            run_generation(c, order, tmp_path / 'p', how)
         s.set(faults={})
         asked = s.stats()['requests']
-        assert (
-            run_generation(
-                c, GenerationSettings('openai:m', n=1), tmp_path / 'p', RequestSettings(base_url=s.url)
-            ).manifest['counts']['kept']
-            == 0
-        )
+        with pytest.raises(UserError, match='nothing was kept .* unreadable reply.*--retry-failed'):
+            run_generation(c, order, tmp_path / 'p', how)
         assert s.stats()['requests'] == asked
         mended = run_generation(
             c, GenerationSettings('openai:m', n=1), tmp_path / 'p', RequestSettings(base_url=s.url, retry=True)

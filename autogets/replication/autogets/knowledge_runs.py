@@ -21,7 +21,8 @@ def search_every_class(
     corpus, # A `Corpus`
     pool:pd.DataFrame, # Its synthetic texts
     budget, # `Budget` of each search
-    objectives:tuple=('recall', 'balanced-accuracy', 'overall-balanced-accuracy', 'accuracy', 'macro-f1'), # What is maximized
+    objectives:tuple=('recall', 'balanced-accuracy', 'overall-balanced-accuracy', 'accuracy',
+        'macro-f1'), # What is maximized
     classes:list=None, # All unless given
     strategies:tuple=PAPER_STRATEGIES, # Names of strategies
     generator:str='', # Name of the texts
@@ -38,7 +39,7 @@ def search_every_class(
         key = [corpus.fingerprint, digest(sorted(ev.pool.id)), c, budget.evaluations, list(objectives),
                list(strategies), generator, seed]
         def make(): return _search_class(ev.view(c), traits.loc[c].to_dict(), **how)
-        parts.append(cached(folder, (key,), make, read_knowledge_rows, write_knowledge_rows, '.csv'))
+        parts.append(cached(folder, (key,), make, read=read_knowledge_rows, write=write_knowledge_rows, suffix='.csv'))
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../../nbs/replication/autogets/01a_knowledge_runs.ipynb #1b37275c

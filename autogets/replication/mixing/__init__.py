@@ -8,7 +8,8 @@ __all__ = ['MixSetting', 'draw_setting', 'mixing_facts', 'run_plans', 'RatioPlan
            'filter_table']
 
 # %% ../../../nbs/replication/mixing/00_mixing.ipynb #5c0a00a3
-from .curves import MixSetting, draw_setting, mixing_facts, run_plans
+from .settings import MixSetting, draw_setting, mixing_facts
+from .curves import run_plans
 from .ratio import RatioPlan, compare_ratios, ratio_table
 from .temperature import TemperaturePlan, compare_temperatures, temperature_table
 from .label_filters import FilterPlan, compare_filters, filter_table

@@ -189,5 +189,5 @@ def gain_scatter_figure(
         ax.margins(x=.25)
         ax.set_title(d.task.iloc[0], fontsize=9)
     fig.supxlabel(label, fontsize=9)
-    fig.supylabel(f'gain in {objective}, 95 % CI', fontsize=9)
+    fig.supylabel(f'gain in {objective.replace("macro-f1", "macro F1")}, 95 % CI', fontsize=9)
     return fig

@@ -29,13 +29,13 @@ def label_correctness(
 )->pd.DataFrame: # task, prompt_method, model, texts, correct, correct_error, checker_accuracy (on test), checker_rows
     "The share of each prompt method's texts that the checker takes for their class"
     if set(task.more.label) != set(task.classes):
-        raise UserError(f'{task.name} has no further real texts of every class to train the checker on: take another task')
+        raise UserError(f'{task.name} has no more real texts of every class to train the checker on: take another task')
     texts, parts = task.texts, {}
     for m in match_methods(task, words):
         of_method = texts[texts.prompt_method == m]
         parts[m], _ = nested_draw(of_method, number, task.classes, 'texts', task.name, m, 0)
     asked = pd.concat([*parts.values(), task.test], ignore_index=True)
-    said, = predicted_classes(task.more, asked, task.classes, checker, folder=folder)
+    said, = predicted_classes(task.more, asked, task.classes, classifier=checker, folder=folder)
     right = np.asarray(said) == pd.Index(task.classes).get_indexer(asked.label)
     *each, on_test = np.split(right, np.cumsum([len(d) for d in parts.values()]))
     def row(m, p, n):
@@ -57,10 +57,10 @@ def own_score(
     rng, classes = np.random.default_rng(0), task.classes
     shown = task.real.iloc[stratified(task.real.label, rng, n=shots)][['text', 'label']].to_numpy().tolist()
     test = task.test.iloc[rng.permutation(len(task.test))[:rows]].reset_index(drop=True)
-    answers = classify(chat, list(test.text), classes, [tuple(s) for s in shown], kind, **how)
+    answers = classify(chat, list(test.text), classes, shown=[tuple(s) for s in shown], task=kind, **how)
     truth, said = pd.Index(classes).get_indexer(test.label), pd.Index(classes).get_indexer(answers)
     said = np.where(said < 0, (truth+1) % len(classes), said) # no answer is a wrong one
-    v = bootstrap_scores(truth, said, len(classes), objective)
+    v = bootstrap_scores(truth, said, len(classes), objective=objective)
     return dict(task=task.name, model=chat.spec, shots=len(shown), asked=len(test), unread=answers.count(''),
         own=float(v[0]), own_error=float(v[1:].std(ddof=1)))
 
@@ -76,7 +76,8 @@ def own_scores(
 )->pd.DataFrame: # As of `own_score`
     "The LLM's own scores on all tasks"
     with open_chat(live, 'labels.jsonl') as it:
-        found = [own_score(t, it.chat, k, rows, live.task, objective, **it.how) for t in tasks for k in shots]
+        found = [own_score(t, it.chat, k, rows=rows, kind=live.task, objective=objective, **it.how) for t in tasks
+            for k in shots]
     return pd.DataFrame(found, columns=OWN_COLUMNS)
 
 # %% ../../../nbs/replication/prompting/06_model_score.ipynb #c9241fb6

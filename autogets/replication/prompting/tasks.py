@@ -103,7 +103,7 @@ def _written_here(name, seed, real, test_rows):
     "A dataset of the five methods: its examples are the real ones, whatever `real` says"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # repeats between the official splits are taken out below
-        corpus, task = load_corpus(name), small_task(name, bank=True, seed=seed, test_rows=test_rows)
+        corpus, task = load_corpus(name), small_task(name, stored=True, seed=seed, test_rows=test_rows)
     return task.real, corpus.train, _columns(task.test), Recorded(name).stored
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #44f3b323
@@ -121,14 +121,15 @@ def _recording_folder(name):
     "The folder of recorded texts `name`; `DataMissing` when there is none"
     folder = data_folder() and data_folder()/'llm_generated'/name
     if folder and (folder/'llm.csv.gz').is_file(): return folder
-    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with llm_generated/{name}')
+    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with '
+        f'llm_generated/{name}')
 
 def _third_party(name, seed, real, test_rows):
     "A set of `RECORDINGS`: `real` of its examples are drawn, the others join what further training texts it has"
     folder = _recording_folder(name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        corpus, generator = load_recording(name, 0, 'all', 'all', test_rows)
+        corpus, generator = load_recording(name, 0, 'all', method='all', test_rows=test_rows)
         further = read_table(folder/'train.csv.gz') if (folder/'train.csv.gz').is_file() else corpus.train[:0]
     seeds = _columns(pd.concat([corpus.train, corpus.validation]))
     return _drawn(seeds, real, seed), pd.concat([seeds, further]), _columns(corpus.test), generator.stored
@@ -170,13 +171,13 @@ def load_prompt_task(
 )->PromptTask:
     "The task `name`; `DataMissing` where its recorded texts are not here"
     read = PROMPT_TASKS[one_of(name, list(PROMPT_TASKS), 'task')]
-    drawn, further, test, stored = read(name, seed, real, test_rows)
+    drawn, further, test, stored = read(name, seed, real, test_rows=test_rows)
     drawn = drawn.sort_values('id').reset_index(drop=True)
     classes = set(drawn.label)
     test = _rest(test, drawn, classes=classes)
     further = _rest(further, drawn, test, classes=classes)
     further = further.iloc[np.random.default_rng([seed, 3]).permutation(len(further))[:more]].reset_index(drop=True)
-    return PromptTask(name, drawn, further, test, texts=texts_from(stored, drawn, test))
+    return PromptTask(name, drawn, further, test=test, texts=texts_from(stored, drawn, test))
 
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #ad242ef5
 def task_table(
@@ -220,7 +221,8 @@ def written_live(
     small, each, parts = Task(task.name, task.real, task.test), -(-number//len(task.classes)), []
     for name in prompt_methods:
         own = str(name).endswith(('.yml', '.yaml'))
-        made = by_prompt(small, each, 0, live, str(name), None, None) if own else texts_by(name, small, each, 0, live)
+        made = by_prompt(small, each, 0, live=live, method=str(name), choice=None, t=None) if own else texts_by(name,
+            small, each, seed=0, live=live)
         parts.append(made[['text', 'label']].assign(model=live.model, method=Path(name).stem if own else name))
     texts = pd.concat(parts, ignore_index=True)
     return replace(task, texts=texts.assign(prompt_method=texts.method, lead=''))

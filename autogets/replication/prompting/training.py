@@ -18,7 +18,7 @@ from ...classifiers.linear import make_classifier, read_classifier
 from ...core import UserError, cached, digest
 from ...metrics import bootstrap_scores, read_objective
 from ...stats import stratified
-from ..ours.comparison import over_cells
+from ..cells import over_cells
 from .tasks import PromptTask, method_texts, prompting_facts
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #4398f7d9
@@ -102,9 +102,10 @@ def run_cells(
     params, test, classes = plan.params or {}, task.test, task.classes
     given = [(d[0], test, classes, t[0], params.get(t[0], {}), t[-1], plan.folder) for t, d in zip(todo, drawn)]
     found, truth = over_cells(predicted_classes, given, plan.workers), pd.Index(classes).get_indexer(test.label)
-    values = [bootstrap_scores(truth, p, len(classes), plan.objective, draws=plan.draws) for p in found]
+    values = [bootstrap_scores(truth, p, len(classes), objective=plan.objective, draws=plan.draws) for p in found]
     rows = [(*t, *d[1:], v[0], v[1:]) for t, d, v in zip(todo, drawn, values)]
-    columns = ['classifier', 'prompt_method', 'number', 'real', 'seed', 'n_real', 'n_new', 'share', 'score', 'resampled']
+    columns = ['classifier', 'prompt_method', 'number', 'real', 'seed', 'n_real', 'n_new', 'share', 'score',
+        'resampled']
     return pd.DataFrame(rows, columns=columns).assign(task=task.name, prompts=task.prompts)
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #c9b63650

@@ -100,6 +100,6 @@ def volume_figure(
         ax.minorticks_off()
         ax.set_title(f'{p.task.iloc[0]}: {p.prompt_method.iloc[0]}', fontsize=8)
     fig.supxlabel('synthetic texts', fontsize=9)
-    fig.supylabel(f'gain in {objective}, 95 % CI', fontsize=9)
+    fig.supylabel(f'gain in {objective.replace("macro-f1", "macro F1")}, 95 % CI', fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=4, fontsize=8)
     return fig

@@ -89,7 +89,8 @@ def by_prompt(task, number, seed, live, method, choice, t):
     "The texts that the live model writes with the prompt `method`"
     if live is None: raise UserError(f'the method {method} needs a live model: give one, such as openai:gpt-4o-mini')
     with open_chat(live) as it:
-        writer = Writer(it.chat, seed, method, t, choice or 'random', live.task, **it.how)
+        writer = Writer(it.chat, seed, method, temperature=t, demonstrations=choice or 'random', task=live.task,
+            **it.how)
         return build_pool(writer, task.real, n=5, exactly=number, progress=False, held_out=task.test.text).texts
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #14588e37
@@ -104,8 +105,8 @@ def texts_by(
 )->pd.DataFrame: # text, label
     "The texts of a method, `number` of each class"
     kind, choice, t = read_method(method)
-    made = KINDS[kind](task, number, seed, live, choice, t) if kind in KINDS else by_prompt(task, number, seed, live,
-        kind, choice, t)
+    made = KINDS[kind](task, number, seed, live, choice, t) if kind in KINDS else by_prompt(task, number, seed,
+        live=live, method=kind, choice=choice, t=t)
     return even(made[made.label.isin(task.classes)], number, np.random.default_rng([seed, 3]))
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #540c7001
@@ -135,18 +136,18 @@ def score(task, predicted):
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #1398574f
 def test_error(task, before, after, objective):
     "The standard error, over test texts, of the gain from `before` to `after`"
-    found = gain_interval(list(task.test.label), before, after, task.classes, objective, n=400)
+    found = gain_interval(list(task.test.label), before, after, classes=task.classes, objective=objective, n=400)
     return (found['high']-found['low'])/3.92
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #1a57930a
 def _cell(task, method, number, seed, live):
-    texts = texts_by(method, task, number, seed, live)
+    texts = texts_by(method, task, number, seed=seed, live=live)
     base, alone, both = (predictions(task, rows) for rows in (task.real, texts, pd.concat([task.real, texts])))
-    row = dict(corpus=task.name, method=method, seed=seed, real=len(task.real), texts=len(texts), classes=len(task.classes),
-        distinct_2=distinct_2(texts.text))
+    row = dict(corpus=task.name, method=method, seed=seed, real=len(task.real), texts=len(texts),
+        classes=len(task.classes), distinct_2=distinct_2(texts.text))
     for name, predicted in (('real', base), ('new', alone), ('both', both)):
         row |= {f'{name} {k}': v for k, v in score(task, predicted).items()}
-    return row | {f'error {k}': test_error(task, base, both, k) for k in ('accuracy', 'macro-f1')}
+    return row | {f'error {k}': test_error(task, base, both, objective=k) for k in ('accuracy', 'macro-f1')}
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #e4b8fc88
 def _content(name, method): return (Recorded(name).parameters['sha256'],) if method.startswith('recorded') else ()
@@ -159,7 +160,7 @@ def compare_writing(
     seeds:list, # Draws
     per_class:int=10, # Real examples of each class, where no recording gives them
     live:Live=None, # The live model
-    folder=None, # Where cells are kept
+    folder=None, # Where cells are cached
 )->pd.DataFrame: # A row per corpus, method and seed
     "Every method on every task"
     cells, stored = [], any(w.startswith('recorded/') for w in methods)
@@ -167,10 +168,12 @@ def compare_writing(
         raise UserError(f'{len(numbers)} numbers of texts for {len(corpora)} corpora: give one for each')
     for name, number in zip(corpora, numbers):
         for seed in seeds:
-            task = small_task(name, per_class, seed, stored)
-            parts = lambda method: (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id), method,
-                number, seed, live.model if live else None, *_content(name, method))
-            cells += [cached(folder, parts(method), lambda: _cell(task, method, number, seed, live)) for method in methods]
+            task = small_task(name, per_class, seed, stored=stored)
+            key = (__version__, 'survey', task.name, sorted(task.real.id), sorted(task.test.id))
+            def row(method):
+                parts = (*key, method, number, seed, live.model if live else None, *_content(name, method))
+                return cached(folder, parts, lambda: _cell(task, method, number, seed=seed, live=live))
+            cells += [row(method) for method in methods]
     return pd.DataFrame(cells)
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #f431960c
@@ -194,7 +197,7 @@ def writing_figure(
     table:pd.DataFrame, # What `writing_table` gave
     objective:str='macro-f1', # For the axis
 ):
-    "One panel a corpus: the gain of each method, with its interval"
+    "One panel a corpus: the gain of each method, with its 95 % CI"
     names = list(dict.fromkeys(table.corpus))
     fig, axes = grid(len(names), 2, (4.2, .8+.28*table.method.nunique()))
     for i, (ax, name) in enumerate(zip(axes, names)):
@@ -205,8 +208,8 @@ def writing_figure(
         ax.axvline(0, color=COLORS['baseline'], lw=1)
         ax.set_yticks(range(len(d)), list(d.method), fontsize=8)
         ax.set_ylim(-.65, len(d)-.35)
-        ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} new', fontsize=9)
-    fig.supxlabel(f'gain over the real texts alone in {objective}, 95 % CI', fontsize=9)
+        ax.set_title(f'{name}: {d.real.iloc[0]:.0f} real, {d.texts.max():.0f} synthetic', fontsize=9)
+    fig.supxlabel(f'gain over the real texts alone in {objective.replace("macro-f1", "macro F1")}, 95 % CI', fontsize=9)
     return fig
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #d1be5171
@@ -218,8 +221,9 @@ def _diversity(name, d):
                 low=np.tanh(z-half), high=np.tanh(z+half), n=len(d), resampled="methods (Fisher's z interval)")
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #e4d0ec10
-METHOD_NAMES = {'eda': 'EDA texts', 'causal-lm@0.7': 'Texts of a small language model', 'recorded/zero-shot': 'Zero-shot texts',
-    'recorded/topic': 'Zero-shot texts with a topic', 'recorded/one-shot': 'One-shot texts',
+METHOD_NAMES = {'eda': 'EDA texts', 'causal-lm@0.7': 'Texts of a small language model',
+    'recorded/zero-shot': 'Zero-shot texts', 'recorded/topic': 'Zero-shot texts with a topic',
+    'recorded/one-shot': 'One-shot texts',
     'recorded/few-shot-3': 'Few-shot texts (3 examples)', 'recorded/few-shot-5': 'Few-shot texts (5 examples)'}
 
 def writing_findings(
@@ -229,8 +233,8 @@ def writing_findings(
     "What the texts of each method gain on each corpus, and whether more diverse texts gain more"
     what, out = {'accuracy': 'accuracy', 'macro-f1': 'macro F1'}[objective], []
     for name, d in table.groupby('corpus', sort=False):
-        out += [dict(claim=f'{METHOD_NAMES[r.method]} raise {what} beside {r.real:.0f} real examples on {name}', setting=name,
-                     estimate=r.gain, low=r.low, high=r.high, resampled='test texts and draws')
+        out += [dict(claim=f'{METHOD_NAMES[r.method]} raise {what} beside {r.real:.0f} real examples on {name}',
+                     setting=name, estimate=r.gain, low=r.low, high=r.high, resampled='test texts and draws')
                 for r in d.itertuples() if r.method in METHOD_NAMES]
         if len(d) > 3: out.append(_diversity(name, d))
     return out

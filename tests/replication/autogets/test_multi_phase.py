@@ -1,30 +1,32 @@
-"""The paper's chains of phases: the published orders, who may look at test, what a killed chain keeps, and verdicts
+"""The paper's chains of phases: the published orders, who may look at test, what a killed chain keeps, and findings
 that follow their tables"""
 
 from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from autogets.replication.autogets import multi_phase as phases
 from autogets.core import UserError, read_json, shipped
-from autogets.search.phases import Goal
-from autogets.search.evaluator import Evaluator
-from autogets.replication.autogets.multi_phase import (
+from autogets.replication.autogets import chains
+from autogets.replication.autogets.chains import (
     MULTIOBJECTIVE,
     MULTIPHASE,
     Ground,
-    guided_steps,
-    knowledge_study,
-    knowledge_verdict,
     multiobjective_rules,
     multiphase_rules,
-    multiphase_study,
     phases_of,
-    phases_table,
-    plan_differences,
-    plans_verdict,
     run_plan,
 )
+from autogets.replication.autogets.knowledge_choice import advice_findings, assignment_findings, knowledge_study
+from autogets.replication.autogets.multi_phase import (
+    guided_steps,
+    multiphase_study,
+    phase_findings,
+    phases_table,
+    plan_differences,
+)
+from autogets.replication.results import make_finding
+from autogets.search.evaluator import Evaluator
+from autogets.search.phases import Goal, Phase
 
 CBA, OBA = 'balanced-accuracy', 'overall-balanced-accuracy'
 STEPS = (('T12', 'genetic', CBA), ('T12', 'random', None))
@@ -78,12 +80,13 @@ def test_the_plans_are_in_the_published_order():
 def test_recorded_facts_of_the_multi_phase_runs_fit_together():
     t = published('multiphase').set_index(['plan', 'split', 'figure', 'statistic']).published
     for split, n in (('validation', 6256), ('test', 7820)):
-        v = t['M0', split, 'accuracy', 'value']
+        v = t['baseline', split, 'accuracy', 'value']
         assert abs(round(v * n) / n - v) < 6e-7, 'an accuracy is a whole number of texts'
     recalls = t.loc[['B2', 'B3'], 'validation', 'recall'].drop('mean', level='statistic')
     assert ((recalls * 28 - (recalls * 28).round()).abs() < 1e-3).all()
-    m0 = published('multiobjective').query('step == "m0" and `class` == "T13"').set_index('metric').published
-    assert t['M0', 'test', CBA, 'value'] == m0[CBA] and t['M0', 'test', 'recall', 'value'] == m0['recall']
+    theirs = published('multiobjective').query('step == "m0" and `class` == "T13"').set_index('metric').published
+    assert t['baseline', 'test', CBA, 'value'] == theirs[CBA]
+    assert t['baseline', 'test', 'recall', 'value'] == theirs['recall']
     assert t['B3', 'validation', CBA, 'best'] < (t['B3', 'validation', 'recall', 'best'] + 1) / 2
 
 
@@ -98,14 +101,14 @@ def test_the_honest_chain_never_reads_test(ground):
 
 def test_the_honest_choices_are_the_same_whatever_test_says(ground):
     args = phases_of(STEPS, ground.codes, 4), Goal(CBA, ground.codes['T12']), None, None, 11
-    mine, other = (phases._honest(g, *args)[0] for g in (ground, relabeled(ground)))
+    mine, other = (chains._honest(g, *args)[0] for g in (ground, relabeled(ground)))
     assert [s[:3] for s in mine] == [s[:3] for s in other] and mine[-1][2], 'nothing was chosen: the comparison is void'
 
 
 def test_the_published_chain_does_read_test(ground):
     label = ground.codes['T12']
     args = phases_of(STEPS, ground.codes, 4), Goal(CBA, label), multiphase_rules(label), None, 11
-    assert len({phases._published(g, *args)[0][-1][2] for g in (ground, relabeled(ground), relabeled(ground, 1))}) > 1
+    assert len({chains._published(g, *args)[0][-1][2] for g in (ground, relabeled(ground), relabeled(ground, 1))}) > 1
 
 
 def test_a_published_chain_climbs_on_test_and_takes_the_best_of_each_phase(ground):
@@ -115,12 +118,12 @@ def test_a_published_chain_climbs_on_test_and_takes_the_best_of_each_phase(groun
     ev = ground.evaluator('paper')
     label = ground.codes['T12']
     seen = [s.test for s in ev.tallies.values()]
-    best = max(phases._figures(cm, ev.classes)[f'{CBA}:{label}'] for cm in seen)
+    best = max(chains._figures(cm, ev.classes)[f'{CBA}:{label}'] for cm in seen)
     assert kept[-1] == best, 'everything that was evaluated here belongs to this chain'
 
 
 def test_plan_c_chooses_by_the_objective_of_its_phase():
-    phase = phases.Phase('b', 'genetic', 'recall', 1)
+    phase = Phase('b', 'genetic', 'recall', 1)
     f = {f'{CBA}:a': 0.7, 'recall:b': 0.2, OBA: 0.9}
     assert multiphase_rules('a', own=True).value(f, phase) == (0.2,) and multiphase_rules('a').value(f, phase) == (0.7,)
     assert multiphase_rules('a', own=True).value(f, replace(phase, objective=OBA)) == (0.9,)
@@ -129,21 +132,21 @@ def test_plan_c_chooses_by_the_objective_of_its_phase():
 
 
 def test_the_bounds_of_two_classes():
-    rules, m0 = (
+    rules, start = (
         multiobjective_rules(('a', 'b')),
         {'recall:a': 0.5, 'recall:b': 0.5, f'{CBA}:a': 0.7, f'{CBA}:b': 0.7, 'accuracy': 0.8, OBA: 0.9},
     )
-    assert rules.allowed(m0, m0)
-    assert not any(rules.allowed({**m0, k: 0.49}, m0) for k in ('recall:a', 'recall:b', 'accuracy'))
-    phase = phases.Phase('b', 'genetic', 'recall', 1)
-    more_a, more_b = {**m0, 'recall:a': 0.6}, {**m0, 'recall:b': 0.6}
+    assert rules.allowed(start, start)
+    assert not any(rules.allowed({**start, k: 0.49}, start) for k in ('recall:a', 'recall:b', 'accuracy'))
+    phase = Phase('b', 'genetic', 'recall', 1)
+    more_a, more_b = {**start, 'recall:a': 0.6}, {**start, 'recall:b': 0.6}
     assert rules.value(more_b, phase) > rules.value(more_a, phase), 'of equal means the one of the phase\'s own class'
     assert multiobjective_rules(('a', 'b'), own=False).value(more_b, phase) == multiobjective_rules(
         ('a', 'b'), own=False
     ).value(more_a, phase)
-    assert rules.keep({**m0, f'{CBA}:a': 0.71}, m0)
-    assert not rules.keep(m0, m0)
-    assert not rules.keep({**m0, 'recall:a': 0.4, 'accuracy': 0.9}, m0)
+    assert rules.keep({**start, f'{CBA}:a': 0.71}, start)
+    assert not rules.keep(start, start)
+    assert not rules.keep({**start, 'recall:a': 0.4, 'accuracy': 0.9}, start)
 
 
 @pytest.mark.parametrize('protocol', ['paper', 'honest'])
@@ -194,7 +197,7 @@ def test_corpora_that_are_not_here_are_named(monkeypatch, tmp_path):
     assert known.classes == 1 and list(missing) == ['top_navigation'] and 'AUTOGETS_DATA' in missing['top_navigation']
 
 
-# --- verdicts follow the tables ---
+# --- findings follow the tables ---
 
 
 def made_up(gains):
@@ -218,23 +221,31 @@ def made_up(gains):
     return pd.DataFrame(rows)
 
 
-def test_the_verdict_says_what_the_differences_say():
-    runs = made_up({('A', 'paper'): 0.2, ('B', 'paper'): 0.1, ('A', 'honest'): 0.02, ('B', 'honest'): 0.05})
-    d = plan_differences(runs).set_index('protocol')
-    assert d.low['paper'] > 0.09 and d.high['honest'] < -0.02 and d.better['paper'] == 6 and d.worse['honest'] == 6
-    said = plans_verdict(runs, phases_table(runs, 'figure'), 'recall', ['A'])
-    assert 'A ends above 1 of 1 others, of 1 by more' in said
-    assert 'A ends above 0 of 1 others, of 0 by more' in said
-    assert 'below 1, of 1 by more' in said
-    assert '+0.1' in said and said.endswith('24% of it.')
+def verdicts(findings):
+    made = [make_finding(f.pop('claim'), verdict_given=f.pop('verdict', None), **f) for f in map(dict, findings)]
+    return {(f.claim, f.protocol): f.verdict for f in made}
+
+
+GAINS = {('A', 'paper'): 0.2, ('C', 'paper'): 0.1, ('A', 'honest'): 0.02, ('C', 'honest'): 0.05}
+
+
+def test_the_findings_say_what_the_differences_say():
+    runs = made_up(GAINS)
+    apart = plan_differences(runs)
+    d = apart.set_index('protocol')
+    assert d.low['paper'] > 0.09 and d.high['honest'] < -0.02
+    assert d.better['paper'] == 6 and d.worse['honest'] == 6
+    found, claim = phase_findings(runs, apart), 'The guided plan (A) beats an order without a reason (C) on T13'
+    said = verdicts(found)
+    assert (said[claim, 'paper'], said[claim, 'honest']) == ('holds', 'does not hold')
+    assert said['Choosing on test inflates the multi-phase gain', ''] == 'holds'
+    assert found[0]['estimate'] == d.difference['paper']
 
 
 def test_few_splits_give_no_interval():
-    runs = made_up({('A', 'paper'): 0.2, ('B', 'paper'): 0.1, ('A', 'honest'): 0.02, ('B', 'honest'): 0.05}).query(
-        'seed < 2'
-    )
+    runs = made_up(GAINS).query('seed < 2')
     assert phases_table(runs, 'figure').low.isna().all()
-    assert 'too few splits' in plans_verdict(runs, phases_table(runs, 'figure'), 'recall', ['A'])
+    assert set(verdicts(phase_findings(runs, plan_differences(runs))).values()) == {'inconclusive'}
 
 
 def test_the_guided_plan_takes_what_helped_most():
@@ -251,30 +262,23 @@ def test_the_guided_plan_takes_what_helped_most():
 
 
 def test_agreement_with_the_published_map_stands_beside_chance():
-    table = pd.DataFrame(
-        dict(
-            best=['genetic', 'random', 'genetic', 'genetic'],
-            published=['genetic', 'genetic', 'hierarchical', None],
-            agrees=[True, False, False, None],
-            margin=[0.1, 0.0, 0.2, 0.3],
-            error=np.nan,
-        )
-    )
-    lost = pd.DataFrame(
-        [
-            ('class', CBA, c, r, m, l, h)
-            for c, r, m, l, h in (
-                ('recommended', 0.02, 0, 0, 0),
-                ('genetic', 0.05, 0.03, 0.01, 0.05),
-                ('any', 0.06, 0.04, 0.02, 0.06),
-            )
-        ],
-        columns=['left_out', 'objective', 'choice', 'regret', 'more', 'low', 'high'],
-    )
-    said = knowledge_verdict(table, lost)
-    assert 'for 1 of 3 topics' in said
-    assert 'agree on 1.3' in said
-    assert 'the advice is better than it' in said
-    assert 'always genetic' in said
+    pairs = ['genetic', 'random', 'hierarchical', 'sliding-window'] * 4
+    same = pd.DataFrame(dict(best=pairs, published=pairs, agrees=True))
+    other = same.assign(best=pairs[1:] + pairs[:1], agrees=False)
+    assert [assignment_findings(t)[0]['verdict'] for t in (same, other)] == ['holds', 'does not hold']
+    assert assignment_findings(same.assign(published=None)) == []
+
+
+def test_advice_is_compared_with_the_best_constant():
+    rows = [
+        ('class', CBA, 'recommended', 0.02, 0, 0, 0),
+        ('class', CBA, 'genetic', 0.05, 0.03, 0.01, 0.05),
+        ('class', CBA, 'random', 0.09, 0.07, 0.05, 0.09),
+        ('class', CBA, 'any', 0.06, 0.04, 0.02, 0.06),
+    ]
+    lost = pd.DataFrame(rows, columns=['left_out', 'objective', 'choice', 'regret', 'more', 'low', 'high'])
+    found = advice_findings(lost, 3)
+    assert [f['estimate'] for f in found] == [0.03, 0.04]
+    assert set(verdicts(found).values()) == {'holds'}
     worse = lost.assign(low=-lost.high, high=-lost.low, more=-lost.more)
-    assert 'worse than it' in knowledge_verdict(table, worse)
+    assert set(verdicts(advice_findings(worse, 3)).values()) == {'does not hold'}

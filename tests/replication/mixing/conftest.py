@@ -2,13 +2,14 @@
 
 import pytest
 
-from autogets.classifiers.finetune import Stage
+from autogets.classifiers.stages import Stage
 from autogets.replication.mixing import curves
+from autogets.replication.mixing.settings import draw_setting
 
 
 @pytest.fixture(scope='session')
 def s():
-    return curves.draw_setting('tickets', 20, 20, seed=1)
+    return draw_setting('tickets', 20, 20, seed=1)
 
 
 @pytest.fixture

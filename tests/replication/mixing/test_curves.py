@@ -1,4 +1,4 @@
-"""A few real texts and many synthetic ones: nothing of test in training, each text once, CIs that are right"""
+"""Curves of few real and many synthetic texts: nothing of test in training, each text once, CIs that are right"""
 
 from dataclasses import replace
 
@@ -7,64 +7,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from autogets.classifiers.finetune import Stage
+from autogets.classifiers.stages import Stage
 from autogets.core import UserError
 from autogets.replication.mixing import curves as d
 from autogets.replication.mixing.ratio import RatioPlan, compare_ratios
+from autogets.replication.mixing.settings import balanced_order
 from autogets.stats import seed_band
 
 
-# --- settings ---
-
-
-def test_parts_share_no_text_and_no_source(s):
-    parts = [set(getattr(s, k).id) for k in ('human', 'validation', 'test', 'pool', 'extra_real')]
-    assert all(not a & b for i, a in enumerate(parts) for b in parts[:i]) and all(parts)
-    assert not set(s.pool.lead) & {*s.validation.id, *s.test.id}
-    assert set(s.pool.lead[s.pool.own]) <= set(s.human.id) and s.pool.own.any()
-    assert not set(s.pool.lead[~s.pool.own]) & set(s.human.id)
-    assert len(s.human) == len(s.validation) == 20 and s.human.label.nunique() == 2
-    assert (pd.concat([s.human, s.validation, s.extra_real]).label == s.positive).mean() < 0.5
-
-
-def test_a_seed_draws_the_real_texts(s):
-    same, other = d.draw_setting('tickets', 20, 20, seed=1), d.draw_setting('tickets', 20, 20, seed=2)
-    assert same.human.equals(s.human) and same.pool.equals(s.pool)
-    assert set(other.human.id) != set(s.human.id) and other.test.equals(s.test)
-
-
-def test_a_synthetic_text_keeps_the_class_of_its_source(s):
-    label = dict(zip(s.human.id, s.human.label)) | dict(zip(s.extra_real.id, s.extra_real.label))
-    assert len(s.pool) and all(label[r.lead] == r.label for r in s.pool.itertuples())
-
-
-def test_proportions_are_kept():
-    rows = pd.DataFrame({'id': range(100), 'label': ['a'] * 70 + ['b'] * 30})
-    assert d.draw_in_proportion(rows, 10, 0).label.value_counts().to_dict() == {'a': 7, 'b': 3}
-    assert len(d.draw_in_proportion(rows, 500, 0)) == 100
-
-
-def test_a_dataset_of_many_classes_is_refused(monkeypatch):  # the fifteen topics of the tickets, without their pair
-    monkeypatch.setattr(d, 'CLASS_PAIRS', {})
-    d._frames.cache_clear()
-    with pytest.raises(UserError, match='15 classes'):
-        d.draw_setting('tickets', 20, 20)
-
-
-def test_synthetic_texts_are_balanced_own_first_each_once(s):
-    few, all_of_them = d.balanced_order(s.pool, 60, 0), d.balanced_order(s.pool, 10**6, 0)
-    assert set(few.label.value_counts()) == {30} and not few.id.duplicated().any()
-    first = 2 * s.pool[s.pool.own].label.value_counts().min()
-    assert few.own.iloc[:first].all() and not few.own.all()
-    assert set(all_of_them.label.value_counts()) == {s.pool.label.value_counts().min()}
-    assert not few.id.equals(d.balanced_order(s.pool, 60, 1).id) and len(d.balanced_order(s.pool, 7, 0)) == 7
-
-
-# --- training ---
-
-
 def test_steps_are_disjoint_and_cover_each_text_once(s, spy):
-    texts = d.balanced_order(s.pool, 100, 0)
+    texts = balanced_order(s.pool, 100, 0)
     d.train_stepwise(s, texts, [0, 50, 100])
     ((stages, _),) = spy.seen[-1:]
     assert stages[0].texts == list(s.human.text) and stages[0].patience == 2 and stages[0].epochs == 50
@@ -75,7 +27,7 @@ def test_steps_are_disjoint_and_cover_each_text_once(s, spy):
 
 @pytest.mark.parametrize('mode, spec', [('stepwise', 'transformer:offline'), ('mixing', 'linear')])
 def test_no_test_row_is_trained_on_and_the_switch_changes_what_stops(s, spy, mode, spec):
-    texts = d.balanced_order(s.pool, 50, 0)
+    texts = balanced_order(s.pool, 50, 0)
     for stop in ('validation', 'test'):
         d.TRAINING_MODES[mode](s, texts, [0, 25, 50], d.MixTraining(spec, stop_on=stop))
     trained = {t for stages, _ in spy.seen for x in stages for t in x.texts}
@@ -115,7 +67,7 @@ def test_a_transformer_is_fine_tuned_in_both_modes(s, tmp_path, monkeypatch):
     monkeypatch.setattr(d, 'EPOCHS', 3)
     from autogets.classifiers.encoders import tiny_encoder
 
-    spec, texts = f'transformer:{tiny_encoder(tmp_path, list(s.human.text))}', d.balanced_order(s.pool, 50, 0)
+    spec, texts = f'transformer:{tiny_encoder(tmp_path, list(s.human.text))}', balanced_order(s.pool, 50, 0)
     how = d.MixTraining(spec, params=dict(threads=1, epochs=2))
     found = {mode: train(s, texts, [0, 25, 50], how) for mode, train in d.TRAINING_MODES.items()}
     for scores in found.values():
@@ -132,7 +84,7 @@ def test_points_between_steps_are_refused(s):
 
 
 def test_a_killed_run_resumes(tmp_path, s, spy):
-    texts, how = d.balanced_order(s.pool, 50, 0), d.MixTraining(folder=tmp_path)
+    texts, how = balanced_order(s.pool, 50, 0), d.MixTraining(folder=tmp_path)
     for train in (d.train_stepwise, d.train_mixed):
         first = train(s, texts, [0, 25, 50], how)
         n = len(spy.seen)
@@ -169,7 +121,7 @@ def test_a_learning_rate_reaches_the_classifier(s, spy):
     )
 
 
-# --- 95 % CIs ---
+# -- 95 % CIs
 
 
 def test_resampled_aucs_are_those_of_the_drawn_rows():
@@ -206,14 +158,3 @@ def test_the_mean_gain_of_the_paper():
     auc, points = np.array([0.7, 0.75, 0.85, 0.99]), [0, 25, 250, 950]
     assert d.mean_gain()(auc, points) == pytest.approx(0.1)
     assert d.mean_gain(np.inf)(auc, points) == pytest.approx((0.75 + 0.85 + 0.99) / 3 - 0.7)
-
-
-# --- what is published ---
-
-
-def test_published_facts_are_tagged():
-    t = d.mixing_facts()
-    assert t.finding.is_unique and set(t.tag) == {'seen', 'seen in part', 'not found', 'unreliable'}
-    assert t[['statement', 'tag']].notna().all(axis=None) and t.published[t.tag == 'not found'].isna().all()
-    assert d.mixing_facts('best-share').published.item() == 0.8
-    assert d.mixing_facts('step', 'last-step').published.tolist() == [25, 250]

@@ -8,7 +8,8 @@ from servers import serving
 from autogets.core import UserError
 from autogets.llm.live import Live
 from autogets.replication.mixing import label_filters as d
-from autogets.replication.mixing.curves import add_auc, balanced_order
+from autogets.replication.mixing.settings import balanced_order
+from autogets.replication.mixing.curves import add_auc
 from autogets.replication.verdicts import claim_verdict
 
 

@@ -1,5 +1,4 @@
-"""The share of synthetic texts: controls that match, the best share found, verdicts at their borders, a figure that
-shows its table"""
+"""The share of synthetic texts: controls that match, the best share, verdicts at their borders, a true figure"""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from autogets.stats import Estimate
 SMALL = dict(human=20, validation=20)
 
 
-# --- what is added ---
+# -- what is added
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_arms_begin_with_the_same_classifier():
     assert all(x == first[0] for x in first) and len({tuple(x) for x in second}) == len(first) >= 3
 
 
-# --- tables ---
+# -- tables
 
 
 def test_the_leak_reaches_the_result():
@@ -110,7 +109,7 @@ def test_too_few_points_are_refused(cell):
     assert 'difference' in d.leak_table(curves) and not len(d.leak_table(curves))
 
 
-# --- verdicts ---
+# -- verdicts
 
 
 def b(low, high):
@@ -143,7 +142,7 @@ def test_findings_count_the_verdicts():
     assert found.iloc[4].tolist() == [1, 1, 0, 0]
 
 
-# --- figure ---
+# -- figure
 
 
 def test_the_figure_draws_each_kind_of_text():

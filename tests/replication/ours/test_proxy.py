@@ -1,10 +1,7 @@
-"The proxy's figures: how well a cheap classifier predicts an expensive one, on hand-made numbers and a small world"
+"""The proxy's candidates and cells, on a small world"""
 
-import numpy as np
-import pandas as pd
 import pytest
 import worlds
-from scipy.stats import spearmanr
 from worlds import TRAINED
 
 from autogets.replication.ours import proxy
@@ -15,113 +12,6 @@ from autogets.search.halving import text_weights, weighted_jaccard
 pytestmark = pytest.mark.usefixtures('costly')
 
 
-def test_correlation_is_spearmans():
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 5, 12).astype(float), rng.normal(size=12)
-    draws = np.vstack([np.arange(12), rng.integers(0, 12, (20, 12))])
-    assert proxy.correlation(x, y, draws) == pytest.approx([spearmanr(x[d], y[d]).statistic for d in draws])
-
-
-def cells_of(gains, texts, seconds, corpus='a', split=0):
-    "Cells from (end, seed) -> (gains on validation, on test), the baseline at .5 and .4"
-    rows = []
-    for (end, seed), (v, t) in gains.items():
-        for i, (a, b) in enumerate(zip([0, *v], [0, *t])):
-            rows.append(
-                dict(
-                    corpus=corpus,
-                    split=split,
-                    end=end,
-                    seed=seed,
-                    candidate=i,
-                    note='',
-                    texts=[0, *texts][i],
-                    seconds=seconds[end],
-                    setup=1.0,
-                )
-                | {'validation accuracy': 0.5 + a, 'test accuracy': 0.4 + b}
-            )
-    return pd.DataFrame(rows)
-
-
-HAND = {
-    ('E', 0): ([0.3, 0.1, 0.2, 0.0, -0.1], [0.1, 0.2, 0.3, 0.0, -0.1]),
-    ('E', 1): ([0.1, 0.2, 0.3, 0.0, -0.1], [0.1, 0.3, 0.2, -0.1, 0.0]),
-    ('c', 0): ([0.1, 0.3, 0.2, 0.0, -0.1], [0.0] * 5),
-}
-TEXTS = [50, 40, 30, 20, 10]
-
-
-def test_agreement_on_hand_made_numbers():
-    t = (
-        proxy.agreement(cells_of(HAND, TEXTS, {'E': 10.0, 'c': 1.0}), ['E'], 'accuracy', k=2, draws=50)
-        .query("corpus == 'all'")
-        .set_index('predictor')
-    )
-    assert list(t.index) == ['c', 'number of texts', 'itself', 'another seed', 'another seed, on test']
-
-    def rho(*pairs):
-        return np.mean([spearmanr(a, b).statistic for a, b in pairs])
-
-    (v0, t0), (v1, t1), (c, _) = HAND['E', 0], HAND['E', 1], HAND['c', 0]
-    assert t.correlation['c'] == pytest.approx(rho((c, t0), (c, t1)))
-    assert t.correlation['number of texts'] == pytest.approx(rho((TEXTS, t0), (TEXTS, t1)))
-    assert t.correlation['itself'] == pytest.approx(rho((v0, t0), (v1, t1)))
-    assert t.correlation['another seed'] == pytest.approx(rho((v1, t0), (v0, t1)))
-    assert t.correlation['another seed, on test'] == pytest.approx(rho((t1, t0)))
-    assert t.hit_rate['c'] == 1
-    assert t.hit_rate['itself'] == 1
-    assert t.hit_rate['number of texts'] == 0.5
-    assert t.by_chance['c'] == 0.4
-    assert t.kind['itself'] == 'ceiling' and t.kind['number of texts'] == 'control'
-
-
-def test_with_one_seed_there_is_one_ceiling():
-    one = {k: v for k, v in HAND.items() if k != ('E', 1)}
-    t = proxy.agreement(cells_of(one, TEXTS, {'E': 10.0, 'c': 1.0}), ['E'], 'accuracy', draws=20)
-    assert list(t.predictor[t.kind == 'ceiling'].unique()) == ['itself']
-
-
-def test_gain_and_cost_on_hand_made_numbers():
-    t = (
-        proxy.gain_and_cost(cells_of(HAND, TEXTS, {'E': 10.0, 'c': 1.0}), ['E'], 'accuracy', k=2, draws=50)
-        .query("corpus == 'all'")
-        .set_index('procedure')
-    )
-    assert t.gain['full-pool'] == pytest.approx(0.1)
-    assert t.gain['c'] == pytest.approx((0.2 + 0.3) / 2)  # its second candidate, of both seeds
-    assert t.gain['E on all'] == pytest.approx((0.1 + 0.2) / 2)
-    assert t.gain['best on test'] == pytest.approx(0.3) and t.of_best['c'] == pytest.approx(0.25 / 0.3)
-    assert t.gain['c, then 2'] == pytest.approx(
-        (0.1 + 0.2) / 2
-    )  # of everything, 2 and 3 the first by E of seed 0, the third by seed 1
-    assert t.beside_E['c'] == pytest.approx(0.1) and t.beside_E['E on all'] == 0
-    assert t.seconds['c'] == 1 + 6 * 1
-    assert t.seconds['E on all'] == 1 + 6 * 10
-    assert t.seconds['c, then 2'] == 7 + 1 + 4 * 10
-    assert t.cost['c'] == pytest.approx(7 / 61)
-
-
-def test_a_screen_that_finds_nothing_above_the_baseline_leaves_it():
-    low = HAND | {('c', 0): ([-0.1, -0.2, -0.3, -0.4, -0.5], [0.0] * 5)}
-    t = (
-        proxy.gain_and_cost(cells_of(low, TEXTS, {'E': 10.0, 'c': 1.0}), ['E'], 'accuracy', draws=20)
-        .query("corpus == 'all'")
-        .set_index('procedure')
-    )
-    assert t.gain['c'] == 0 and t.gain['c, then 3'] > 0
-
-
-def test_corpora_count_the_same_whatever_their_splits():
-    other = {k: ([-x for x in v], t) for k, (v, t) in HAND.items()}
-    s = {'E': 10.0, 'c': 1.0}
-    cells = pd.concat([cells_of(HAND, TEXTS, s), cells_of(HAND, TEXTS, s, split=1), cells_of(other, TEXTS, s, 'b')])
-    t = proxy.agreement(cells, ['E'], 'accuracy', draws=50).query("predictor == 'c'").set_index('corpus')
-    assert t.correlation['all'] == pytest.approx((t.correlation['a'] + t.correlation['b']) / 2)
-    assert t.correlation['b'] < 0
-    assert list(t.splits[['a', 'b', 'all']]) == [2, 1, 3] and t.low['all'] <= t.correlation['all'] <= t.high['all']
-
-
 def test_the_spread_is_different_reproducible_and_complete():
     c = worlds.corpus(n=36, step=6)
     ev = Evaluator(c, worlds.texts(c, seed=0))
@@ -129,22 +19,16 @@ def test_the_spread_is_different_reproducible_and_complete():
     assert a == b != c and len({x.ids for x in a}) == 12 and a[0].ids == as_candidate(ev.sources)
     v = [text_weights(ev, x.ids) for x in a]
     assert max(weighted_jaccard(v[i], v[j]) for i in range(12) for j in range(i)) <= 0.9
-    assert {x.note.split()[0] for x in a} >= {'full-pool', 'random', 'window'} and any('classes' in x.note for x in a)
+    assert {x.note.split()[0] for x in a} >= {'full', 'random', 'window'} and any('classes' in x.note for x in a)
 
 
-def test_kept_cells_depend_on_the_classifier_and_its_seed(tmp_path):
+def test_cached_cells_depend_on_the_classifier_and_its_seed(tmp_path):
     c = worlds.corpus(n=36, step=6)
     ev = Evaluator(c, worlds.texts(c, seed=0))
-    w = proxy.World('w', 0, c, ev.pool, [Candidate((), 'baseline'), *proxy.spread(ev, 4)])
-    rows = proxy.measure_end(w, 'costly effort:2', 0, tmp_path)
+    w = proxy.ProxySetting('w', 0, c, ev.pool, [Candidate((), 'baseline'), *proxy.spread(ev, 4)])
+    rows = proxy.measure_classifier(w, 'costly effort:2', 0, tmp_path)
     n = len(TRAINED)
-    assert n == 5 and proxy.measure_end(w, 'costly effort:2', 0, tmp_path) == rows and len(TRAINED) == n
-    proxy.measure_end(w, 'costly effort:2', 1, tmp_path)
-    proxy.measure_end(w, 'costly effort:3', 0, tmp_path)
+    assert n == 5 and proxy.measure_classifier(w, 'costly effort:2', 0, tmp_path) == rows and len(TRAINED) == n
+    proxy.measure_classifier(w, 'costly effort:2', 1, tmp_path)
+    proxy.measure_classifier(w, 'costly effort:3', 0, tmp_path)
     assert len(TRAINED) == 3 * n and {e for e, _ in TRAINED} == {2, 3}
-
-
-def test_ties_of_a_predictor_go_to_fewer_texts():
-    x, texts = np.array([0.2, 0.2, 0.1]), np.array([9, 4, 1])
-    assert proxy.ranked(x, texts, np.array([[0, 1, 2], [2, 2, 0]])).tolist() == [[1, 0, 2], [0, 2, 2]]
-    assert proxy.chosen_gain(x, np.array([0.5, 0.3, 0.0]), texts, np.arange(3)[None])[0] == 0.3
