@@ -25,7 +25,7 @@ _NAMES = {
     'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
     'weak_classes': 'job', 'improve': 'job', 'Outcome': 'job',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
-    'load_classifier': 'classifiers.linear', 'UserError': 'core',
+    'load_classifier': 'classifiers.linear', 'load_model': 'classifiers.linear:load_classifier', 'UserError': 'core',
 }
 __all__ = list(_NAMES)
 __getattr__, _listed = _lazy(__name__, _NAMES)
@@ -35,7 +35,7 @@ def __dir__(): return sorted({*__all__, '__version__', '__doc__', '__all__'})
 
 
 if TYPE_CHECKING: # what editors and type checkers read
-    from .classifiers.linear import list_classifiers, load_classifier
+    from .classifiers.linear import list_classifiers, load_classifier, load_classifier as load_model
     from .core import UserError
     from .data.corpus import Corpus, read_corpus
     from .data.datasets import list_datasets, load_corpus

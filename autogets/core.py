@@ -304,12 +304,13 @@ def shipped(
 # %% ../nbs/00_core.ipynb #a1c0ffee
 def lazy(
     package:str, # `__name__` of the package
-    names:dict, # Public name -> module below the package that defines it
+    names:dict, # Public name -> module below the package that defines it, and after a colon its name there
 )->tuple: # `__getattr__` and `__dir__` for the package
     "Import the names of a package when they are first used"
     def find(name):
         if name not in names: raise AttributeError(f'module {package!r} has no attribute {name!r}')
-        value = getattr(import_module(f'{package}.{names[name]}'), name)
+        module, _, there = names[name].partition(':')
+        value = getattr(import_module(f'{package}.{module}'), there or name)
         setattr(sys.modules[package], name, value)
         return value
     def listed(): return sorted({*vars(sys.modules[package]), *names})

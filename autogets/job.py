@@ -19,10 +19,10 @@ from . import job_report
 from .classifiers.linear import make_classifier, read_classifier
 from .core import UserError, alone, digest, one_of, text_id, write_atomic
 from .generators.base import Generator
-from .generators.recorded import assign_leads
 from .generators.build import build_pool
 from .generators.recorded import Recorded
 from .generators.registry import make_generator
+from .progress import say
 from .metrics import class_report, confusion, read_objective
 from .search.candidates import Budget
 from .search.evaluator import Evaluator
@@ -89,7 +89,7 @@ class Job:
     generator:str = 'eda' # pool:FOLDER (of autogets generate), recorded:FILE (texts an LLM wrote), or eda
     model:str = None # Of a recording with several models, only the texts of this one
     method:str = None # Of a recording with several prompt methods, only the texts of this one
-    n:int = None # Synthetic texts per training example; 5, or all of a pool, unless given
+    n:int = None # Synthetic texts per training example; 5, or all of a recording or pool, unless given
     classifier:str = 'linear' # linear, catboost, frozen:NAME or transformer:NAME (a model, a folder, or offline)
     screen:str = None # A cheap classifier that screens for an expensive one: linear, ridge-screen or frozen:NAME
     settings:tuple = () # A setting of the classifier, such as epochs=3; may be repeated
@@ -156,12 +156,13 @@ class Outcome:
     rescored:pd.DataFrame = None # What out-of-fold rescoring said
     run:Ensemble = None # The ensemble's run
     halving:Halving = None # Successive halving, from the screening classifier to the classifier
+    manifest:dict = None # Of the pool: how it came about, and what was left out of it
     @property
     def texts(self)->pd.DataFrame: return self.evaluator.pool.iloc[self.evaluator.rows(self.final.candidate)]
     @property
     def searched(self): return self.halving.traces[0] if self.halving else self.trace
     @cached_property
-    def model(self): return self.evaluator.fit(self.final.candidate)
+    def model(self): return self.evaluator.calibrated(self.final.candidate)
     def gains(self)->pd.DataFrame: return job_report.gains_table(self)
     def figure(self): return job_report.gains_figure(self)
     def summary(self)->dict: return job_report.summary(self)
@@ -223,17 +224,20 @@ def run_job(
     job:Job, # A job
     out=None, # Folder for everything; a killed run is resumed there. None keeps the result in memory
     generator=None, # A generator object to use instead of the job's spec
-    progress:bool=True, # Show bars, on a terminal
+    progress:bool=True, # Show how far it is
 )->Outcome:
     "Generate, search, choose on validation, measure on test once"
     start, r = time.perf_counter(), resolve(job, corpus, out)
     pool = _pool(r, generator, progress)
+    say(f'texts: {len(pool):,} in the pool, of {len(pool.sources):,} examples', detail=True)
     labels = 'all' if set(r.examples.label) == set(corpus.classes) else tuple(sorted(set(r.examples.label)))
-    ev = Evaluator(corpus, pool, labels, classifier=job.classifier, protocol=job.protocol, seed=job.seed,
+    ev = Evaluator(corpus, pool.texts, labels, classifier=job.classifier, protocol=job.protocol, seed=job.seed,
         workers=job.workers, folds=0 if job.screen else job.scored_folds, **job.parameters)
     runner = _ensemble if job.strategy == 'ensemble' else _halving if job.screen else _search
+    say(f'search: {job.strategy} for {job.objective}, with {job.classifier}', detail=True)
     found = runner(ev, r, _map(corpus, job), progress)
-    outcome = Outcome(job, seconds=time.perf_counter()-start, **found)
+    outcome = Outcome(job, seconds=time.perf_counter()-start, manifest=pool.manifest, **found)
+    say('the choice is made: calibrating its probabilities, writing the report', detail=True)
     if r.folder: job_report.write_outcome(outcome, r.folder)
     return outcome
 
@@ -242,9 +246,8 @@ def _pool(r, generator, progress):
     "The synthetic texts: those of the job's generator, never one that equals a validation or test text"
     j = r.job
     if generator is None: generator = make_generator(j.generator, seed=j.seed, model=j.model, method=j.method)
-    held, n = [*r.corpus.validation.text, *r.corpus.test.text], j.n or getattr(generator, 'most', 5)
-    folder = r.folder/'pool' if r.folder else None
-    return build_pool(generator, r.examples, folder=folder, n=n, held_out=held, progress=progress).texts
+    held, folder = [*r.corpus.validation.text, *r.corpus.test.text], r.folder/'pool' if r.folder else None
+    return build_pool(generator, r.examples, folder=folder, n=j.n, held_out=held, progress=progress)
 
 # %% ../nbs/06_job.ipynb #d542af5c
 def _search(ev, r, xy, progress):
@@ -294,16 +297,14 @@ def _ensemble(ev, r, xy, progress):
 # %% ../nbs/06_job.ipynb #66832a76
 class GivenTexts(Recorded):
     "Synthetic texts of a DataFrame: those of a pool (source_ids), or any with source_text, source_id or label"
-    name, most = 'given', None
+    name = 'given'
     def __init__(self, rows):
         Generator.__init__(self)
         if 'text' not in rows: raise UserError('the DataFrame of synthetic texts has no column text')
         rows = rows.assign(source_ids=[_source_ids(r) for r in rows.to_dict('records')])
         for c in ('label', 'model', 'method'): rows[c] = rows[c].fillna('').astype(str) if c in rows else ''
-        self.path, self.matched, self.model, self.prompt = 'the DataFrame', None, '', ''
-        self.stored = assign_leads(rows[['text', 'label', 'source_ids', 'model', 'method']])
-        self.free = set(self.stored.index[self.stored.lead == ''])
-        self.most = max(1, int(self.stored.lead.value_counts().max()))
+        self.path, self.model, self.prompt = 'the DataFrame', '', ''
+        self.hold(rows[['text', 'label', 'source_ids', 'model', 'method']])
         self.parameters = {'texts': len(rows), 'sha256': digest(rows.text.tolist(), rows.source_ids.tolist())}
 
 # %% ../nbs/06_job.ipynb #65f5f050

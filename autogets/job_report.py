@@ -97,6 +97,12 @@ def versions()->dict: # Package -> version
     found = dict(autogets=autogets, numpy=numpy, scipy=scipy, sklearn=sklearn, pandas=pd)
     return {'python': platform.python_version()} | {name: m.__version__ for name, m in found.items()}
 
+# %% ../nbs/05_job_report.ipynb #6018838f
+def _limits(manifest):
+    "What kept texts out of the pool"
+    dropped = manifest.get('counts', {}).get('dropped', {})
+    return dict(texts_left_out=manifest.get('left_out', {}), texts_dropped=dropped)
+
 # %% ../nbs/05_job_report.ipynb #afa248fc
 def summary(
     o, # An `Outcome`
@@ -112,7 +118,8 @@ def summary(
         settings=j.parameters, constraints=list(j.constraints), evaluations=len(o.searched)-1,
         seconds=round(trained, 3), wall_seconds=round(o.seconds, 3), versions=versions(),
         rows={s: len(getattr(ev.corpus, s)) for s in ('train', 'validation', 'test')}, pool_texts=len(ev.pool),
-        **chosen, baseline=f.baseline, improved=f.improved, gain=f.gain, verdict=outcome_verdict(o))
+        **_limits(o.manifest or {}), **chosen,
+        baseline=f.baseline, improved=f.improved, gain=f.gain, verdict=outcome_verdict(o))
 
 # %% ../nbs/05_job_report.ipynb #76b54a66
 def _how(o):

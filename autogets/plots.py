@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'NAMES', 'DASHES', 'style', 'grid', 'running_best_figure', 'shorten', 'gain_figure', 'change_figure',
-           'map_figure', 'baseline_figure']
+           'map_figure', 'baseline_figure', 'reliability_figure']
 
 # %% ../nbs/03_plots.ipynb #827935c1
 import numpy as np
@@ -172,4 +172,16 @@ def baseline_figure(
     axes[0].set_yticks(range(len(classes)), [shorten(c) for c in classes])
     axes[0].invert_yaxis()
     axes[0].legend(fontsize=8)
+    return fig
+
+# %% ../nbs/03_plots.ipynb #0adaacdf
+def reliability_figure(
+    table:pd.DataFrame, # confidence, accuracy, texts: one row a bin
+):
+    "The share of right predictions by the probability that the model gave them"
+    fig, (ax,) = grid(1, 1, (3.6, 3.4))
+    ax.plot([0, 1], [0, 1], color=COLORS['pale'], lw=1)
+    ax.plot(table.confidence, table.accuracy, color=COLORS['on test'], lw=1)
+    ax.scatter(table.confidence, table.accuracy, s=8+120*table.texts/max(1, table.texts.sum()), color=COLORS['on test'])
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel='probability of the predicted class', ylabel='share that is right')
     return fig

@@ -13,6 +13,7 @@ from positional import fixed_functions, long_calls
 PACKAGE = ROOT / 'autogets'
 ORDER = [
     'core',
+    'progress',
     'stats',
     'metrics',
     'plots',

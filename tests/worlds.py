@@ -157,7 +157,7 @@ class Costly(Classifier):
         self.classes_ = self.inner.classes_
         return self
 
-    def predict_proba(self, texts, features=None):
+    def raw_proba(self, texts, features=None):
         return self.inner.predict_proba(texts)
 
 

@@ -251,4 +251,6 @@ class FrozenClassifier(SavedHead, Classifier):
         self.classes_ = self.head.classes_
         return self
 
-    def predict_proba(self, texts, features=None): return self.head.predict_proba(self.embedder.embed(list(texts)))
+    def raw_proba(self, texts, features=None):
+        if not len(texts): return np.zeros((0, len(self.classes_)))
+        return self.head.predict_proba(self.embedder.embed(texts))

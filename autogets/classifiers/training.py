@@ -71,7 +71,7 @@ class Predictions:
         found = in_batches(work, order, 64)[0]
         return np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
 
-    def predict_proba(self, texts, features=None):
+    def raw_proba(self, texts, features=None):
         if not len(texts): return np.zeros((0, len(self.classes_)))
         with threads(self.p.threads): return self._soft(self.tokens(texts)[0])
 

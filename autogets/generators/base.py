@@ -28,6 +28,12 @@ class Generator:
     def prepare(self, examples):
         "See all `examples` (id, text, label) once, before `generate` gets them batch by batch"
         return self
+    def usual(self, examples):
+        "How many texts an example gets unless somebody says so"
+        return 5
+    def left_out(self, examples, n):
+        "How many stored texts are not given out, by reason; none for what writes new ones"
+        return {}
     def generate(self, examples, n):
         "Rows (`POOL_COLUMNS`) with up to `n` texts for each of `examples`; `failures` says why some have fewer"
         raise NotImplementedError

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core import UserError, alone, digest, text_id, write_atomic, write_json
 from .base import Generator
+from ..progress import Progress
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
                                       load_pool, pool_frame, pool_line, pool_manifest, stored_bytes, stored_lines)
 
@@ -120,6 +121,13 @@ def _begin(folder, settings):
     write_json(Path(folder)/'manifest.json', manifest)
     return manifest
 
+# %% ../../nbs/generators/05_build.ipynb #78e3b725
+def _texts_each(generator, examples, folder, n):
+    "`n`; without it, the number of the pool that was begun in `folder`, or the usual one of `generator`"
+    if n is not None: return n
+    if folder and (Path(folder)/'manifest.json').exists(): return pool_manifest(folder).get('n', 5)
+    return generator.usual(examples) if len(examples) else 5
+
 # %% ../../nbs/generators/05_build.ipynb #51ba18ce
 def _ask(generator, batch, wanted, attempt):
     "The generator's rows for `batch`, in its order, with the source each text counts for as `lead`"
@@ -210,10 +218,11 @@ class _Growing:
         else: self.rows += [r for line in lines for r in line_rows(line)]
         for line in lines: self.count(line)
 
-    def finish(self):
+    def finish(self, left_out):
         "The manifest of the pool that is now complete; `UserError` when it has no text"
         if self.folder and not self.tally.kept: raise UserError(_nothing(self.tally))
         manifest = self.settings | {'complete': True, 'counts': self.tally.counts(), 'drops': self.tally.drops}
+        if left_out: manifest['left_out'] = left_out
         if not self.folder: return manifest
         with open(Path(self.folder)/'texts.jsonl', 'rb') as f:
             manifest['sha256'] = hashlib.file_digest(f, 'sha256').hexdigest()
@@ -226,22 +235,16 @@ def _nothing(tally):
     again = 'the same command with --retry-failed asks again' if tally.missing else 'try again in another folder'
     return f'nothing was kept ({_reasons(tally.dropped+tally.missing)}): check the model and the prompt; {again}'
 
-# %% ../../nbs/generators/05_build.ipynb #fe87a43f
-def _bar(total, done, progress, unit=' examples'):
-    from tqdm import tqdm
-    return tqdm(total=total, initial=done, desc='texts', unit=unit, delay=2, disable=None if progress else True)
-
 # %% ../../nbs/generators/05_build.ipynb #f7a41286
 def _grow(growing, generator, examples, progress, attempts):
     "Make the lines of those `examples` that have none"
     todo = examples[~examples.id.isin(growing.done)]
     if len(todo): generator.prepare(examples)
-    with _bar(len(examples), len(examples)-len(todo), progress) as bar:
+    with Progress(len(examples), 'texts', 'examples', done=len(examples)-len(todo), show=progress) as bar:
         for batch in _batches(todo, generator.batch):
             lines = _batch_lines(generator, batch, growing, attempts=attempts)
             growing.add(lines)
-            bar.update(len(lines))
-            bar.set_postfix_str(generator.status)
+            bar.update(len(lines), generator.status)
             if generator.halted:
                 done = f': {growing.tally.sources} of {len(examples)} examples are done and kept'
                 raise UserError(generator.halted + done*bool(growing.tally.kept))
@@ -296,7 +299,8 @@ def _grow_exactly(growing, generator, examples, exactly, most, progress):
     fill"""
     n, short, kept = growing.settings['n'], {}, Counter(growing.kept_by_class)
     generator.prepare(examples)
-    with _bar(exactly*examples.label.nunique(), kept.total(), progress, unit=' texts') as bar:
+    wanted = exactly*examples.label.nunique()
+    with Progress(wanted, 'texts', 'texts', done=kept.total(), show=progress) as bar:
         for label in sorted(set(examples.label)):
             limit, slots = most*-(-exactly//n), _slots(examples, label)
             used = sum(growing.done[i] for i in examples.id[examples.label == label])
@@ -353,7 +357,7 @@ def fill_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
     folder=None, # Where to store the pool as it grows; `None` keeps it in memory
-    n:int=5, # Texts per example; with `exactly`, per request
+    n:int=None, # Texts per example (with `exactly`, per request); 5, or all that are stored, unless given
     held_out=(), # The texts of validation and test, none of which may enter the pool
     progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
     filters=(), # Further checks, as in `generators.filters`
@@ -362,6 +366,7 @@ def fill_pool(
     retry:bool=False, # Ask again for what did not come in `folder` (`exactly` does so by itself)
 )->tuple: # The manifest of the pool, and its rows (dicts) if it is in memory
     "Ask `generator` for texts of `examples`, go on where a killed run stopped, and account for each"
+    n = _texts_each(generator, examples, folder, n=n)
     examples, held = _distinct(examples, n), {text_id(t) for t in (() if held_out is None else held_out)}
     _check_exactly(exactly, generator)
     for f in filters: f.prepare(examples)
@@ -375,14 +380,14 @@ def fill_pool(
     if exactly: short = _grow_exactly(growing, generator, examples, exactly=exactly, most=most, progress=progress)
     else: short = _grow(growing, generator, examples, progress=progress, attempts=generator.attempts+fresh)
     if short: raise UserError(_too_few(short, exactly, growing.tally))
-    return growing.finish(), growing.rows
+    return growing.finish(generator.left_out(examples, n)), growing.rows
 
 # %% ../../nbs/generators/05_build.ipynb #ea9c924b
 def build_pool(
     generator:Generator, # What makes the texts
     examples:pd.DataFrame, # Real training rows (id, text, label); repeated texts count once
     folder=None, # Where to store the pool as it grows; `None` keeps it in memory
-    n:int=5, # Texts per example
+    n:int=None, # Texts per example; 5, or all that are stored, unless given
     held_out=(), # The texts of validation and test, none of which may enter the pool
     progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
     **more, # `filters`, `exactly`, `most` and `retry` of `fill_pool`

@@ -17,6 +17,7 @@ from .demonstrations import Demonstrations
 from .parsing import parse
 from .prompts import ask_messages, get_method, render, schema
 from .redaction import redact
+from ..progress import say
 from ..llm.cache import Meter, dollars, prompt_tokens, tokens_in
 from ..llm.chat import Chat, Failure, Request, make_chat
 from ..llm.client import converse, repair_messages
@@ -187,7 +188,9 @@ class Writer(WriterQuestions, WriterRequests, WriterBatches):
         "See all `examples`, and ask what must be asked first; with `dry` only pretend to"
         _look_at(self, examples)
         if dry: self.given = _pretended(self.labels)
-        else: self.ask_first()
+        else:
+            if self.chat.kind == 'openai': say('to see one filled prompt, give the same command with --dry-run')
+            self.ask_first()
         return self
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #4122a6c3

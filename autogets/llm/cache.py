@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REFUSED', 'REPLY_FIELDS', 'Usage', 'ReplyFile', 'Replies', 'RecordedChat', 'is_amount', 'Price', 'find_price',
-           'tokens_in', 'prompt_tokens', 'Meter', 'dollars']
+           'known_models', 'tokens_in', 'prompt_tokens', 'Meter', 'dollars']
 
 # %% ../../nbs/llm/02_cache.ipynb #9ae9bd07
 import fcntl
@@ -271,6 +271,16 @@ def find_price(
         if row['model'] in (chat.model, name) and row.get('host') in (None, host):
             return Price(row['input'], row['output'], row.get('batch', 1.))
     return None
+
+# %% ../../nbs/llm/02_cache.ipynb #79775fb9
+def known_models(
+    host:str='api.openai.com', # Of an endpoint
+    path=None, # As for `find_price`
+)->list: # Names
+    "The models of `host` whose price is known"
+    extra = path or os.environ.get('AUTOGETS_PRICES')
+    rows = (_price_rows(extra) if extra else [])+_price_rows(shipped('prices.yml'))
+    return list(dict.fromkeys(str(r['model']) for r in rows if r.get('host', host) == host))
 
 # %% ../../nbs/llm/02_cache.ipynb #51850793
 def tokens_in(text):

@@ -9,9 +9,9 @@ __all__ = ['run_search', 'run_settings', 'choose', 'running_best']
 import time
 from dataclasses import replace
 import pandas as pd
-from tqdm import tqdm
 from ..core import UserError, digest, one_of
 from ..metrics import read_objective
+from ..progress import Progress
 from .candidates import Candidate, as_candidate
 from .trace import Trace, result_of
 
@@ -23,7 +23,7 @@ def run_search(
     budget, # A `Budget`
     folder=None, # Where to keep the trace; a run that was killed there is resumed
     patience:int=None, # Stop after so many evaluations without a better one
-    progress:bool=True, # Show a bar, on a terminal
+    progress:bool=True, # Show how far it is
     full_pool:bool=False, # Evaluate the full pool first, as a candidate like any other
     first:tuple=(), # Further `Candidate`s to evaluate before the strategy is asked
 )->Trace:
@@ -35,8 +35,8 @@ def run_search(
     if budget.evaluations is not None:
         budget = replace(budget, evaluations=max(budget.evaluations, len(trace.old)-1))
     if full_pool: first = [Candidate(as_candidate(evaluator.sources), 'full pool'), *first]
-    with tqdm(total=budget.evaluations, disable=None if progress else True, unit='eval', desc=strategy.name,
-              delay=2) as bar:
+    old = min(max(0, len(trace.old)-1), budget.evaluations or 10**9)
+    with Progress(budget.evaluations, strategy.name, 'evaluations', done=old, show=progress) as bar:
         _Loop(strategy, evaluator, objective, budget=budget, trace=trace, patience=patience, bar=bar).run(first)
     return trace
 
@@ -92,8 +92,7 @@ class _LoopState:
         resumed = bool(self.trace.old)
         self.trace.add(self.strategy.name, items)
         if resumed: self.t0 = time.perf_counter()-self.trace.rows[-1]['wall']
-        self.bar.update(len(items) if self.trace.rows[1:] else 0)
-        self.bar.set_postfix(best=f'{self.best:.4f}', refresh=False)
+        self.bar.update(max(0, len(self.trace)-1-self.bar.done), f'best {self.best:.4f}')
 
 # %% ../../nbs/search/05_loop.ipynb #466bb580
 class _Loop(_LoopState):

@@ -3,14 +3,20 @@
 import gzip
 import json
 import os
+import re
+import sys
 
 import pytest
 
+from autogets.cli import main
 from autogets.core import UserError, shipped, text_id
+from autogets.data.corpus import split_corpus
 from autogets.data.datasets import load_corpus
 from autogets.generators.build import build_pool
 from autogets.generators.recorded import Recorded
 from autogets.generators.registry import make_generator
+from autogets.generators.run import generate
+from autogets.job import improve
 from generators.makers import frame
 
 
@@ -34,11 +40,12 @@ def csv_recording(tmp_path):
 
 
 def test_csv_in_stored_order_found_through_the_normalized_source(csv_recording):
-    made = Recorded(csv_recording).generate(frame(['real  ONE']), 3)
-    assert made.text.tolist() == ['new gpt para 0', 'new gpt para 1', 'new gpt swap 0']
-    assert made['sample'].tolist() == [0, 1, 2]
-    assert made.model.tolist() == ['gpt'] * 3
-    assert made.prompt.tolist() == ['para', 'para', 'swap']
+    made = Recorded(csv_recording, model='gpt').generate(frame(['real  ONE']), 4)
+    assert made.text.tolist() == ['new gpt para 0', 'new gpt para 1', 'new gpt swap 0', 'new gpt swap 1']
+    assert made['sample'].tolist() == [0, 1, 2, 3]
+    assert made.model.tolist() == ['gpt'] * 4
+    assert made.prompt.tolist() == ['para', 'para', 'swap', 'swap']
+    assert Recorded(csv_recording).generate(frame(['real  ONE']), 8).model.tolist() == ['gpt'] * 4 + ['llama'] * 4
 
 
 def test_csv_filters(csv_recording):
@@ -192,3 +199,83 @@ def test_damaged_gzip_and_missing_file(tmp_path):
             Recorded(path)
     with pytest.raises(UserError, match='tickets, trec6'):
         Recorded(tmp_path / 'none.jsonl')
+
+
+# --- all of a recording, and what limits it ---
+
+VOICES = [(m, k) for m in ('gpt', 'llama') for k in ('ins', 'para', 'swap')]
+
+
+@pytest.fixture
+def voices(tmp_path):
+    "Forty examples of two classes with four texts of each of two models and three methods, in blocks, as files have it"
+    rows = [
+        [f'{m} {k} {t} of text{i} number{i}', 'XY'[i % 2], f'example{i}', m, k]
+        for m, k in VOICES
+        for i in range(40)
+        for t in range(4)
+    ]
+    return write_csv(tmp_path / 'voices.csv', ['text', 'label', 'source_text', 'model', 'method'], *rows)
+
+
+def forty():
+    return frame([f'example{i}' for i in range(40)], ['XY'[i % 2] for i in range(40)])
+
+
+def test_all_texts_are_used_unless_something_limits_them(voices):
+    c = split_corpus(forty(), 'forty', 'stratified')
+    o = improve(c, f'recorded:{voices}', strategy='random', budget=2, progress=False)
+    assert len(o.evaluator.pool) == 24 * len(c.train)
+    assert o.summary()['texts_left_out'] == {'a source is not among the examples': 960 - 24 * len(c.train)}
+
+
+@pytest.mark.parametrize('n', [1, 2, 5, 7])
+def test_models_and_methods_are_drawn_evenly_when_n_limits(n, voices):
+    pool = build_pool(Recorded(voices), forty(), n=n)
+    counts = pool.texts.groupby(['model', 'prompt']).size()
+    assert len(counts) == 6 and counts.sum() == 40 * n and counts.max() - counts.min() <= max(2, n)
+    assert pool.texts.groupby(pool.texts.source_ids.str[0]).size().eq(n).all()
+    g = Recorded(voices)
+    g.batch = 7
+    assert build_pool(g, forty(), n=n).texts.text.tolist() == pool.texts.text.tolist()
+
+
+def test_what_limits_a_recording_is_counted_in_the_manifest(voices, tmp_path):
+    examples = forty()[lambda d: d.label == 'X']
+    for folder in (tmp_path / 'p', None, tmp_path / 'p'):
+        pool = build_pool(Recorded(voices, model='gpt', method='para'), examples, folder, n=3)
+        left = pool.manifest['left_out']
+        assert left == {
+            'of another model': 480,
+            'of another method': 320,
+            'a source is not among the examples': 80,
+            'more than 3 of an example': 20,
+        }
+        counts = pool.manifest['counts']
+        assert sum(left.values()) + counts['kept'] + sum(counts['dropped'].values()) == 960
+    assert 'left_out' not in build_pool(Recorded(voices), forty(), n=24).manifest
+
+
+def test_a_run_that_was_begun_with_five_of_each_goes_on_with_five(voices, tmp_path):
+    c = split_corpus(forty(), 'forty', 'stratified')
+    how = dict(strategy='random', progress=False)
+    old = improve(c, f'recorded:{voices}', budget=2, n=5, out=tmp_path / 'out', **how)
+    new = improve(c, f'recorded:{voices}', budget=4, out=tmp_path / 'out', **how)
+    assert len(new.evaluator.pool) == len(old.evaluator.pool) == 5 * len(c.train)
+
+
+def test_generate_takes_all_of_a_recording(voices, tmp_path):
+    c = split_corpus(forty(), 'forty', 'stratified')
+    assert len(generate(c, f'recorded:{voices}', tmp_path / 'pool', progress=False)) == 24 * len(c.train)
+
+
+def test_what_was_left_out_is_printed(voices, tmp_path, monkeypatch, capsys):
+    forty()[['text', 'label']].to_csv(tmp_path / 'train.csv', index=False)
+    words = ['improve', tmp_path / 'train.csv', '--generator', f'recorded:{voices}', '--model', 'gpt', '--n', '2']
+    words += ['--strategy', 'random', '--budget', '2', '--out', tmp_path / 'out']
+    monkeypatch.setattr(sys, 'argv', ['autogets', *map(str, words)])
+    with pytest.raises(SystemExit, match='^0$'):
+        main()
+    said = capsys.readouterr().out
+    assert re.search(r'52 of 960 texts are in the pool; left out: ', said), said
+    assert '480 of another model, ' in said and ' more than 2 of an example' in said
