@@ -450,7 +450,7 @@ OPTIONS = {
     'negative budget': ('--budget -3', ('the budget is -3', 'give a positive one')),
     'seconds 0': ('--seconds 0', ('the budget is 0', 'give a positive one')),
     'negative seconds': ('--seconds -1.5', ('the budget is -1.5', 'give a positive one')),
-    'seconds not a number': ('--seconds nan', ('the budget is nan',)),
+    'seconds not a number': ('--seconds nan', ('seconds is nan',)),
     'workers': ('--workers 0', ('workers is 0', 'give 1 or more')),
     'texts per example': ('--n 0', ('texts per example is 0', 'give 1 or more')),
     'patience': ('--patience 0', ('patience is 0', 'give 1 or more')),
@@ -725,7 +725,7 @@ def test_a_named_set_has_its_own_splits(autogets, tickets):
 def test_unwritable_folder(autogets, tickets, tmp_path):
     put(tmp_path / 'file', 'precious')
     for out in (tmp_path / 'file', tmp_path / 'file/out'):
-        refused(autogets(*words(tickets, out)), f'cannot write into {out}', 'choose another --out')
+        refused(autogets(*words(tickets, out)), f'cannot write into {out}', 'choose another')
     assert (tmp_path / 'file').read_text() == 'precious'
 
 

@@ -103,6 +103,14 @@ class WriterRequests:
         how = self.asked_with(self.room(n), schema(self.method.reply, n))
         return Request(messages, how, sample), {'demonstrations': shown} | noted
 
+# %% ../../nbs/generators/10_llm_writer.ipynb #64909a00
+def _halted(meter):
+    "What to say at the limit of cost"
+    lost = meter.lost.replies
+    lost = f', at most {dollars(meter.most_spent)} with {lost:,} unaccounted requests' if lost else ''
+    return (f'stopped at the limit of {dollars(meter.limit)} ({dollars(meter.spent)} spent{lost}); '
+            'the same command with a higher --max-cost goes on from there')
+
 # %% ../../nbs/generators/10_llm_writer.ipynb #64909a07
 class WriterBatches(Generator):
     "A batch of requests, and the rows made from the replies"
@@ -143,12 +151,7 @@ class WriterBatches(Generator):
             noted = noted | {'reply': self.chat.key(request)[:16]}
             made += [(text, label, [i], 1000*attempt+j, noted) for j, text in enumerate(value)]
         self.left = frozenset(left)
-        if left:
-            lost = self.meter.lost.replies
-            lost = f', at most {dollars(self.meter.most_spent)} with {lost:,} unaccounted requests' if lost else ''
-            self.halted = (f'stopped at the limit of {dollars(self.meter.limit)} '
-                           f'({dollars(self.meter.spent)} spent{lost}); '
-                           'the same command with a higher --max-cost goes on from there')
+        if left: self.halted = _halted(self.meter)
         texts, labels, sources, samples, parameters = map(list, zip(*made)) if made else [[]]*5
         return self.rows(texts, labels, sources, samples=samples, parameters=parameters)
 
