@@ -31,10 +31,11 @@ from .search.knowledge import load_knowledge
 from .search.map import search_map
 from .search.phases import Adaptive, Ensemble, Goal, fixed, map_advice, read_plan
 from .search.registry import make_strategy, read_strategy
-from .search.selection import keeps, read_constraints, rescore
+from .search.selection import Constraint, guard, keeps, read_constraints, rescore
 from .search.loop import choose
 from .search.loop import run_search
 from .search.trace import result_of
+from .verdict import judge, weigh
 
 # %% ../nbs/06_job.ipynb #bbf761fe
 def weak_classes(
@@ -84,6 +85,8 @@ class Job:
     strategy:str = 'class-weights' # random, sliding-window, hierarchical, genetic, merge, class-weights or ensemble
     # What must hold on validation: accuracy>=baseline, recall:CLASS>=baseline-0.02; may be repeated
     constraints:tuple = ()
+    # Keep accuracy (macro F1, if accuracy is the objective) from falling by more than its standard error in the choice
+    guard:bool = True
     plan:str = None # For ensemble: a YAML file of phases; without it, phases adapt to what pays
     knowledge:str = None # For ensemble: folder of a knowledge map; without it, the one that ships with autogets
     generator:str = 'eda' # pool:FOLDER (of autogets generate), recorded:FILE (texts an LLM wrote), or eda
@@ -156,17 +159,26 @@ class Outcome:
     rescored:pd.DataFrame = None # What out-of-fold rescoring said
     run:Ensemble = None # The ensemble's run
     halving:Halving = None # Successive halving, from the screening classifier to the classifier
+    guard:Constraint = None # What kept accuracy or macro F1 from falling in the choice
     @property
     def texts(self)->pd.DataFrame: return self.evaluator.pool.iloc[self.evaluator.rows(self.final.candidate)]
     @property
     def searched(self): return self.halving.traces[0] if self.halving else self.trace
     @cached_property
-    def model(self): return self.evaluator.fit(self.final.candidate)
+    def verdict(self): return judge(weigh(self))
+    @property
+    def recommended(self): return 'augmented' if self.verdict.recommendation == 'use' else 'baseline'
+    @property
+    def augmented(self): return self.evaluator.fit(self.final.candidate)
+    @property
+    def baseline(self): return self.evaluator.fit(())
+    @property
+    def model(self): return getattr(self, self.recommended)
     def gains(self)->pd.DataFrame: return job_report.gains_table(self)
     def figure(self): return job_report.gains_figure(self)
     def summary(self)->dict: return job_report.summary(self)
     def report(self, path)->Path: return write_atomic(path, job_report.report_page(self, self.model))
-    def __repr__(self): return job_report.outcome_verdict(self)
+    def __repr__(self): return '\n'.join(job_report.outcome_lines(self))
     def _repr_html_(self): return job_report.outcome_html(self)
 
 # %% ../nbs/06_job.ipynb #6212914d
@@ -250,17 +262,23 @@ def _search(ev, r, xy, progress):
     j, strategy = r.job, make_strategy(r.job.strategy, ev, r.job.objective, seed=r.job.seed, xy=xy)
     trace = run_search(strategy, ev, j.objective, budget=j.budget, folder=r.folder, patience=j.patience,
                        progress=progress, full_pool=True)
-    row, rescored = _choice(ev, r, trace, strategy=strategy)
+    own = _guard(ev, j)
+    row, rescored = _choice(ev, r, trace, strategy=strategy, own=own)
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy,
-        rescored=rescored)
+        rescored=rescored, guard=own)
+
+def _guard(ev, job):
+    "The job's own constraint, or None"
+    if not job.guard or job.protocol != 'honest': return None
+    return guard(job.objective, ev.evaluate([()])[0], ev.truth('validation'))
 
 # %% ../nbs/06_job.ipynb #1b395598
-def _choice(ev, r, trace, strategy):
+def _choice(ev, r, trace, strategy, own):
     "Row of the trace to keep, and what rescoring said"
-    j, allowed = r.job, _allowed(ev, r.constraints, trace)
+    j, allowed = r.job, _allowed(ev, [*r.constraints, *([own] if own else [])], trace)
     finalists = (8 if j.classifier == 'linear' else 0) if j.finalists is None else j.finalists
-    own = [i for i in (range(len(trace)) if allowed is None else allowed) if trace.ids(i) == strategy.choice]
-    if own: return own[0], None
+    settled = [i for i in (range(len(trace)) if allowed is None else allowed) if trace.ids(i) == strategy.choice]
+    if settled: return settled[0], None
     if j.protocol == 'honest' and finalists and not ev.folds:
         return rescore(ev, trace, j.objective, finalists=finalists, allowed=allowed)
     return choose(trace, j.objective, 'validation' if j.protocol == 'honest' else 'test', allowed=allowed), None
@@ -277,18 +295,20 @@ def _halving(ev, r, xy, progress):
     rungs = halving_rungs(j.classifier, j.screen, j.finalists or 9, **ev.params)
     c = run_halving(ev.corpus, ev.pool, rungs, budget=j.budget, target=target, strategy=j.strategy,
         objective=j.objective, folder=r.folder, seed=j.seed, workers=j.workers, protocol=j.protocol,
-        constraints=j.constraints, patience=j.patience, folds=j.scored_folds, xy=xy, progress=progress)
-    return dict(evaluator=c.evaluator, trace=c.trace, row=c.row, final=c.final(), xy=xy, halving=c)
+        constraints=j.constraints, guarded=j.guard, patience=j.patience, folds=j.scored_folds, xy=xy, progress=progress)
+    return dict(evaluator=c.evaluator, trace=c.trace, row=c.row, final=c.final(), xy=xy, halving=c,
+        guard=_guard(c.evaluator, j))
 
 # %% ../nbs/06_job.ipynb #d6a18ef8
 def _ensemble(ev, r, xy, progress):
-    j = r.job
-    goal = Goal(j.objective, j.target if isinstance(j.target, str) else tuple(j.target), tuple(r.constraints))
+    j, own = r.job, _guard(ev, r.job)
+    rules = (*r.constraints, *([own] if own else []))
+    goal = Goal(j.objective, j.target if isinstance(j.target, str) else tuple(j.target), rules)
     planner = fixed(r.plan) if j.plan else Adaptive(ev.labels, map_advice(r.plan, xy))
     run = Ensemble(ev, goal, planner, budget=j.budget, folder=r.folder, seed=j.seed, xy=xy, progress=progress).run()
     trace, row = run.joined()
     final = run.scorer.final(run.base, j.objective)
-    return dict(evaluator=run.scorer, trace=trace, row=row, final=final, xy=xy, run=run)
+    return dict(evaluator=run.scorer, trace=trace, row=row, final=final, xy=xy, run=run, guard=own)
 
 # %% ../nbs/06_job.ipynb #66832a76
 class GivenTexts(Recorded):

@@ -17,6 +17,7 @@ ORDER = [
     'core',
     'stats',
     'metrics',
+    'paired',
     'plots',
     'report',
     'data',
@@ -25,7 +26,7 @@ ORDER = [
     'generators',
     'curation',
     'search',
-] + ['job_report', 'job', 'cli', 'replication']
+] + ['verdict', 'job_report', 'job', 'cli', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350
 
