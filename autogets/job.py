@@ -31,7 +31,7 @@ from .search.knowledge import load_knowledge
 from .search.map import search_map
 from .search.phases import Adaptive, Ensemble, Goal, fixed, map_advice, read_plan
 from .search.registry import make_strategy, read_strategy
-from .search.selection import Constraint, guard, keeps, read_constraints, rescore
+from .search.selection import Constraint, affordable_finalists, guard, keeps, read_constraints, rescore
 from .search.loop import choose
 from .search.loop import run_search
 from .search.trace import result_of
@@ -101,7 +101,9 @@ class Job:
     seconds:float = None # Seconds of training to spend, instead of or beside candidates
     patience:int = None # Stop after so many candidates without a better one
     folds:int = None # Folds of out-of-fold scores for every candidate; 4 for class-weights and ensemble, else 0
-    finalists:int = None # Candidates rescored out of fold (8 for linear, else 0), or trained after a screen (9)
+    # Candidates rescored out of fold (8; where training is slow, what half of the search's cost pays for), or trained
+    # after a screen (9)
+    finalists:int = None
     seed:int = 0 # Seed of generator, strategy and classifier
     workers:int = 1 # Processes; the result does not depend on it
     def __post_init__(self):
@@ -114,6 +116,10 @@ class Job:
     def budget(self):
         default = None if self.seconds is not None else 100 if self.strategy in JOINT else 500
         return Budget(default if self.evaluations is None else self.evaluations, self.seconds)
+    def rescored_finalists(self, evaluated):
+        "How many candidates are rescored out of fold after a search that trained so many"
+        if self.finalists is not None: return self.finalists
+        return 8 if self.classifier.partition(':')[0] in ('linear', 'frozen') else affordable_finalists(evaluated)
     @property
     def scored_folds(self): return self.folds if self.folds is not None else 4 if self.strategy in JOINT else 0
 
@@ -276,7 +282,7 @@ def _guard(ev, job):
 def _choice(ev, r, trace, strategy, own):
     "Row of the trace to keep, and what rescoring said"
     j, allowed = r.job, _allowed(ev, [*r.constraints, *([own] if own else [])], trace)
-    finalists = (8 if j.classifier == 'linear' else 0) if j.finalists is None else j.finalists
+    finalists = j.rescored_finalists(len(trace)-1)
     settled = [i for i in (range(len(trace)) if allowed is None else allowed) if trace.ids(i) == strategy.choice]
     if settled: return settled[0], None
     if j.protocol == 'honest' and finalists and not ev.folds:

@@ -230,6 +230,19 @@ def _guard_note(o, t):
     return (f'The guard {o.guard} (one standard error, where candidates are scored) excluded {t.excluded} of '
         f'{t.candidates} candidates.')
 
+# %% ../nbs/04a_verdict.ipynb #878564eb
+def _rescored_note(o):
+    "Whether the choice was checked on texts that the search did not use; nothing where it was made on several rungs"
+    if o.job.protocol != 'honest' or o.halving: return []
+    if o.evaluator.folds: return ['Every candidate was scored out of fold on the training rows too.']
+    if o.run: return ['Not scored out of fold: --folds 4 does it.']
+    if o.rescored is not None:
+        return [f'{len(o.rescored)} candidates were scored again, out of fold, before the choice.']
+    planned, n = o.job.rescored_finalists(len(o.trace)-1), len(o.trace)-1
+    if planned: return ['Not scored again out of fold: the strategy chose by a rule of its own.']
+    why = 'as asked' if o.job.finalists == 0 else f'after {n} candidates it would cost half as much as the search'
+    return [f'Not scored again out of fold ({why}), so the gain on validation is biased upwards; --finalists 8 does it.']
+
 # %% ../nbs/04a_verdict.ipynb #13adc813
 def weigh(
     o, # An `Outcome`
@@ -244,7 +257,7 @@ def weigh(
     of = f' of {target_name(j.target)}' if one else ''
     return Weighed(f'{j.objective}{of}', pair.change(j.objective), others, classes=pair.table, texts=len(pair.true),
         checks=checks, added=bool(o.final.candidate), protocol=j.protocol,
-        why=why_nothing(t, j.constraints, o.guard), notes=(_guard_note(o, t),))
+        why=why_nothing(t, j.constraints, o.guard), notes=(_guard_note(o, t), *_rescored_note(o)))
 
 # %% ../nbs/04a_verdict.ipynb #c1f88f19
 def paired_test(

@@ -267,3 +267,28 @@ def test_a_run_without_the_guard_is_resumed_with_it(tickets, tmp_path):
     trace = (tmp_path / 'trace.csv').read_bytes()
     again = run_job(tickets, Job(**job), tmp_path, progress=False)
     assert (tmp_path / 'trace.csv').read_bytes() == trace and again.guard is not None
+
+
+# --- rescoring ---
+
+
+@pytest.mark.usefixtures('costly')
+def test_rescoring_is_done_for_every_classifier_that_can_afford_it(tmp_path):
+    c = worlds.corpus(n=30, seed=3)
+    job = Job(objective='accuracy', strategy='random', classifier='costly', evaluations=61, n=1)
+    o = run_job(c, job, progress=False)
+    assert 4 <= len(o.rescored) <= 4 + 2 and f'{len(o.rescored)} candidates were scored again, out of fold' in repr(o)
+    assert len(worlds.TRAINED) - 61 - 1 < 61 / 2 + 5, 'it costs about half as much as the search'
+    short = run_job(c, replace(job, evaluations=12), progress=False)
+    assert short.rescored is None and 'it would cost half as much as the search' in repr(short)
+    none = run_job(c, replace(job, finalists=0), progress=False)
+    assert none.rescored is None and 'as asked' in repr(none)
+
+
+@pytest.mark.parametrize(
+    'classifier, evaluated, finalists',
+    [('linear', 12, 8), ('frozen:offline', 12, 8), ('catboost', 500, 8), ('catboost', 100, 7), ('catboost', 30, 0)],
+)
+def test_how_many_are_rescored(classifier, evaluated, finalists):
+    assert Job(classifier=classifier).rescored_finalists(evaluated) == finalists
+    assert Job(classifier=classifier, finalists=3).rescored_finalists(evaluated) == 3
