@@ -21,7 +21,7 @@ from .search.candidates import as_candidate, ids_of, target_name, weights_of
 from .search.halving import rungs_table
 from .search.knowledge import characteristics, records, write_record
 from .search.loop import running_best
-from .verdict import how_tried, paired_test, scored_where
+from .verdict import beyond, free_lines, free_table, how_tried, paired_test, scored_where
 
 # %% ../nbs/05_job_report.ipynb #c24537e1
 def gains_table(
@@ -55,8 +55,8 @@ def outcome_verdict(
 def outcome_lines(
     o, # An `Outcome`
 )->list: # Of sentences
-    "The verdict, all it rests on, and which model is which"
-    return [o.verdict.headline, *o.verdict.details, *([] if not o.final.candidate else [_which(o)])]
+    "What needs no synthetic text, the verdict, all it rests on, and which model is which"
+    return [*free_lines(o), o.verdict.headline, *o.verdict.details, *([] if not o.final.candidate else [_which(o)])]
 
 def _which(o):
     if o.recommended == 'augmented': return 'model is the new one; baseline, beside it, is yours, trained alike.'
@@ -85,11 +85,18 @@ def outcome_html(
     "What a notebook shows of an outcome"
     t = gains_table(o).query('split == "test"').drop(columns='split')
     shown = pd.DataFrame({'class': o.texts.label, 'synthetic text': o.texts.text}).head(3)
-    parts = [report.text(_said(o), o.verdict.kind), report.table(t, 3), report.figure(gains_figure(o), '')]
+    parts = [*_free_parts(o), report.text(_said(o), o.verdict.kind), report.table(t, 3)]
+    parts.append(report.figure(gains_figure(o), ''))
     if len(shown): parts.append(report.table(shown, caption=f'The first of {len(o.texts)} chosen texts'))
     return ''.join(parts)
 
-def _said(o): return '\n\n'.join(outcome_lines(o))
+def _said(o): return '\n\n'.join(outcome_lines(o)[len(free_lines(o)):])
+
+def _free_parts(o):
+    "What needs no synthetic text, before anything else"
+    t, said = free_table(o), free_lines(o)
+    shown = [report.table(t, 4, caption='Without any synthetic text; score is the gain out of fold')] if len(t) else []
+    return [*shown, *([report.text('\n\n'.join(said[1:] if len(t) else said))] if said else [])]
 
 # %% ../nbs/05_job_report.ipynb #952388e8
 def versions()->dict: # Package -> version
@@ -119,7 +126,11 @@ def _judged(o):
     "The verdict, for programs"
     v, tried = o.verdict, how_tried(o)
     guard = None if o.guard is None else dict(rule=str(o.guard), excluded=tried.excluded, candidates=tried.candidates)
-    return dict(guard=guard, recommendation=v.recommendation, harmed=list(v.harmed), broken=list(v.broken),
+    extra = beyond(o)
+    free = dict(free=free_table(o).to_dict('records'), free_notes=list(o.free.notes) if o.free else [],
+        best_free=o.free.best['way'] if o.free and o.free.best else None,
+        beyond=extra and dict(estimate=extra.estimate, low=extra.low, high=extra.high))
+    return dict(**free, guard=guard, recommendation=v.recommendation, harmed=list(v.harmed), broken=list(v.broken),
         recommended=o.recommended, verdict=v.headline, details=list(v.details))
 
 # %% ../nbs/05_job_report.ipynb #76b54a66
@@ -258,7 +269,8 @@ def report_page(
         f'{len(o.searched)-1} evaluations, seed {j.seed}')
     result = report.section('Result', report.text(_said(o), o.verdict.kind),
         report.table(gains_table(o), 4), report.text(_how(o)), report.table(figures_table(o), 4))
-    return report.page(title, [result, *_decided_part(o), *_search_part(o), *_map_part(o), _texts_part(o),
+    free = [report.section('Without synthetic texts', *_free_parts(o))] if _free_parts(o) else []
+    return report.page(title, [*free, result, *_decided_part(o), *_search_part(o), *_map_part(o), _texts_part(o),
         _classes_part(o), *_training_part(model)], sub)
 
 # %% ../nbs/05_job_report.ipynb #df5a252d

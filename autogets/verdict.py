@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CASES', 'SAID', 'Check', 'check', 'Weighed', 'case_of', 'Verdict', 'judge', 'Tried', 'why_nothing', 'how_tried',
-           'scored_where', 'weigh', 'paired_test']
+           'scored_where', 'weigh', 'objective_name', 'paired_test', 'pair_of', 'free_table', 'beyond', 'free_lines']
 
 # %% ../nbs/04a_verdict.ipynb #7e503028
 from dataclasses import dataclass
+import numpy as np
 import pandas as pd
 from .paired import Change, PairedTest, texts_needed
 from .search.candidates import target_name
@@ -241,7 +242,7 @@ def _rescored_note(o):
     planned, n = o.job.rescored_finalists(len(o.trace)-1), len(o.trace)-1
     if planned: return ['Not scored again out of fold: the strategy chose by a rule of its own.']
     why = 'as asked' if o.job.finalists == 0 else f'after {n} candidates it would cost half as much as the search'
-    return [f'Not scored again out of fold ({why}), so the gain on validation is biased upwards; --finalists 8 does it.']
+    return [f'Not scored again out of fold ({why}), so the gain on validation is biased upwards: --finalists 8.']
 
 # %% ../nbs/04a_verdict.ipynb #13adc813
 def weigh(
@@ -253,11 +254,16 @@ def weigh(
     own = {'accuracy', 'overall-balanced-accuracy'} if j.objective == 'overall-balanced-accuracy' else {j.objective}
     others = tuple(pair.change(f) for f in WORDS if f not in own)
     checks = tuple(check(pair, rule) for rule in read_constraints(j.constraints, ev.classes))
-    one = ev.index is not None and j.objective in ('recall', 'balanced-accuracy')
-    of = f' of {target_name(j.target)}' if one else ''
-    return Weighed(f'{j.objective}{of}', pair.change(j.objective), others, classes=pair.table, texts=len(pair.true),
+    return Weighed(objective_name(o), pair.change(j.objective), others, classes=pair.table, texts=len(pair.true),
         checks=checks, added=bool(o.final.candidate), protocol=j.protocol,
         why=why_nothing(t, j.constraints, o.guard), notes=(_guard_note(o, t), *_rescored_note(o)))
+def objective_name(
+    o, # An `Outcome`
+)->str:
+    "The objective, and the class that it is of"
+    j = o.job
+    one = o.evaluator.index is not None and j.objective in ('recall', 'balanced-accuracy')
+    return f'{j.objective} of {target_name(j.target)}' if one else j.objective
 
 # %% ../nbs/04a_verdict.ipynb #c1f88f19
 def paired_test(
@@ -266,6 +272,49 @@ def paired_test(
     after:tuple, # Another
 )->PairedTest:
     "The test texts of known classes, classified with both candidates"
+    return pair_of(ev, *(ev.predict(c)['test'] for c in (before, after)))
+
+def pair_of(
+    ev, # An `Evaluator`
+    before, # Predicted class indices of test
+    after, # Others
+)->PairedTest:
+    "The test texts of known classes with both predictions"
     true = ev.truth('test')
-    codes = (y[true >= 0] for y in (true, ev.predict(before)['test'], ev.predict(after)['test']))
+    codes = (np.asarray(y)[true >= 0] for y in (true, before, after))
     return PairedTest(*codes, classes=ev.classes, target=ev.index)
+
+# %% ../nbs/04a_verdict.ipynb #01377dc9
+def free_table(
+    o, # An `Outcome`
+)->pd.DataFrame: # way, score (gain out of fold and on validation), gain, low, high (on test)
+    "What each free baseline gains"
+    if not o.free or not o.free.rows: return pd.DataFrame(columns=['way', 'score', 'gain', 'low', 'high'])
+    base, rows = o.free.rows[0], []
+    for r in o.free.rows[1:]:
+        g = pair_of(o.evaluator, base['test'], r['test']).change(o.job.objective)
+        rows.append(dict(way=r['way'], score=r['score']-base['score'], gain=g.estimate, low=g.low, high=g.high))
+    return pd.DataFrame(rows)
+
+def beyond(
+    o, # An `Outcome`
+)->Change: # None where nothing was added, or no free baseline was better
+    "What the chosen texts add beyond the best free baseline"
+    if not o.free or not o.free.best or not o.final.candidate: return None
+    chosen = o.evaluator.predict(o.final.candidate)['test']
+    return pair_of(o.evaluator, o.free.best['test'], chosen).change(o.job.objective)
+
+# %% ../nbs/04a_verdict.ipynb #cd61baa2
+def free_lines(
+    o, # An `Outcome`
+)->list: # Of sentences
+    "The free baselines in words"
+    if not o.free: return []
+    t, extra, notes = free_table(o), beyond(o), list(o.free.notes)
+    if not len(t): return notes
+    ways = '; '.join(f'{r.way} {r.gain:+.4f} (95 % CI {r.low:+.4f} to {r.high:+.4f})' for r in t.itertuples())
+    said = [f'Without any synthetic text, {objective_name(o)} on test changes by: {ways}.', *notes]
+    if not o.free.best: return [*said, 'None of these is better than the baseline out of fold.']
+    best = f'{o.free.best["way"]}, the best of these out of fold'
+    if extra is None: return [*said, f'Try {best}.']
+    return [*said, f'Beyond {best}, the chosen texts change it by {extra}.']

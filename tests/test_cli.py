@@ -560,6 +560,7 @@ def words(tickets, out, **other):
         'improve',
         tickets / 'train.csv',
         *(x for k, v in how.items() if v is not None for x in (f'--{k.replace("_", "-")}', v)),
+        '--no-free',
     ]
 
 

@@ -5,18 +5,40 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import worlds
 
 import autogets as ag
+from autogets.classifiers import free_baselines as free_module
+from autogets.classifiers.free_baselines import (
+    FreeBaselines,
+    FreeWays,
+    free_baselines,
+    stronger_encoder,
+    tuned_offsets,
+)
 from autogets.classifiers.linear import load_classifier
+from autogets.data.corpus import Corpus
 from autogets.job import Job, run_job
 from autogets.paired import Change
 from autogets.search.candidates import Budget
 from autogets.search.halving import halving_rungs, run_halving
 from autogets.search.selection import guard, keeps
-from autogets.verdict import CASES, Check, Tried, Weighed, case_of, how_tried, judge, why_nothing
+from autogets.verdict import (
+    CASES,
+    Check,
+    Tried,
+    Weighed,
+    beyond,
+    case_of,
+    free_lines,
+    free_table,
+    how_tried,
+    judge,
+    why_nothing,
+)
 
 # --- every case, from numbers ---
 
@@ -181,7 +203,7 @@ def test_candidates_are_counted_where_they_were_scored():
 # --- the guard, and whole jobs ---
 
 WEAK = 'Account activation and access issues'
-RUIN = dict(objective='recall', target=WEAK, budget=30, progress=False)
+RUIN = dict(objective='recall', target=WEAK, budget=30, free=False, progress=False)
 
 
 def ruined(corpus, out=None, strategy='class-weights', **how):
@@ -214,7 +236,7 @@ def test_by_default_a_guard_keeps_accuracy_in_the_choice(tickets):
 
 
 def test_what_is_worth_it_is_saved_as_the_model(tickets, tmp_path):
-    mail = dict(objective='recall', target='Email security and attachments', budget=20, progress=False)
+    mail = dict(objective='recall', target='Email security and attachments', budget=20, free=False, progress=False)
     s = ag.improve(tickets, 'recorded:tickets', out=tmp_path, **mail).summary()
     assert s['recommendation'] == 'use' and s['recommended'] == 'augmented'
     assert accuracy(load_classifier(tmp_path / 'model'), tickets) == s['improved']['test']['accuracy']
@@ -262,7 +284,8 @@ def test_the_paper_protocol_has_no_guard_and_no_recommendation(tickets):
 
 
 def test_a_run_without_the_guard_is_resumed_with_it(tickets, tmp_path):
-    job = dict(target=WEAK, objective='recall', strategy='random', generator='recorded:tickets', evaluations=12)
+    job = dict(target=WEAK, objective='recall', strategy='random', generator='recorded:tickets')
+    job |= dict(evaluations=6, finalists=0, free=False)
     run_job(tickets, Job(**job, guard=False), tmp_path, progress=False)
     trace = (tmp_path / 'trace.csv').read_bytes()
     again = run_job(tickets, Job(**job), tmp_path, progress=False)
@@ -275,7 +298,7 @@ def test_a_run_without_the_guard_is_resumed_with_it(tickets, tmp_path):
 @pytest.mark.usefixtures('costly')
 def test_rescoring_is_done_for_every_classifier_that_can_afford_it(tmp_path):
     c = worlds.corpus(n=30, seed=3)
-    job = Job(objective='accuracy', strategy='random', classifier='costly', evaluations=61, n=1)
+    job = Job(objective='accuracy', strategy='random', classifier='costly', evaluations=61, n=1, free=False)
     o = run_job(c, job, progress=False)
     assert 4 <= len(o.rescored) <= 4 + 2 and f'{len(o.rescored)} candidates were scored again, out of fold' in repr(o)
     assert len(worlds.TRAINED) - 61 - 1 < 61 / 2 + 5, 'it costs about half as much as the search'
@@ -292,3 +315,88 @@ def test_rescoring_is_done_for_every_classifier_that_can_afford_it(tmp_path):
 def test_how_many_are_rescored(classifier, evaluated, finalists):
     assert Job(classifier=classifier).rescored_finalists(evaluated) == finalists
     assert Job(classifier=classifier, finalists=3).rescored_finalists(evaluated) == 3
+
+
+# --- what needs no synthetic text ---
+
+
+def free_outcome(scores, chosen=('id',), notes=()):
+    "Free baselines with the given scores, the first of them the baseline's; they and the chosen texts predict alike"
+    truth = [0, 1] * 20
+    rows = [dict(way=f'way {i}', score=s, test=[0] * (20 - i) + [1] * (20 + i)) for i, s in enumerate(scores)]
+    ev = SimpleNamespace(
+        classes=['a', 'b'], index=None, truth=lambda s: np.array(truth), predict=lambda c: {'test': np.array(truth)}
+    )
+    job = Job(objective='accuracy')
+    final = SimpleNamespace(candidate=chosen)
+    return SimpleNamespace(job=job, evaluator=ev, final=final, free=FreeBaselines(rows, tuple(notes)))
+
+
+@pytest.mark.parametrize(
+    'scores, chosen, says',
+    [
+        (
+            [0.5, 0.6, 0.7],
+            ('id',),
+            'Beyond way 2, the best of these out of fold, the chosen texts change it by +0.5000',
+        ),
+        ([0.5, 0.7, 0.6], ('id',), 'Beyond way 1,'),
+        ([0.5, 0.5, 0.4], ('id',), 'None of these is better than the baseline out of fold.'),
+        ([0.5, 0.6, 0.7], (), 'Try way 2, the best of these out of fold.'),
+        ([], ('id',), 'too slow'),
+    ],
+)
+def test_what_the_texts_add_beyond_is_said(scores, chosen, says):
+    o = free_outcome(scores, chosen, [] if scores else ['too slow'])
+    said = ' '.join(free_lines(o))
+    assert says in said and ('Without any synthetic text' in said) == bool(scores)
+    assert (beyond(o) is not None) == ('Beyond' in said)
+
+
+def test_without_the_free_baselines_nothing_is_said_of_them():
+    o = free_outcome([0.5])
+    o.free = None
+    assert free_lines(o) == [] and beyond(o) is None and not len(free_table(o))
+
+
+def test_what_needs_no_text_is_shown_first_and_measured_once(tickets, tmp_path, monkeypatch):
+    how = dict(strategy='random', budget=3, finalists=0, progress=False, out=tmp_path)
+    o = ag.improve(tickets, 'recorded:tickets', **how)
+    s, page = json.loads((tmp_path / 'summary.json').read_text()), (tmp_path / 'report.html').read_text()
+    found = {r['way']: r for r in s['free']}
+    assert {'class weights', 'oversampling', 'decision offsets'} <= set(found)
+    assert found['class weights']['low'] > 0, 'on these tickets weights alone bring a significant gain'
+    assert s['best_free'] == max(found, key=lambda w: found[w]['score'])
+    gap = s['gain']['test']['estimate'] - found[s['best_free']]['gain']
+    assert s['beyond']['estimate'] == pytest.approx(gap)
+    assert page.index('Without synthetic texts</h2>') < page.index('Result</h2>')
+    assert repr(o).startswith('Without any synthetic text') and 'Without any synthetic text' in o._repr_html_()
+    monkeypatch.setattr(FreeWays, 'measure', None)
+    assert ag.improve(tickets, 'recorded:tickets', **how).summary()['free'] == s['free']
+
+
+def test_free_baselines_are_chosen_without_test():
+    c = worlds.uneven(n=60)
+    mixed = Corpus(c.name, c.train, c.validation, c.test.assign(label=c.test.label.to_numpy()[::-1]))
+    a, b = (free_baselines(x, 'linear', 'macro-f1') for x in (c, mixed))
+    assert a == b
+
+
+@pytest.mark.parametrize('classifier, seconds', [('transformer:offline', 0.0), ('catboost', 61.0)])
+def test_a_slow_classifier_has_one_line_instead(classifier, seconds, small):
+    found = free_baselines(small, classifier, 'accuracy', seconds=seconds)
+    assert found.rows == [] and classifier in found.notes[0] and found.best is None
+
+
+def test_offsets_that_do_not_pay_are_left_out(small):
+    found = free_baselines(small, 'linear', 'accuracy')
+    assert 'decision offsets' in {r['way'] for r in found.rows} or 'offsets did not pay' in ' '.join(found.notes)
+    logs, true = np.log(np.full((30, 3), 1 / 3)) + 5 * np.eye(3)[np.arange(30) % 3], np.arange(30) % 3
+    assert not tuned_offsets(logs, true, 'macro-f1').any()
+
+
+def test_a_missing_encoder_is_one_line(monkeypatch):
+    monkeypatch.setenv('AUTOGETS_ENCODER', 'offline')
+    monkeypatch.setattr(free_module, 'find_spec', lambda name: None)
+    assert stronger_encoder('linear') == (None, 'A stronger encoder was not tried: pip install "autogets[offline]".')
+    assert stronger_encoder('frozen:offline') == (None, '')
