@@ -57,7 +57,7 @@ def _options(version:bool=typer.Option(False, '--version', callback=_version, is
                                        help='Print the version and leave.')): pass
 
 # %% ../nbs/07_cli.ipynb #0c41b2d7
-NOT = {'filtered': 'unfiltered'} # What turns an option off
+NOT = {'filtered': 'unfiltered', 'guard': 'no-guard', 'free': 'no-free'} # What turns an option off
 
 def options(
     cls, # A dataclass

@@ -16,7 +16,7 @@ import pandas as pd
 # %% ../nbs/04_report.ipynb #218cc719
 def text(
     s:str, # Plain text; a blank line starts a new paragraph
-    kind:str='', # '', 'note', 'good' or 'bad'
+    kind:str='', # '', 'note', 'good', 'paid' or 'bad'
 )->str: # HTML
     "`s` as escaped paragraphs, framed by `kind`"
     paragraphs = [f'<p>{html.escape(p.strip())}</p>' for p in re.split(r'\n\s*\n', str(s)) if p.strip()]
@@ -119,9 +119,10 @@ tbody tr:hover{background:#f5f7fa}
 figure{margin:1rem 0}
 img{max-width:100%;height:auto}
 figcaption{color:#556170;font-size:.9rem;max-width:46rem}
-.note,.good,.bad{border-left:4px solid #7f8ea0;background:#f5f7fa;
+.note,.good,.paid,.bad{border-left:4px solid #7f8ea0;background:#f5f7fa;
   padding:.3rem .9rem;margin:.8rem 0;border-radius:0 6px 6px 0}
 .good{border-color:#2b8a4b;background:#f0f8f2}
+.paid{border-color:#c77d0a;background:#fdf6e9}
 .bad{border-color:#b3392f;background:#fcf2f1}
 .more,.foot{color:#556170;font-size:.85rem}
 @media print{nav{display:none}section{break-inside:avoid-page}}

@@ -1,11 +1,15 @@
 "Fixtures for all tests; the functions behind them are in worlds.py"
 
+import os
+
 import pytest
 import worlds
 
 from autogets.classifiers import linear
 from autogets.search import halving
 from autogets.data.datasets import load_corpus
+
+os.environ.setdefault('AUTOGETS_ENCODER', 'none')  # reading texts takes minutes; tests that want one say so
 
 
 @pytest.fixture(scope='session')

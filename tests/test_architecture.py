@@ -16,6 +16,7 @@ ORDER = [
     'progress',
     'stats',
     'metrics',
+    'paired',
     'plots',
     'report',
     'data',
@@ -24,7 +25,7 @@ ORDER = [
     'generators',
     'curation',
     'search',
-] + ['job_report', 'job', 'cli', 'replication']
+] + ['verdict', 'job_report', 'job', 'cli', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350
 

@@ -103,10 +103,10 @@ def classifier_inputs(
 class FittedModels(OutOfFold):
     "The classifiers of candidates, ready to save"
     def fit(self, candidate):
-        "The classifier trained with `candidate`'s texts; the last two are remembered"
+        "The classifier trained with `candidate`'s texts; the last three are remembered"
         key = self.key(candidate)
         if key not in self.fitted: self.fitted[key] = self._fitted(candidate)
-        if len(self.fitted) > 2: self.fitted.pop(next(iter(self.fitted)))
+        if len(self.fitted) > 3: self.fitted.pop(next(iter(self.fitted)))
         return self.fitted[key]
 
     def _fitted(self, candidate):

@@ -18,7 +18,7 @@ from .candidates import Budget, Candidate, as_candidate
 from .evaluator import Evaluator
 from .loop import choose, run_search, run_settings
 from .registry import make_strategy
-from .selection import keeps, read_constraints
+from .selection import guard, keeps, read_constraints
 from .strategy import Strategy
 from .trace import current_settings, read_trace, result_of
 
@@ -220,6 +220,7 @@ def run_halving(
     workers:int=1, # Processes
     protocol:str='honest', # No other one is possible
     constraints:tuple=(), # Such as 'accuracy>=baseline'; see `selection`
+    guarded:bool=False, # Whether `guard` is a constraint too, on each rung with the noise of its classifier
     patience:int=None, # The first search stops after so many evaluations without a better one
     folds:int=0, # The screening classifier is scored out of fold too
     overlap:float=.9, # See `promote`
@@ -235,24 +236,31 @@ def run_halving(
         str) else strategy(evs[0])
     traces = [run_search(plan, evs[0], objective, budget=budget, folder=folder, patience=patience, progress=progress,
                          full_pool=True)]
-    sent = _halve(rungs, evs, traces, plan=plan, objective=objective, rules=rules, overlap=overlap, folder=folder,
-                  progress=progress)
+    sent = _halve(rungs, evs, traces, plan=plan, objective=objective, rules=_rules(rules, objective, guarded),
+                  overlap=overlap, folder=folder, progress=progress)
     out = Halving(rungs, evs, traces, sent=sent, objective=objective)
     if folder: write_atomic(Path(folder)/'rungs.csv', out.frame.to_csv(index=False, lineterminator='\n'))
     return out
 
 # %% ../../nbs/search/12_halving.ipynb #bb1c73b9
+def _rules(rules, objective, guarded):
+    "The function from a trace and its evaluator to the constraints there"
+    def told(trace, ev):
+        own = [guard(objective, trace.results()[0], ev.truth('validation'))] if guarded else []
+        return [*rules, *own]
+    return told
+
 def _halve(rungs, evs, traces, plan, objective, rules, overlap, folder, progress):
     "Train on each rung what the one below sends on, adding to `traces`; the rows sent on, of the last the choice"
     sent = []
     for k, ev in enumerate(evs[1:], 1):
         below, choice = traces[-1], plan.choice if k == 1 else None
-        sent.append(promote(below, evs[k-1], objective, keep=rungs[k-1].keep, overlap=overlap, constraints=rules,
-                            choice=choice))
+        sent.append(promote(below, evs[k-1], objective, keep=rungs[k-1].keep, overlap=overlap,
+                            constraints=rules(below, evs[k-1]), choice=choice))
         going = [Candidate(below.ids(i), below.rows[i]['note']) for i in sent[-1]]
         traces.append(_evaluated(going, ev, objective, folder=folder, rung=k, progress=progress))
-    results, classes = traces[-1].results(), evs[-1].classes
-    allowed = [i for i, r in enumerate(results) if keeps(rules, r, results[0], classes=classes)]
+    results, kept = traces[-1].results(), rules(traces[-1], evs[-1])
+    allowed = [i for i, r in enumerate(results) if keeps(kept, r, results[0], classes=evs[-1].classes)]
     return [*sent, [choose(traces[-1], objective, allowed=allowed)]]
 
 # %% ../../nbs/search/12_halving.ipynb #971adc76
