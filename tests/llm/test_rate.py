@@ -73,7 +73,9 @@ def clock(monkeypatch):
 
 def test_a_permanent_429_is_said_and_ends_the_run_after_some_minutes(clock):
     full = Full()
-    with pytest.warns(UserWarning, match='nothing but .too many requests. .slow down. .*waits, and ends after 300 s') as said:
+    with pytest.warns(
+        UserWarning, match='nothing but .too many requests. .slow down.*waits, and ends after 300 s'
+    ) as said:
         with pytest.raises(UserError, match='nothing but .too many requests. .slow down. for 300 s.*the same command'):
             ask_all(full, requests(5), limits=Limits(in_flight=1))
     assert 28 <= full.calls <= 33
