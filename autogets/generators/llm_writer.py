@@ -143,10 +143,7 @@ class WriterBatches(Generator):
             made += [(text, label, [i], 1000*attempt+j, noted) for j, text in enumerate(value)]
         self.left = frozenset(left)
         if left:
-            lost = self.meter.lost.replies
-            lost = f', at most {dollars(self.meter.most_spent)} with {lost:,} unaccounted requests' if lost else ''
-            self.halted = (f'stopped at the limit of {dollars(self.meter.limit)} '
-                           f'({dollars(self.meter.spent)} spent{lost}); '
+            self.halted = (f'stopped at the limit of {dollars(self.meter.limit)} ({self.meter.said}); '
                            'the same command with a higher --max-cost goes on from there')
         texts, labels, sources, samples, parameters = map(list, zip(*made)) if made else [[]]*5
         return self.rows(texts, labels, sources, samples=samples, parameters=parameters)

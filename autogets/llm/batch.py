@@ -47,8 +47,8 @@ def batch_results(content):
     return out
 
 # %% ../../nbs/llm/05_batch.ipynb #fe624da4
-class BatchedChat(Chat):
-    "`chat`, an `OpenAIChat`, asked through its provider's batch endpoint; notes go to `folder`"
+class _Batches(Chat):
+    "The batches of a provider, and what is noted of them"
     def __init__(self, chat, folder, poll=30.):
         if chat.kind != 'openai': raise UserError(f'{chat.spec} has no batch endpoint: leave out --batch')
         self.chat, self.note, self.poll, self.batch = chat, Path(folder)/'batches.json', poll, BATCH_MOST
@@ -81,6 +81,9 @@ class BatchedChat(Chat):
         while (job := client.batches.retrieve(id)).status in under_way: time.sleep(self.poll)
         return job
 
+# %% ../../nbs/llm/05_batch.ipynb #321161a2
+class BatchedChat(_Batches):
+    "`chat`, an `OpenAIChat`, asked through its provider's batch endpoint; notes go to `folder`"
     def complete_many(self, requests):
         "The `Reply` or `Failure` to each of `requests`, when the provider has them all"
         client = self.chat.connect('OpenAI', max_retries=5)

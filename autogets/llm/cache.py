@@ -101,9 +101,8 @@ def _write(fd, path, data, end):
     return end+done
 
 # %% ../../nbs/llm/02_cache.ipynb #44114582
-class ReplyFile:
-    """The file `path` of replies (JSON Lines); replies of no use go to a file of the same name with `.aside` in it, the
-    journal of what is under way to one with `.sent`"""
+class _ReplyFile:
+    "What is known of a file of replies"
     def __init__(self, path):
         self.path = Path(path)
         self.aside = self.path.with_suffix('.aside'+self.path.suffix)
@@ -111,10 +110,35 @@ class ReplyFile:
         self._at, self._fd, self._synced, self._aside_keys = {}, None, 0., set()
         self.closers = set() # What must be stopped before the file is closed
         self.sent = Sent(self.path.with_suffix('.sent'+self.path.suffix))
-    def __enter__(self): return self.start()
-    def __exit__(self, *_): self.close()
     def __len__(self): return len(self._at)
     def __contains__(self, key): return bytes.fromhex(key) in self._at
+
+    @property
+    def lost(self)->Usage:
+        "What requests that went out and did not come back may have used at most"
+        n, prompt, completion = self.sent.lost
+        return Usage(prompt, completion, n)
+
+    def _note(self, line, offset):
+        key, owner, tokens = _read_line(line)
+        if key in self._at: return
+        self._at[key] = offset
+        self.owners.add(owner)
+        self.usage.add(*tokens)
+
+    def _note_aside(self, line, offset):
+        d = json.loads(line)
+        if not isinstance(d, dict): return
+        self._aside_keys.add((d.get('key'), d.get('batch')))
+        if str(d.get('reason')).startswith(REFUSED): self.given_up.add(d.get('key'))
+        if _tokens(d) != (0, 0): self.wasted.add(*_tokens(d))
+
+# %% ../../nbs/llm/02_cache.ipynb #fb16f4b0
+class ReplyFile(_ReplyFile):
+    """The file `path` of replies (JSON Lines); replies of no use go to a file of the same name with `.aside` in it, the
+    journal of what is under way to one with `.sent`"""
+    def __enter__(self): return self.start()
+    def __exit__(self, *_): self.close()
 
     def load(self):
         "Learn what is in the file, without the right to write it"
@@ -140,12 +164,6 @@ class ReplyFile:
             raise
         return self
 
-    @property
-    def lost(self)->Usage:
-        "What requests that went out and did not come back may have used at most"
-        n, prompt, completion = self.sent.lost
-        return Usage(prompt, completion, n)
-
     def close(self):
         "Stop who writes, wait until the disk has everything, and release the lock"
         for stop in list(self.closers): stop()
@@ -158,20 +176,6 @@ class ReplyFile:
 # %% ../../nbs/llm/02_cache.ipynb #cf750987
 class Replies(ReplyFile):
     "The replies in the file `path`, by what was asked; use it in a `with` block"
-    def _note(self, line, offset):
-        key, owner, tokens = _read_line(line)
-        if key in self._at: return
-        self._at[key] = offset
-        self.owners.add(owner)
-        self.usage.add(*tokens)
-
-    def _note_aside(self, line, offset):
-        d = json.loads(line)
-        if not isinstance(d, dict): return
-        self._aside_keys.add((d.get('key'), d.get('batch')))
-        if str(d.get('reason')).startswith(REFUSED): self.given_up.add(d.get('key'))
-        if _tokens(d) != (0, 0): self.wasted.add(*_tokens(d))
-
     def add(self, chat, request, reply):
         "Write `reply` down, unless there is one to the same request"
         key = bytes.fromhex(chat.key(request))
@@ -292,6 +296,12 @@ class _Bill:
     def most_spent(self)->float:
         "Dollars with all that is lost"
         return self.dollars(self.prompt+self.lost.prompt, self.completion+self.lost.completion)
+
+    @property
+    def said(self)->str:
+        "What was spent, and what more it may have been"
+        lost = f', at most {dollars(self.most_spent)} with {self.lost.replies:,} unaccounted requests'
+        return f'{dollars(self.spent)} spent' + lost*bool(self.lost.replies)
 
 # %% ../../nbs/llm/02_cache.ipynb #d2f56450
 class Meter(_Bill):

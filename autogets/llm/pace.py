@@ -116,8 +116,8 @@ class Breaker:
 FIRST, LATER = 20, 100 # Useless answers in a row that end a run, before and after the first of use
 LONGEST_WAIT = 300 # Seconds that Retry-After may ask for
 
-class Pacing:
-    "How `chat` is asked within `limits`, and what its answers say about the pace; `rng` only jitters the waits"
+class _Waits:
+    "How long `chat` is waited for; `rng` only jitters the waits"
     clock = time.monotonic
     def __init__(self, chat, replies, limits, meter):
         self.chat, self.replies, self.limits, self.meter = chat, replies, limits, meter
@@ -128,6 +128,30 @@ class Pacing:
         self.closing, self.flying = False, set() # Whether nothing more is sent; the tasks whose request is under way
         self.answered = replies is not None and (chat.endpoint, chat.model) in replies.owners
 
+    def note_full(self, trouble):
+        "Say that the run waits, and why; `UserError` when it has waited long enough"
+        self.gate.note(True, trouble.wait)
+        now, most = self.clock(), self.limits.patience
+        if self.full is None: self.full = now
+        why = f'{self.chat.endpoint} answers nothing but "too many requests" ({trouble.detail or trouble.reason})'
+        if now-self.full >= most:
+            raise UserError(f'{why} for {most:.0f} s: what came is cached, and the same command goes on from there')
+        if now-self.full >= most/10 and not self.said:
+            warnings.warn(f'{why}: the run waits, and ends after {most:.0f} s without an answer')
+            self.said = True
+
+    def wait(self, trouble, tries):
+        "Seconds before the next try; `UserError` when the endpoint asks for more than anybody wants to wait"
+        if trouble.wait is None: return min(20., self.limits.backoff*2**(tries-1))*self.rng.uniform(.5, 1.5)
+        if trouble.wait > LONGEST_WAIT:
+            raise UserError(f'{self.chat.endpoint} asks to come back in {trouble.wait:.0f} s '
+                            f'({trouble.detail or trouble.reason}): what came is cached; run the same command '
+                            'again then')
+        return trouble.wait + (self.rng.uniform(0, .1) if trouble.wait else 0)
+
+# %% ../../nbs/llm/03_pace.ipynb #f2a52a21
+class Pacing(_Waits):
+    "How `chat` is asked within `limits`, and what its answers say about the pace"
     def learn(self, request, got, probe):
         "Tell gate and breaker what came; `UserError` when too many answers in a row were of no use"
         if isinstance(got, Reply):
@@ -142,18 +166,6 @@ class Pacing:
         if got.busy or not got.again or paid: self.breaker.alive()
         else: self.breaker.failed(got.reason, probe)
 
-    def note_full(self, trouble):
-        "Say that the run waits, and why; `UserError` when it has waited long enough"
-        self.gate.note(True, trouble.wait)
-        now, most = self.clock(), self.limits.patience
-        if self.full is None: self.full = now
-        why = f'{self.chat.endpoint} answers nothing but "too many requests" ({trouble.detail or trouble.reason})'
-        if now-self.full >= most:
-            raise UserError(f'{why} for {most:.0f} s: what came is cached, and the same command goes on from there')
-        if now-self.full >= most/10 and not self.said:
-            warnings.warn(f'{why}: the run waits, and ends after {most:.0f} s without an answer')
-            self.said = True
-
     def count(self, request, trouble):
         "Count one more answer of no use; what an earlier run gave up already is no news"
         if trouble.ends and not self.answered: raise UserError(trouble.ends)
@@ -165,12 +177,3 @@ class Pacing:
             raise UserError(f'{self.chat.endpoint} answered none of the first {FIRST} requests to '
                             f'{self.chat.model} {why}')
         raise UserError(f'{self.chat.endpoint} gave nothing of use in {LATER} answers in a row {why}')
-
-    def wait(self, trouble, tries):
-        "Seconds before the next try; `UserError` when the endpoint asks for more than anybody wants to wait"
-        if trouble.wait is None: return min(20., self.limits.backoff*2**(tries-1))*self.rng.uniform(.5, 1.5)
-        if trouble.wait > LONGEST_WAIT:
-            raise UserError(f'{self.chat.endpoint} asks to come back in {trouble.wait:.0f} s '
-                            f'({trouble.detail or trouble.reason}): what came is cached; run the same command '
-                            'again then')
-        return trouble.wait + (self.rng.uniform(0, .1) if trouble.wait else 0)
