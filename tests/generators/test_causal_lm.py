@@ -1,5 +1,6 @@
 """A language model trained on the examples, and a local chat model through the whole command"""
 
+import json
 import time
 
 import pytest
@@ -8,7 +9,7 @@ from llm.test_local import frame, tiny_chat
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')
 
-from autogets.core import UserError, text_id
+from autogets.core import UserError, read_json, text_id
 from autogets.data.datasets import load_corpus
 from autogets.generators import causal_lm as causal
 from autogets.generators.pool import load_pool
@@ -155,15 +156,13 @@ def test_a_step_is_quick_enough_for_a_laptop():
 
 
 def test_a_local_model_through_the_whole_command(folder, tmp_path):
-    "It babbles, so nothing it says can be read: every request is accounted for, and costs nothing"
+    "It babbles, so nothing it says can be read: the run stops early, keeps its account, and costs nothing"
     corpus = load_corpus('tickets')
-    made = run_generation(
-        corpus,
-        GenerationSettings(f'transformers:{folder}', 'zero-shot', corpus.classes[2], n=1, max_tokens=4),
-        tmp_path / 'p',
-        progress=False,
-    )
-    counts = made.manifest['counts']
-    assert counts['kept'] == 0 and counts['requested'] == sum(counts['missing'].values()) > 0
-    assert set(counts['missing']) <= {'unreadable reply', 'prompt too long'} and made.cost == 0
-    assert made.manifest['model'] == 'transformers:tiny' and identity(folder) in made.manifest['parameters']['endpoint']
+    settings = GenerationSettings(f'transformers:{folder}', 'zero-shot', corpus.classes[2], n=1, max_tokens=4)
+    with pytest.raises(UserError, match='none of the first .* is of use .*(unreadable reply|prompt too long)'):
+        run_generation(corpus, settings, tmp_path / 'p', progress=False)
+    account, manifest = read_json(tmp_path / 'p/run.json'), read_json(tmp_path / 'p/manifest.json')
+    assert account['cost'] == 0 and not account['complete'] and not manifest['complete']
+    lines = [json.loads(line) for line in (tmp_path / 'p/texts.jsonl').read_text().splitlines()]
+    assert {r for line in lines for r in line['missing']} <= {'unreadable reply', 'prompt too long'}
+    assert manifest['model'] == 'transformers:tiny' and identity(folder) in manifest['parameters']['endpoint']
