@@ -127,6 +127,12 @@ class OpenedFile:
             raise
         return self
 
+    @property
+    def lost(self)->Usage:
+        "What requests that went out and did not come back may have used at most"
+        n, prompt, completion = self.sent.lost
+        return Usage(prompt, completion, n)
+
     def close(self):
         "Stop who writes, wait until the disk has everything, and release the lock"
         for stop in list(self.closers): stop()
@@ -313,12 +319,6 @@ class _Bill:
     def most_spent(self)->float:
         "Dollars with all that is lost"
         return self.dollars(self.prompt+self.lost.prompt, self.completion+self.lost.completion)
-
-    @property
-    def said(self)->str:
-        "What was spent, and what more it may have been"
-        lost = f', at most {dollars(self.most_spent)} with {self.lost.replies:,} unaccounted requests'
-        return f'{dollars(self.spent)} spent' + lost*bool(self.lost.replies)
 
 # %% ../../nbs/llm/02_cache.ipynb #d2f56450
 class Meter(_Bill):

@@ -156,30 +156,6 @@ class Pacing(Useless):
         self.closing, self.flying = False, set() # Whether nothing more is sent; the tasks whose request is under way
         self.answered = replies is not None and (chat.endpoint, chat.model) in replies.owners
 
-    def note_full(self, trouble):
-        "Say that the run waits, and why; `UserError` when it has waited long enough"
-        self.gate.note(True, trouble.wait)
-        now, most = self.clock(), self.limits.patience
-        if self.full is None: self.full = now
-        why = f'{self.chat.endpoint} answers nothing but "too many requests" ({trouble.detail or trouble.reason})'
-        if now-self.full >= most:
-            raise UserError(f'{why} for {most:.0f} s: what came is cached, and the same command goes on from there')
-        if now-self.full >= most/10 and not self.said:
-            warnings.warn(f'{why}: the run waits, and ends after {most:.0f} s without an answer')
-            self.said = True
-
-    def wait(self, trouble, tries):
-        "Seconds before the next try; `UserError` when the endpoint asks for more than anybody wants to wait"
-        if trouble.wait is None: return min(20., self.limits.backoff*2**(tries-1))*self.rng.uniform(.5, 1.5)
-        if trouble.wait > LONGEST_WAIT:
-            raise UserError(f'{self.chat.endpoint} asks to come back in {trouble.wait:.0f} s '
-                            f'({trouble.detail or trouble.reason}): what came is cached; run the same command '
-                            'again then')
-        return trouble.wait + (self.rng.uniform(0, .1) if trouble.wait else 0)
-
-# %% ../../nbs/llm/03_pace.ipynb #f2a52a21
-class Pacing(_Waits):
-    "How `chat` is asked within `limits`, and what its answers say about the pace"
     def learn(self, request, got, probe):
         "Tell gate and breaker what came; `UserError` when too many answers in a row were of no use"
         if isinstance(got, Reply):
