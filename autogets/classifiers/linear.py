@@ -132,10 +132,11 @@ def _is_saved(state):
     if not isinstance(state, dict) or state.get('format') != 1: return False
     names, kind = state.get('classes'), state.get('classifier')
     sound = isinstance(names, list) and all(isinstance(c, str) for c in names) and len(set(names)) == len(names) > 1
-    return sound and isinstance(kind, str) and kind in CLASSIFIERS and isinstance(state.get('params'), dict)
+    return sound and isinstance(kind, str) and kind in CLASSIFIERS
 
 def _check_params(path, kind, params):
     "`UserError` for a parameter in the file `path` that `kind` would not have written there"
+    if not isinstance(params, dict): raise UserError(f'{path} lacks the params of a classifier: train it again')
     takes = inspect.signature(kind).parameters
     more = any(p.kind == p.VAR_KEYWORD for p in takes.values())
     for k, v in params.items():
@@ -158,7 +159,7 @@ def load_classifier(
     if not _is_saved(state):
         raise UserError(f'{path} does not describe a saved classifier: point to a folder that this version of autogets '
             'has written')
-    _check_params(path, read_classifier(state['classifier'])[0], state['params'])
+    _check_params(path, read_classifier(state['classifier'])[0], state.get('params'))
     try:
         new = make_classifier(state['classifier'], **state['params'])
         new.classes_ = np.array(state['classes'], dtype=str)

@@ -331,7 +331,7 @@ def test_a_file_that_blows_up_when_shown(tmp_path):
         + ''.join(f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]\n' for i in range(1, 12))
         + 'name: *a11\n'
     )
-    with pytest.raises(UserError, match='no such field'):
+    with pytest.raises(UserError, match='aliases'):
         load_method(path)
     fields = (
         (shipped('prompts') / 'topic.yml')
