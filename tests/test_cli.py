@@ -465,7 +465,7 @@ def test_bad_options(case, autogets, tmp_path):
     few = [] if '--seconds' in words or '--budget' in words else ['--budget', 3]
     kind = [] if '--strategy' in words else ['--strategy', 'random']
     r = autogets(
-        'improve', table(tmp_path / 't.csv', toy()), *few, *kind, *words.split(), '--out', tmp_path / 'out', patience=3
+        'improve', table(tmp_path / 't.csv', toy()), *few, *kind, *words.split(), '--out', tmp_path / 'out', patience=20
     )
     assert r.code != -signal.SIGALRM, 'it never ended'
     refused(r, *says)
