@@ -697,6 +697,7 @@ def test_all_classes(autogets, tickets, tmp_path):
     assert t.label.nunique() > 1 and len(t) == s['chosen_texts']
 
 
+@pytest.mark.alone
 def test_a_budget_in_seconds(autogets, tickets, tmp_path):
     done(autogets(*words(tickets, tmp_path / 'out', budget=None, seconds=0.3)))
     t, s = pd.read_csv(tmp_path / 'out/trace.csv'), json.loads((tmp_path / 'out/summary.json').read_text())

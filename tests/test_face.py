@@ -175,6 +175,7 @@ def test_sub_packages_are_nouns_that_leave_the_verbs_free():
 # --- importing ---
 
 
+@pytest.mark.alone
 def test_import_is_quick_and_light():
     code = f'''import sys, time
 start = time.perf_counter()

@@ -591,6 +591,7 @@ def bare(m, data, epochs):
             adam.zero_grad()
 
 
+@pytest.mark.alone
 def test_training_is_nearly_as_fast_as_a_bare_loop(tmp_path):
     big = tiny_encoder(tmp_path / 'big', rows(300, 9).text, width=128, layers=4)
     data, ratios = rows(160, 0), []

@@ -117,7 +117,7 @@ def replace(path, old, new):
         (lambda d, w: (d / 'model.json').write_text('{"format": 1,'), 'not valid JSON'),
         (lambda d, w: (d / 'model.json').write_text('[]'), 'does not describe'),
         (lambda d, w: replace(d / 'model.json', '"format": 1', '"format": 2'), 'does not describe'),
-        (lambda d, w: replace(d / 'model.json', '"params"', '"parms"'), 'does not describe a saved classifier'),
+        (lambda d, w: replace(d / 'model.json', '"params"', '"parms"'), 'params'),
         (lambda d, w: w.unlink(), 'cannot be read'),
         (lambda d, w: w.write_bytes(w.read_bytes()[:-10]), 'damaged'),
     ],

@@ -255,6 +255,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         append_lines(tmp_path / 'none', [])
 
 
+@pytest.mark.alone
 def test_twelve_thousand_texts_are_quick(tmp_path):
     examples = numbered(2400)
     lines = [

@@ -148,6 +148,7 @@ def test_exactly_so_many_from_a_language_model(tmp_path):
     assert all(p['demonstrations'] == [] for p in load_pool(tmp_path / 'p').texts.parameters)
 
 
+@pytest.mark.alone
 def test_a_step_is_quick_enough_for_a_laptop():
     "A thousand short texts for 12 epochs are 756 steps: under a minute of one core"
     start = time.process_time()

@@ -520,6 +520,7 @@ def test_a_pool_that_was_interrupted_is_the_same(texts, tmp_path):
     assert build(tmp_path / 'parts', 99).fingerprint == whole.fingerprint
 
 
+@pytest.mark.alone
 def test_speed(texts, many):
     filters = default_filters(load_corpus('tickets').classes, texts)
     filters[2].prepare(pd.DataFrame({'id': range(len(texts)), 'text': texts}))
@@ -920,12 +921,14 @@ def test_hostile_mixtures_take_no_time():
         assert seconds(redact, text) < 1 and seconds(LabelLeak(['joy']).reasons, rows([text])) < 1, alphabet
 
 
+@pytest.mark.alone
 def test_time_grows_with_the_length_and_no_faster():
     text = ' '.join(t for ts in SECRET.values() for t in ts) + ' '
     short, long = min(seconds(redact, text * 5) for _ in range(3)), min(seconds(redact, text * 40) for _ in range(3))
     assert long < 8 * short * 4
 
 
+@pytest.mark.alone
 def test_hostile_texts_are_compared_quickly():
     f = NearDuplicate()
     assert (

@@ -806,6 +806,7 @@ def test_noise_never_raises_anything_else():
         '<think>' * 20_000,
     ],
 )
+@pytest.mark.alone
 def test_endless_replies_take_no_time(content):
     import time
 
@@ -1101,6 +1102,7 @@ def test_the_frame_is_left_alone(examples):
     pd.testing.assert_frame_equal(examples, before)
 
 
+@pytest.mark.alone
 def test_large_sets_are_quick_and_no_square_is_made():
     import time
     import tracemalloc

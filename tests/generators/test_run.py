@@ -83,10 +83,11 @@ FAULTS = {
 }
 
 
-def test_four_hundred_texts_through_every_fault(tmp_path):
+@pytest.mark.alone
+def test_a_hundred_texts_through_every_fault(tmp_path):
     """Half of all attempts go wrong, in ten ways, duplicates included: each example ends with its one text, none twice,
     and the bill is the server's"""
-    examples = frame(400)
+    examples = frame(100)
     with (
         serving(delay=0.005, faults=FAULTS, seed=11, slow=8.0, retry_after=0.05) as s,
         Replies(tmp_path / 'r.jsonl') as kept,
@@ -102,7 +103,7 @@ def test_four_hundred_texts_through_every_fault(tmp_path):
         pool = build_pool(writer, examples, tmp_path / 'pool', n=1)
         told, counts = s.stats(), pool.manifest['counts']
         assert Counter(i for ids in pool.texts.source_ids for i in ids) == Counter(examples.id)
-        assert pool.texts.id.is_unique and counts['kept'] == 400 and counts['requested'] > 400 and whole(counts)
+        assert pool.texts.id.is_unique and counts['kept'] == 100 and counts['requested'] > 100 and whole(counts)
         assert counts['dropped'].keys() <= {'repeat within the pool'}
         assert counts['missing'].keys() <= {'unreadable reply'}
         assert told['repeats'] == 0
@@ -121,7 +122,7 @@ def killed(words, server, after):
     process.wait()
 
 
-def test_three_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
+def test_two_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
     with serving(delay=0.02) as s, serving(delay=0.001) as t:
         words = lambda server, out: [
             'generate',
@@ -140,7 +141,7 @@ def test_three_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
             tmp_path / out,
             '--unfiltered',
         ]
-        stops, rng = sorted(random.Random(0).sample(range(20, 480), 3)), random.Random(1)
+        stops, rng = sorted(random.Random(0).sample(range(20, 480), 2)), random.Random(1)
         for stop in stops:
             killed(words(s, 'a'), s, stop)
             if rng.random() < 0.5 and (tmp_path / 'a/replies.jsonl').exists():  # and a torn last line now and then
@@ -149,7 +150,7 @@ def test_three_kills_and_a_last_run_end_like_an_undisturbed_one(tmp_path):
         last = autogets(*words(s, 'a'))
         assert last.returncode == 0, last.stderr
         told = s.stats()
-        assert told['served'] == 512 and told['repeats'] <= 3 * 16, told
+        assert told['served'] == 512 and told['repeats'] <= 2 * 16, told
         assert autogets(*words(s, 'a')).returncode == 0 and s.stats()['requests'] == told['requests']
         a, manifest = load_pool(tmp_path / 'a'), json.loads((tmp_path / 'a/manifest.json').read_text())
         assert len(a) == 1024 and whole(manifest['counts'])

@@ -33,11 +33,12 @@ def again(messages, text, why):
     return (*messages, {'role': 'assistant', 'content': text}, {'role': 'user', 'content': f'{why}: write 1 text'})
 
 
-def test_four_hundred_requests_through_every_fault(tmp_path):
+@pytest.mark.alone
+def test_a_hundred_and_fifty_requests_through_every_fault(tmp_path):
     """Nearly half of all attempts fail, in nine ways; every text comes once, nothing that had come is asked again,
     and the bill is the server's"""
     with serving(delay=0.005, faults=MIX, seed=3, slow=8.0, retry_after=0.05) as s:
-        chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1.0, 2.0)), requests(400)
+        chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1.0, 2.0)), requests(150)
         with Replies(tmp_path / 'r.jsonl') as store:
             got = {
                 i: v
@@ -53,12 +54,12 @@ def test_four_hundred_requests_through_every_fault(tmp_path):
             }
         told = s.stats()
         failed = {i: v for i, v in got.items() if isinstance(v, Failure)}
-        assert len(got) == 400
+        assert len(got) == 150
         unreadable = [v for v in failed.values() if v.reason == 'unreadable reply']
         # a reply of the wrong form twice in a row is given up here, with its reason
-        assert len(failed) == len(unreadable) <= 16
+        assert len(failed) == len(unreadable) <= 9
         texts = [v for i, v in got.items() if i not in failed]
-        assert len(set(texts)) == len(texts) == 400 - len(failed)
+        assert len(set(texts)) == len(texts) == 150 - len(failed)
         assert told['repeats'] == 0
         assert (store.usage.prompt + store.wasted.prompt, store.usage.completion + store.wasted.completion) == (
             told['prompt_tokens'],
@@ -74,6 +75,7 @@ def test_four_hundred_requests_through_every_fault(tmp_path):
             assert twice == got
 
 
+@pytest.mark.alone
 def test_many_refusals_and_errors_lose_nothing_in_six_seconds():
     with serving(delay=0.02, faults={'429': 0.1, '500': 0.05}, seed=5) as s:
         start = time.perf_counter()
@@ -113,6 +115,7 @@ def test_an_endpoint_that_comes_back_is_used_again(monkeypatch):
         assert len(got) == 600 and all(isinstance(r, Reply) for r in got.values())
 
 
+@pytest.mark.alone
 def test_an_answer_that_never_ends_is_cut_off():
     with serving(faults={'slow': 1.0}, slow=60.0) as s:
         start = time.perf_counter()
@@ -126,6 +129,7 @@ def test_waiting_for_ones_turn_is_no_timeout():
         assert all(isinstance(r, Reply) for r in got.values())
 
 
+@pytest.mark.alone
 def test_requests_and_tokens_per_minute_are_kept():
     with serving() as s:
         chat = make_chat('openai:m', base_url=s.url)
@@ -186,6 +190,7 @@ def test_a_repair_sends_back_the_answer_without_thoughts_and_not_all_of_it(conte
 # --- speed, memory and money
 
 
+@pytest.mark.alone
 def test_it_is_as_fast_as_the_client_itself(tmp_path):
     "Beside the bare client, in the same run: replies written down and counted must not cost a third of the pace"
     import asyncio

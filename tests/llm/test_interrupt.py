@@ -19,7 +19,11 @@ from autogets.llm.chat import Chat, Reply, Trouble
 from autogets.llm.client import ask, converse
 from autogets.llm.pace import Limits
 
-COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
+COMMAND = [
+    sys.executable,
+    '-c',  # a background job starts with Ctrl-C ignored
+    'import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from autogets.cli import main; main()',
+]
 
 
 def started(folder, server):
@@ -49,6 +53,7 @@ def test_a_stopped_run_loses_no_answer(tmp_path, how):
         assert store.usage.prompt == told['prompt_tokens']
 
 
+@pytest.mark.alone
 def test_a_second_interrupt_ends_at_once_and_says_what_is_unaccounted(tmp_path):
     with serving(delay=0.5) as s:
         process = started(tmp_path, s)
@@ -117,6 +122,7 @@ def test_who_stops_reading_loses_no_answer(tmp_path):
     assert len(store) == other.answered == other.calls - 100
 
 
+@pytest.mark.alone
 def test_the_wait_has_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(client, 'DRAIN', 0.3)
 

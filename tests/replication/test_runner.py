@@ -208,7 +208,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(root, parameters, sai
 @pytest.mark.parametrize(
     'text, said',
     [
-        ('experiments: [', 'not valid YAML'),
+        ('experiments: [', 'not YAML'),
         ('a: 1', 'no list'),
         ('experiments: [{id: a/x}]', 'has no title'),
         ('experiments: [{id: X, title: t}]', 'lower-case'),
