@@ -135,7 +135,7 @@ def _judged(o):
     guard = None if o.guard is None else dict(rule=str(o.guard), excluded=tried.excluded, candidates=tried.candidates)
     extra = beyond(o)
     free = dict(free=free_table(o).to_dict('records'), free_notes=list(o.free.notes) if o.free else [],
-        best_free=o.free.best['way'] if o.free and o.free.best else None,
+        best_free=o.free.best['method'] if o.free and o.free.best else None,
         beyond=extra and dict(estimate=extra.estimate, low=extra.low, high=extra.high))
     return dict(**free, guard=guard, recommendation=v.recommendation, harmed=list(v.harmed), broken=list(v.broken),
         recommended=o.recommended, verdict=v.headline, details=list(v.details))

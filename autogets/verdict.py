@@ -287,13 +287,13 @@ def pair_of(
 # %% ../nbs/04a_verdict.ipynb #01377dc9
 def free_table(
     o, # An `Outcome`
-)->pd.DataFrame: # way, score (gain out of fold and on validation), gain, low, high (on test)
+)->pd.DataFrame: # method, score (gain out of fold and on validation), gain, low, high (on test)
     "What each free baseline gains"
-    if not o.free or not o.free.rows: return pd.DataFrame(columns=['way', 'score', 'gain', 'low', 'high'])
+    if not o.free or not o.free.rows: return pd.DataFrame(columns=['method', 'score', 'gain', 'low', 'high'])
     base, rows = o.free.rows[0], []
     for r in o.free.rows[1:]:
         g = pair_of(o.evaluator, base['test'], r['test']).change(o.job.objective)
-        rows.append(dict(way=r['way'], score=r['score']-base['score'], gain=g.estimate, low=g.low, high=g.high))
+        rows.append(dict(method=r['method'], score=r['score']-base['score'], gain=g.estimate, low=g.low, high=g.high))
     return pd.DataFrame(rows)
 
 def beyond(
@@ -312,9 +312,9 @@ def free_lines(
     if not o.free: return []
     t, extra, notes = free_table(o), beyond(o), list(o.free.notes)
     if not len(t): return notes
-    ways = '; '.join(f'{r.way} {r.gain:+.4f} (95 % CI {r.low:+.4f} to {r.high:+.4f})' for r in t.itertuples())
-    said = [f'Without any synthetic text, {objective_name(o)} on test changes by: {ways}.', *notes]
+    methods = '; '.join(f'{r.method} {r.gain:+.4f} (95 % CI {r.low:+.4f} to {r.high:+.4f})' for r in t.itertuples())
+    said = [f'Without any synthetic text, {objective_name(o)} on test changes by: {methods}.', *notes]
     if not o.free.best: return [*said, 'None of these is better than the baseline out of fold.']
-    best = f'{o.free.best["way"]}, the best of these out of fold'
+    best = f'{o.free.best["method"]}, the best of these out of fold'
     if extra is None: return [*said, f'Try {best}.']
     return [*said, f'Beyond {best}, the chosen texts change it by {extra}.']

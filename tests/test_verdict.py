@@ -323,7 +323,7 @@ def test_how_many_are_rescored(classifier, evaluated, finalists):
 def free_outcome(scores, chosen=('id',), notes=()):
     "Free baselines with the given scores, the first of them the baseline's; they and the chosen texts predict alike"
     truth = [0, 1] * 20
-    rows = [dict(way=f'way {i}', score=s, test=[0] * (20 - i) + [1] * (20 + i)) for i, s in enumerate(scores)]
+    rows = [dict(method=f'method {i}', score=s, test=[0] * (20 - i) + [1] * (20 + i)) for i, s in enumerate(scores)]
     ev = SimpleNamespace(
         classes=['a', 'b'], index=None, truth=lambda s: np.array(truth), predict=lambda c: {'test': np.array(truth)}
     )
@@ -338,11 +338,11 @@ def free_outcome(scores, chosen=('id',), notes=()):
         (
             [0.5, 0.6, 0.7],
             ('id',),
-            'Beyond way 2, the best of these out of fold, the chosen texts change it by +0.5000',
+            'Beyond method 2, the best of these out of fold, the chosen texts change it by +0.5000',
         ),
-        ([0.5, 0.7, 0.6], ('id',), 'Beyond way 1,'),
+        ([0.5, 0.7, 0.6], ('id',), 'Beyond method 1,'),
         ([0.5, 0.5, 0.4], ('id',), 'None of these is better than the baseline out of fold.'),
-        ([0.5, 0.6, 0.7], (), 'Try way 2, the best of these out of fold.'),
+        ([0.5, 0.6, 0.7], (), 'Try method 2, the best of these out of fold.'),
         ([], ('id',), 'too slow'),
     ],
 )
@@ -363,7 +363,7 @@ def test_what_needs_no_text_is_shown_first_and_measured_once(tickets, tmp_path, 
     how = dict(strategy='random', budget=3, finalists=0, progress=False, out=tmp_path)
     o = ag.improve(tickets, 'recorded:tickets', **how)
     s, page = json.loads((tmp_path / 'summary.json').read_text()), (tmp_path / 'report.html').read_text()
-    found = {r['way']: r for r in s['free']}
+    found = {r['method']: r for r in s['free']}
     assert {'class weights', 'oversampling', 'decision offsets'} <= set(found)
     assert found['class weights']['low'] > 0, 'on these tickets weights alone bring a significant gain'
     assert s['best_free'] == max(found, key=lambda w: found[w]['score'])
@@ -390,7 +390,7 @@ def test_a_slow_classifier_has_one_line_instead(classifier, seconds, small):
 
 def test_offsets_that_do_not_pay_are_left_out(small):
     found = free_baselines(small, 'linear', 'accuracy')
-    assert 'decision offsets' in {r['way'] for r in found.rows} or 'offsets did not pay' in ' '.join(found.notes)
+    assert 'decision offsets' in {r['method'] for r in found.rows} or 'offsets did not pay' in ' '.join(found.notes)
     logs, true = np.log(np.full((30, 3), 1 / 3)) + 5 * np.eye(3)[np.arange(30) % 3], np.arange(30) % 3
     assert not tuned_offsets(logs, true, 'macro-f1').any()
 

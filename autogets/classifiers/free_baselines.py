@@ -60,7 +60,7 @@ def tuned_offsets(
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #f3a9b7fc
 class RealTexts:
-    "A classifier trained on the real texts of a corpus, in several ways"
+    "A classifier trained on the real texts of a corpus, with several methods"
     def __init__(self,
         corpus, # A `Corpus`
         classifier:str='linear', # As for `make_classifier`
@@ -89,23 +89,23 @@ class RealTexts:
 class TrainedWays(RealTexts):
     "Log-probabilities of every text, out of fold for the training rows"
     def logs(self,
-        way:str='baseline', # baseline, class weights or oversampling
+        method:str='baseline', # baseline, class weights or oversampling
         spec:str=None, # Another classifier
     )->dict: # Split -> texts x classes
-        "What classifiers trained in one way say"
+        "What classifiers trained with one method say"
         train, parts = self.corpus.train, {}
         parts['train'] = np.zeros((len(train), len(self.classes)))
         for f in range(self.folds):
             out = self.fold == f
-            if out.any(): parts['train'][out] = self._said(self._fitted(~out, way, spec), train[out])
-        model = self._fitted(np.ones(len(train), bool), way, spec)
+            if out.any(): parts['train'][out] = self._said(self._fitted(~out, method, spec), train[out])
+        model = self._fitted(np.ones(len(train), bool), method, spec)
         return parts | {s: self._said(model, getattr(self.corpus, s)) for s in ('validation', 'test')}
 
-    def _fitted(self, kept, way, spec):
+    def _fitted(self, kept, method, spec):
         rows, weights = np.flatnonzero(kept), None
         labels = self.corpus.train.label.to_numpy()
-        if way == 'oversampling': rows = oversampled(labels, rows, np.random.default_rng([self.seed, 1]))
-        if way == 'class weights': weights = balanced_weights(labels[rows])
+        if method == 'oversampling': rows = oversampled(labels, rows, np.random.default_rng([self.seed, 1]))
+        if method == 'class weights': weights = balanced_weights(labels[rows])
         model = make_classifier(spec or self.classifier, self.seed, **({} if spec else self.params))
         texts, y, features = self._xy(self.corpus.train.iloc[rows])
         return model.fit(texts, y, weights, features=features, validation=self._xy(self.corpus.validation),
@@ -140,24 +140,24 @@ def oversampled(
 @dataclass(frozen=True)
 class FreeBaselines:
     "What needs no synthetic text"
-    rows:list # One dict a way, the baseline first: way, score (out of fold and validation), test (class indices)
+    rows:list # One dict a method, the baseline first: method, score (out of fold and validation), test (class indices)
     notes:tuple = () # What was left out, and why
     @property
     def best(self):
-        "The best way by its score; None where none is better than the baseline"
-        base, *ways = self.rows or [None]
-        top = max(ways, key=lambda r: r['score'], default=None)
+        "The best method by its score; None where none is better than the baseline"
+        base, *methods = self.rows or [None]
+        top = max(methods, key=lambda r: r['score'], default=None)
         return top if top and top['score'] > base['score'] else None
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #e3c5db6b
 class FreeWays(TrainedWays):
-    "All ways, measured"
+    "All methods, measured"
     def measure(self,
         objective:str, # One of `OBJECTIVES`
         target=None, # Index of the target class, or several
         encoder:str=None, # A classifier that stands for a stronger encoder, such as frozen:offline
     )->FreeBaselines:
-        "Each way with its score and its predictions of test"
+        "Each method with its score and its predictions of test"
         self.aim = dict(objective=objective, target=target)
         plain, notes = self.logs(), []
         found = [self._row('baseline', plain)]
@@ -168,11 +168,12 @@ class FreeWays(TrainedWays):
         if encoder: found.append(self._row(encoder, self.logs('baseline', encoder)))
         return FreeBaselines(found, tuple(notes))
 
-    def _row(self, way, logs, seen=None):
+    def _row(self, method, logs, seen=None):
         codes = {s: v.argmax(1) for s, v in logs.items()} | ({} if seen is None else {'train': seen})
         true, guess = (np.concatenate([x[s] for s in ('train', 'validation')]) for x in (
             {s: self.truth(s) for s in ('train', 'validation')}, codes))
-        return dict(way=way, score=score_of(true, guess, len(self.classes), **self.aim), test=codes['test'].tolist())
+        return dict(method=method, score=score_of(true, guess, len(self.classes), **self.aim),
+            test=codes['test'].tolist())
 
     def _offsets(self, plain):
         "Tuned on the training rows out of fold, and judged on folds that the tuning has not seen"
