@@ -35,11 +35,14 @@ class Commands(TyperGroup):
         if args and args[0] in BUILT: return args[0], build_command(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
+# %% ../nbs/07_cli.ipynb #1627ec2c
 PLAIN = dict(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 ABOUT = ('Search for the examples whose LLM-written texts make a text classifier better, and prove the gain on '
          'data the search never saw.')
 app = typer.Typer(no_args_is_help=True, cls=Commands, help=ABOUT, **PLAIN)
 data_app = typer.Typer(no_args_is_help=True, help='The data sets that autogets knows by name.')
+
+# %% ../nbs/07_cli.ipynb #5ef7bbdf
 app.add_typer(data_app, name='data')
 KNOWN = 'What past searches say about which strategy pays for which kind of class.'
 knowledge_app = typer.Typer(no_args_is_help=True, help=KNOWN)
@@ -52,6 +55,7 @@ def _version(show:bool):
     typer.echo(f'autogets {autogets.__version__}')
     raise typer.Exit()
 
+# %% ../nbs/07_cli.ipynb #e5d3f866
 @app.callback()
 def _options(version:bool=typer.Option(False, '--version', callback=_version, is_eager=True,
                                        help='Print the version and leave.')): pass
@@ -59,6 +63,7 @@ def _options(version:bool=typer.Option(False, '--version', callback=_version, is
 # %% ../nbs/07_cli.ipynb #0c41b2d7
 NOT = {'filtered': 'unfiltered', 'guard': 'no-guard', 'free': 'no-free'} # What turns an option off
 
+# %% ../nbs/07_cli.ipynb #fb8839ba
 def options(
     cls, # A dataclass
     panel:str, # Heading in the help
@@ -78,8 +83,10 @@ def _finite(flag):
         raise UserError(f'{flag} is {value}: give a number that ends')
     return check
 
+# %% ../nbs/07_cli.ipynb #f2d524a3
 METAVARS = {str: 'TEXT', list[str]: 'TEXT', int: 'NUMBER', float: 'NUMBER'}
 
+# %% ../nbs/07_cli.ipynb #a74d2110
 def _option(f, kind, said, panel, name):
     default = ... if f.default is MISSING else f.default
     if f.name == 'target': kind, default = list[str], ['all']
@@ -143,6 +150,7 @@ def folder_option(default, said):
     option = typer.Option(Path(default), '--out', help=said)
     return Parameter('out', Parameter.KEYWORD_ONLY, annotation=Path, default=option)
 
+# %% ../nbs/07_cli.ipynb #e15d6198
 TRAIN = Parameter('train', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=typer.Argument(
     ..., help='Training texts: a .csv, .tsv, .jsonl or .parquet file, the name of a data set (autogets data list), or '
               'datasets:ID (Hugging Face).'))
@@ -161,11 +169,13 @@ TALK = [_flag('verbose', '--verbose', '-v', help='Say also what is being done.')
 # %% ../nbs/07_cli.ipynb #3b8d77c1
 JOB_NAMES = {'constraints': 'constraint', 'settings': 'set', 'evaluations': 'budget'}
 
+# %% ../nbs/07_cli.ipynb #7f58e9ca
 def improve_options():
     from autogets.job import Job
     return [TRAIN, *CORPUS, *options(Job, 'What to improve', JOB_NAMES), *TALK,
             folder_option('autogets-out', 'Folder for everything; a killed run is resumed there.')]
 
+# %% ../nbs/07_cli.ipynb #512bdab8
 def improve_command(train, out, verbose, quiet, as_json, **words):
     "Find the synthetic texts that improve a classifier, and report the gain on test."
     from autogets.generators.pool import say_limits
@@ -184,6 +194,7 @@ def weak_options():
     return [TRAIN, *CORPUS, Parameter('classifier', Parameter.KEYWORD_ONLY, annotation=str, default=classifier),
             Parameter('top', Parameter.KEYWORD_ONLY, annotation=int, default=top)]
 
+# %% ../nbs/07_cli.ipynb #9501cf26
 def weak_command(train, classifier, top, **words):
     "Which classes the baseline is weak on, weakest first (on validation)."
     from autogets.job import weak_classes
@@ -218,6 +229,7 @@ def _pair(said):
 # %% ../nbs/07_cli.ipynb #f247ebcc
 REQUEST_NAMES = {'retry': 'retry_failed', 'requests_per_minute': 'rpm', 'tokens_per_minute': 'tpm'}
 
+# %% ../nbs/07_cli.ipynb #4859d79a
 def generate_options():
     from autogets.generators.run import GenerationSettings, RequestSettings
     from autogets.llm.pace import Limits
@@ -291,12 +303,14 @@ def data_list():
     from autogets.data.datasets import list_datasets
     typer.echo(list_datasets().to_string(index=False))
 
+# %% ../nbs/07_cli.ipynb #1d144015
 @data_app.command('describe')
 def data_describe(name:str=typer.Argument(..., help='A name from autogets data list.')):
     "Classes, sizes, license and citation of a data set."
     from autogets.data.datasets import describe_dataset
     typer.echo(describe_dataset(name))
 
+# %% ../nbs/07_cli.ipynb #4b0f3b47
 @data_app.command('fetch')
 def data_fetch(name:str=typer.Argument(..., help='A name from autogets data list.')):
     "Download a public data set into the user's cache and check its content."
@@ -341,6 +355,7 @@ def knowledge_add(runs:list[Path]=typer.Argument(...,
 BUILT = {'improve': (improve_command, improve_options), 'weak': (weak_command, weak_options),
          'generate': (generate_command, generate_options)}
 
+# %% ../nbs/07_cli.ipynb #3ea1eaa0
 def build_command(name):
     "The command `name` with the options of its dataclasses"
     work, parameters = BUILT[name]
@@ -351,15 +366,18 @@ def build_command(name):
     alone.command(name)(run)
     return typer.main.get_command(alone)
 
+# %% ../nbs/07_cli.ipynb #9a7a29d8
 for name, (work, _) in BUILT.items(): app.command(name, help=work.__doc__)(lambda: None)
 
 # %% ../nbs/07_cli.ipynb #9afc30e1
 def _say(kind, message): print(f'autogets: {kind}: {" ".join(str(message).split())}', file=sys.stderr)
 
+# %% ../nbs/07_cli.ipynb #10683e93
 HINTS = {e: 'free some space or choose another folder' for e in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
 HINTS |= {e: 'give another name' for e in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)}
 OLD_OPTIONS = {'--screened': '--filtered', '--unscreened': '--unfiltered'} # of 0.4.0
 
+# %% ../nbs/07_cli.ipynb #763722a4
 def _current(words):
     "The command line with the options of today; a line for each that was called otherwise"
     for w in words:
@@ -369,6 +387,7 @@ def _current(words):
         if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]
 
+# %% ../nbs/07_cli.ipynb #49db8136
 @contextmanager
 def _interruptible():
     "SIGTERM, which schedulers and containers send, is Ctrl-C"
@@ -379,10 +398,12 @@ def _interruptible():
     try: yield
     finally: signal.signal(signal.SIGTERM, before)
 
+# %% ../nbs/07_cli.ipynb #c668dd09
 def main():
     "The `autogets` command"
     with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)), _interruptible(): _main()
 
+# %% ../nbs/07_cli.ipynb #ef1feb5f
 def _main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
     warnings.showwarning = lambda message, category, *args, **kwargs: TELLING['quiet'] or _say('note', message)

@@ -27,6 +27,7 @@ from pathlib import Path
 # %% ../nbs/00_core.ipynb #b1456f9b
 CONTROL = re.compile('[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 
+# %% ../nbs/00_core.ipynb #edca0341
 def for_terminal(
     text:str, # Anything
 )->str:
@@ -40,6 +41,7 @@ class _PlainBytes:
     def write(self, data): return self.stream.write(bytes(data).decode(errors='replace'))
     def flush(self): self.stream.flush()
 
+# %% ../nbs/00_core.ipynb #3b620a94
 class PlainStream:
     "The text stream `stream` without control characters"
     def __init__(self, stream): self.stream = stream
@@ -110,6 +112,7 @@ def write_json(
     except ValueError as e: raise UserError(f'cannot write {path}: a value in it is no finite number ({e})')
     return write_atomic(path, said+'\n')
 
+# %% ../nbs/00_core.ipynb #ea224f16
 def read_json(
     path, # A JSON file
 ):
@@ -123,6 +126,7 @@ def read_json(
 # %% ../nbs/00_core.ipynb #0269ceee
 YAML_MOST = {'bytes': 1_000_000, 'levels': 50, 'aliases': 20}
 
+# %% ../nbs/00_core.ipynb #c758d17a
 def _check_yaml(events):
     "`ValueError` when the YAML `events` nest too deeply, or use too many aliases or one inside what it stands for"
     from yaml import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -166,6 +170,7 @@ def digest(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False,
         separators=(',', ':')).encode()).hexdigest()
 
+# %% ../nbs/00_core.ipynb #32fcb949
 def text_id(
     text:str, # Any text
 )->str: # 16 hex digits
@@ -183,6 +188,7 @@ def _flock(fd):
     except OSError as e: return e.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 
+# %% ../nbs/00_core.ipynb #a51f28fa
 def _same_file(fd, path):
     "Whether the open file `fd` is still that at `path`"
     try: return os.path.samestat(os.fstat(fd), os.stat(path))
@@ -207,6 +213,7 @@ def _locked(path):
 # %% ../nbs/00_core.ipynb #2b08824b
 HELD = {} # Folder -> process and thread that hold its lock
 
+# %% ../nbs/00_core.ipynb #9a95ecbf
 @contextmanager
 def folder_lock(
     folder, # Where a run writes; it is made when missing. None locks nothing

@@ -68,6 +68,7 @@ def read_settings(
     if isinstance(words, dict): return dict(words)
     return dict(_setting(str(w)) for w in words)
 
+# %% ../nbs/06_job.ipynb #11eb251b
 def _setting(word):
     name, sign, value = (part.strip() for part in word.partition('='))
     if not (sign and name.isidentifier()):
@@ -78,6 +79,7 @@ def _setting(word):
 # %% ../nbs/06_job.ipynb #f5795fba
 JOINT = ('class-weights', 'ensemble') # Strategies that weigh all classes together, scored out of fold
 
+# %% ../nbs/06_job.ipynb #b4e347b4
 class JobBudget:
     "What the fields of a `Job` come to"
     @property
@@ -220,6 +222,7 @@ def _trainable(job):
         from autogets.classifiers.encoders import encoder_path
         encoder_path(model.params['encoder'])
 
+# %% ../nbs/06_job.ipynb #424b574d
 def _labels(job, corpus, plan):
     "The classes whose examples may be written from: the targets, and those that a plan names"
     targets = [job.target] if isinstance(job.target, str) else list(job.target)
@@ -236,6 +239,7 @@ def _writable(folder):
         probe.unlink()
     except OSError as e: raise UserError(f'cannot write into {folder}: {e.strerror}; choose another --out')
 
+# %% ../nbs/06_job.ipynb #49d58682
 def _map(corpus, job):
     "The search map; None for a corpus too small to have one, when the strategy does not need it"
     try: return search_map(corpus, job.protocol)
@@ -293,6 +297,7 @@ def _search(ev, r, xy, progress):
     return dict(evaluator=ev, trace=trace, row=row, final=ev.final(trace.ids(row), j.objective), xy=xy,
         rescored=rescored, guard=own)
 
+# %% ../nbs/06_job.ipynb #dab748f3
 def _guard(ev, job):
     "The job's own constraint, or None"
     if not job.guard or job.protocol != 'honest': return None
@@ -309,6 +314,7 @@ def _choice(ev, r, trace, strategy, own):
         return rescore(ev, trace, j.objective, finalists=finalists, allowed=allowed)
     return choose(trace, j.objective, 'validation' if j.protocol == 'honest' else 'test', allowed=allowed), None
 
+# %% ../nbs/06_job.ipynb #92a5dbc0
 def _allowed(ev, constraints, trace):
     "The rows that keep the constraints; None without any"
     if not constraints: return None

@@ -52,12 +52,14 @@ def outcome_verdict(
     "What to do, and why"
     return o.verdict.headline
 
+# %% ../nbs/05_job_report.ipynb #8ea86029
 def outcome_lines(
     o, # An `Outcome`
 )->list: # Of sentences
     "What needs no synthetic text, the verdict, all it rests on, and which model is which"
     return [*free_lines(o), o.verdict.headline, *o.verdict.details, *([] if not o.final.candidate else [_which(o)])]
 
+# %% ../nbs/05_job_report.ipynb #ffd3ded8
 def _which(o):
     if o.recommended == 'augmented': return 'model is the new one; baseline, beside it, is yours, trained alike.'
     return 'model is yours (the baseline); augmented, beside it, is the one with the chosen texts.'
@@ -90,8 +92,10 @@ def outcome_html(
     if len(shown): parts.append(report.table(shown, caption=f'The first of {len(o.texts)} chosen texts'))
     return ''.join(parts)
 
+# %% ../nbs/05_job_report.ipynb #6d302586
 def _said(o): return '\n\n'.join(outcome_lines(o)[len(free_lines(o)):])
 
+# %% ../nbs/05_job_report.ipynb #547bdd5f
 def _free_parts(o):
     "What needs no synthetic text, before anything else"
     t, said = free_table(o), free_lines(o)
@@ -129,6 +133,7 @@ def summary(
         **_limits(o.manifest or {}), **chosen,
         baseline=f.baseline, improved=f.improved, gain=f.gain, **_judged(o))
 
+# %% ../nbs/05_job_report.ipynb #af1534f7
 def _judged(o):
     "The verdict, for programs"
     v, tried = o.verdict, how_tried(o)
@@ -159,6 +164,7 @@ def _also(o):
     if folds: return f' and on out-of-fold predictions for the training rows ({folds} folds)'
     return ', the best candidates rescored with out-of-fold predictions' if o.rescored is not None else ''
 
+# %% ../nbs/05_job_report.ipynb #cb60b9dc
 def _weights(o):
     "The class weights, in words"
     found, classes = weights_of(o.final.candidate), o.evaluator.labels
@@ -181,6 +187,7 @@ def _scored_on(o):
     if o.halving: return f'on validation{also}, with {o.job.screen}'
     return scored_where(o) if o.job.protocol == 'honest' else 'on validation'
 
+# %% ../nbs/05_job_report.ipynb #1b4585fe
 def _tried(o):
     "What all candidates, and the full pool, gained where they were scored"
     gains = (o.searched.frame[o.job.objective]-o.searched.rows[0][o.job.objective]).iloc[1:]
@@ -215,6 +222,7 @@ def _rescored_part(o):
     t = o.rescored.assign(chosen=['yes' if r == o.row else '' for r in o.rescored.row])
     return report.section('Out-of-fold rescoring', report.text(note), report.table(t, 4))
 
+# %% ../nbs/05_job_report.ipynb #6b19c8c2
 def _decided_part(o):
     if o.run: return [_phases_part(o)]
     if o.halving: return [_rungs_part(o)]
@@ -234,6 +242,7 @@ def _shown_text(row, real):
     ids = row.parameters.get('demonstrations', row.source_ids) if isinstance(row.parameters, dict) else row.source_ids
     return ' / '.join(real.loc[i] for i in ids if i in real.index) or 'no example (its class alone)'
 
+# %% ../nbs/05_job_report.ipynb #60f94bf1
 def _texts_part(o, n=12):
     real = o.evaluator.corpus.train.drop_duplicates('id').set_index('id').text
     t = o.texts.iloc[::max(1, -(-len(o.texts)//n))]
@@ -306,8 +315,10 @@ def write_outcome(
     write_json(folder/'summary.json', summary(o))
     return folder
 
+# %% ../nbs/05_job_report.ipynb #87428111
 def _json(x): return json.dumps(x, sort_keys=True, ensure_ascii=False)
 
+# %% ../nbs/05_job_report.ipynb #16872670
 def _write_models(o, folder):
     "The recommended model, and the other one beside it; what an earlier verdict left there goes"
     other, stale = ('baseline', 'augmented') if o.recommended == 'augmented' else ('augmented', 'baseline')

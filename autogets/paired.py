@@ -107,6 +107,7 @@ def class_figure(
     a, b = np.broadcast_arrays(a, b)
     return np.divide(a, b, out=np.zeros(b.shape), where=b > 0)
 
+# %% ../nbs/02a_paired.ipynb #27d95442
 def _spread(drawn):
     "The 95 % CI and the standard deviation of resampled differences; all 0 without any"
     if not len(drawn): return (np.zeros(drawn.shape[1:]),)*2, np.zeros(drawn.shape[1:])
@@ -173,6 +174,7 @@ def randomization_p(
 # %% ../nbs/02a_paired.ipynb #2dcd72ee
 MOST_TEXTS = 100_000 # More than this nobody labels for a test
 
+# %% ../nbs/02a_paired.ipynb #75b98622
 def texts_needed(
     change:Change, # What cannot be told from 0
     n:int, # Texts that it was measured on

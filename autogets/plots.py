@@ -18,6 +18,8 @@ COLORS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d7
     'plan C': '#8a8f98', 'on test': '#c0392b', 'on validation': '#1c6e8c', 'chosen': '#e8590c', 'full-pool': '#5b6570',
     'baseline': '#c0392b', 'real': '#1c6e8c', 'synthetic': '#e8590c', 'mixed': '#7b4fa3', 'extra-real': '#2b8a4b',
     'ink': '#1c2430', 'plain': '#5b6570', 'pale': '#b9c3cf', 'faint': '#d5d9df', 'lines': '#e6eaef'}
+
+# %% ../nbs/03_plots.ipynb #6fb32246
 NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA',
     'merge': 'merged and pruned', 'class-weights': 'class weights', 'ensemble': 'ensemble', 'full-pool': 'full pool',
     'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts', 'honest': 'chosen on validation',

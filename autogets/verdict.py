@@ -129,6 +129,7 @@ def judge(
 # %% ../nbs/04a_verdict.ipynb #4d2daa7c
 WORDS = {'accuracy': 'accuracy', 'macro-f1': 'macro F1'}
 
+# %% ../nbs/04a_verdict.ipynb #84769ffd
 def _prices(w, most=3):
     "What fell, and which constraints fail"
     out = [f'{WORDS[c.figure]} fell significantly, from {c.before:.3f} to {c.after:.3f}, {c}' for c in w.fell]
@@ -190,6 +191,7 @@ def why_nothing(
     if not t.guarded: return f'{first}{rest} within the guard ({guard}); --no-guard lifts it.'
     return first+_LEFT[t.how].format(rest=rest if t.guarded == t.within else f'none of the {t.guarded} allowed ones')
 
+# %% ../nbs/04a_verdict.ipynb #363604f1
 def _were(n): return f'{n} was' if n == 1 else f'{n} were'
 
 # %% ../nbs/04a_verdict.ipynb #a4bef60f
@@ -257,6 +259,8 @@ def weigh(
     return Weighed(objective_name(o), pair.change(j.objective), others, classes=pair.table, texts=len(pair.true),
         checks=checks, added=bool(o.final.candidate), protocol=j.protocol,
         why=why_nothing(t, j.constraints, o.guard), notes=(_guard_note(o, t), *_rescored_note(o)))
+
+# %% ../nbs/04a_verdict.ipynb #57c38113
 def objective_name(
     o, # An `Outcome`
 )->str:
@@ -274,6 +278,7 @@ def paired_test(
     "The test texts of known classes, classified with both candidates"
     return pair_of(ev, *(ev.predict(c)['test'] for c in (before, after)))
 
+# %% ../nbs/04a_verdict.ipynb #76a8a4ed
 def pair_of(
     ev, # An `Evaluator`
     before, # Predicted class indices of test
@@ -296,6 +301,7 @@ def free_table(
         rows.append(dict(method=r['method'], score=r['score']-base['score'], gain=g.estimate, low=g.low, high=g.high))
     return pd.DataFrame(rows)
 
+# %% ../nbs/04a_verdict.ipynb #04ceea21
 def beyond(
     o, # An `Outcome`
 )->Change: # None where nothing was added, or no free baseline was better

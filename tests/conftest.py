@@ -1,10 +1,13 @@
 "Fixtures for all tests; the functions behind them are in worlds.py"
 
 import os
+import sys
+import warnings
 
 import pytest
 import worlds
 
+from autogets import cli
 from autogets.classifiers import linear
 from autogets.search import halving
 from autogets.data.datasets import load_corpus
@@ -36,3 +39,21 @@ def costly(monkeypatch):
     monkeypatch.setitem(halving.EFFORTS, 'costly', ('effort', 4))
     monkeypatch.setitem(linear.CLASSIFIERS, 'costly', worlds.Costly)
     worlds.TRAINED.clear()
+
+
+@pytest.fixture
+def in_process(capfd, monkeypatch, tmp_path):
+    "Runs a command line in this process: exit code, standard output and error"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
+
+    def run(*words):
+        monkeypatch.setattr(sys, 'argv', ['autogets', *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as e:
+            code = e.code or 0
+        return code, *capfd.readouterr()
+
+    return run

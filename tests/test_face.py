@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import statistics
+import textwrap
 from dataclasses import fields, is_dataclass
 
 import pandas as pd
@@ -16,17 +17,7 @@ from autogets.core import docments, text_id
 from autogets.generators.recorded import read_recording
 from autogets.llm.chat import OpenAIChat, Reply
 
-FACE = '''
-import autogets as ag
-corpus = ag.read_corpus('tickets.csv', text='message', label='queue')
-ag.weak_classes(corpus)
-texts = ag.generate(corpus, 'openai:gpt-4o-mini', target='billing', max_cost=2)
-result = ag.improve(corpus, texts, objective='macro-f1', budget=100)
-result                       # the gain on test with its 95 % confidence interval, beside the full pool
-result.texts.head()
-result.report('report.html')
-result.model.save('model')
-'''
+FACE = textwrap.dedent(ag.__doc__.split('\n\n')[1])  # the help of the package shows them
 FAMILIAR = 'HP Dock connectivity issues'
 
 

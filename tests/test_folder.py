@@ -5,12 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 
 import pytest
 import worlds
 
-from autogets import cli
 from autogets.core import UserError
 from autogets.generators.build import build_pool
 from autogets.generators.registry import make_generator
@@ -37,22 +35,14 @@ def other(tmp_path):
 
 
 @pytest.fixture
-def command(capfd, monkeypatch, tmp_path):
-    "Runs a command line in this process: exit code and all that it wrote to standard error"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
+def command(in_process, tmp_path):
+    "Runs a command line in this process: exit code and the lines of standard error that are no notes"
     rows = [{'text': f'{w} paint number {i}', 'label': w} for i in range(10) for w in ('red', 'blue')]
     (tmp_path / 't.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in rows))
 
     def run(*words):
-        monkeypatch.setattr(sys, 'argv', ['autogets', *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as e:
-            code = e.code or 0
-        err = capfd.readouterr().err.splitlines()
-        return code, [line for line in err if not line.startswith('autogets: note: ')]
+        code, _, err = in_process(*words)
+        return code, [line for line in err.splitlines() if not line.startswith('autogets: note: ')]
 
     return run
 

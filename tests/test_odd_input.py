@@ -3,15 +3,13 @@
 import contextlib
 import http.server
 import json
-import sys
 import threading
 import time
-import warnings
 
 import numpy as np
 import pytest
 
-from autogets import cli, core
+from autogets import core
 from autogets.classifiers.linear import load_classifier, make_classifier
 from autogets.core import UserError, read_json, write_json
 from autogets.data.corpus import read_corpus
@@ -29,22 +27,9 @@ ROWS = ''.join(json.dumps({'text': f'paint number {i} of {c}', 'label': c}) + '\
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    "Runs a command line in this process: exit code, standard output and error"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
+def command(in_process, tmp_path):
     (tmp_path / 't.jsonl').write_text(ROWS)
-
-    def run(*words):
-        monkeypatch.setattr(sys, 'argv', ['autogets', *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as e:
-            code = e.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+    return in_process
 
 
 def one_line(result, *says):

@@ -92,7 +92,7 @@ def test_the_package_is_what_the_notebooks_export(tmp_path):
 def test_no_cell_is_long_and_the_file_is_small(path):
     n = [len(source(c).splitlines()) for c in cells(path)]
     assert n, 'a notebook without code'
-    assert max(n) <= 45 and statistics.median(n) <= 12, f'longest {max(n)}, median {statistics.median(n)}'
+    assert max(n) <= 45 and statistics.median(n) <= 6, f'longest {max(n)}, median {statistics.median(n)}'
     assert path.stat().st_size <= 200_000
 
 

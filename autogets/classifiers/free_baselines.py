@@ -26,6 +26,7 @@ from ..stats import assign_folds
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #048963fd
 STEPS = (-2., -1., -.5, -.25, 0., .25, .5, 1., 2.) # Offsets that are tried, in units of the spread of the scores
 
+# %% ../../nbs/classifiers/05_free_baselines.ipynb #76b5e3f0
 def score_of(
     true, # Class indices, below 0 for unknown classes
     codes, # Predicted class indices
@@ -125,6 +126,7 @@ def balanced_weights(
     _, code, size = np.unique(labels, return_inverse=True, return_counts=True)
     return (len(code)/(len(size)*size))[code]
 
+# %% ../../nbs/classifiers/05_free_baselines.ipynb #8c260b54
 def oversampled(
     labels, # Class of each row
     rows, # Row numbers to draw from
@@ -202,6 +204,7 @@ def stronger_encoder(
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #52d01f71
 READABLE = 250_000 # Characters that a small encoder reads in a minute on one processor core
 
+# %% ../../nbs/classifiers/05_free_baselines.ipynb #20b28959
 def unread(
     spec:str, # Such as frozen:offline
     texts, # What it would read
@@ -214,6 +217,7 @@ def unread(
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #b5ae993a
 SLOW = 60 # Seconds that a training may take
 
+# %% ../../nbs/classifiers/05_free_baselines.ipynb #edcb6e1e
 def free_baselines(
     corpus, # A `Corpus`
     classifier:str, # The job's classifier
@@ -246,6 +250,7 @@ def _kept(path, key):
     try: return FreeBaselines(there['rows'], tuple(there['notes'])) if there['key'] == key else None
     except (KeyError, TypeError): return None
 
+# %% ../../nbs/classifiers/05_free_baselines.ipynb #a635957f
 def _quick(spec, corpus):
     "The encoder if it can be had and is quick enough, and a note if not"
     texts = [t for s in ('train', 'validation', 'test') for t in getattr(corpus, s).text]

@@ -58,6 +58,7 @@ def checked_texts(
 CLASSIFIERS = {'linear': None, 'catboost': None, 'frozen': 'classifiers.encoders:FrozenClassifier',
     'transformer': 'classifiers.finetune:FineTuned'}
 
+# %% ../../nbs/classifiers/01_linear.ipynb #0cec1b57
 def read_classifier(
     spec:str, # One of `CLASSIFIERS`, and for some a colon and an encoder
 )->tuple: # The class, and a dict of the parameters that `spec` names
@@ -98,6 +99,7 @@ def list_classifiers()->pd.DataFrame: # name, needs (an extra to install), what
 # %% ../../nbs/classifiers/01_linear.ipynb #592f84b6
 def package_versions(*packages): return {p: importlib.metadata.version(p) for p in packages}
 
+# %% ../../nbs/classifiers/01_linear.ipynb #17379cdc
 class Classifier:
     """What the classifiers share; a subclass sets `params` (its constructor's arguments) and, in `fit`, `classes_`, and
     has `raw_proba`, which is given a list of texts"""
@@ -134,6 +136,7 @@ def _is_saved(state):
     sound = isinstance(names, list) and all(isinstance(c, str) for c in names) and len(set(names)) == len(names) > 1
     return sound and isinstance(kind, str) and kind in CLASSIFIERS
 
+# %% ../../nbs/classifiers/01_linear.ipynb #c1058ca6
 def _check_params(path, kind, params):
     "`UserError` for a parameter in the file `path` that `kind` would not have written there"
     if not isinstance(params, dict): raise UserError(f'{path} lacks the params of a classifier: train it again')
@@ -235,6 +238,7 @@ def _linear_state(clf):
     return out.getvalue(), dict(vocabulary=clf.vectorizer.get_feature_names_out().tolist(),
         versions=package_versions('scikit-learn', 'numpy'))
 
+# %% ../../nbs/classifiers/01_linear.ipynb #e4651ebb
 def _linear_restore(clf, weights, state):
     "Make `clf` what `_linear_state` has described"
     with np.load(io.BytesIO(weights), allow_pickle=False) as a:
@@ -250,6 +254,7 @@ def _linear_restore(clf, weights, state):
 PAPER = dict(iterations=300, learning_rate=.2, depth=8, l2_leaf_reg=1, bagging_temperature=1, random_strength=1,
     border_count=254, eval_metric='TotalF1', bootstrap_type='Bayesian')
 
+# %% ../../nbs/classifiers/01_linear.ipynb #5f908ec0
 def _catboost():
     try: import catboost, catboost.utils
     except ImportError:
@@ -257,6 +262,7 @@ def _catboost():
             'autogets[catboost]')
     return catboost
 
+# %% ../../nbs/classifiers/01_linear.ipynb #f7f8da7c
 def _task_type(device):
     "CatBoost's `task_type` for `device`: auto, cpu or gpu"
     one_of(device, ['auto', 'cpu', 'gpu'], 'device')
@@ -282,6 +288,7 @@ def _best_round(curve, patience):
         elif i-best >= patience: return best, True
     return best, False
 
+# %% ../../nbs/classifiers/01_linear.ipynb #f08e2978
 class _Stops:
     """CatBoost callback that ends the training when all evaluation sets have lost patience; `best` holds their best
     rounds"""
@@ -361,6 +368,7 @@ def _catboost_pool(texts, features, names, labels=None, weight=None):
     frame = pd.DataFrame({'text': list(texts), **{n: list(map(str, features[n])) for n in names}})
     return _catboost().Pool(frame, labels, weight=weight, text_features=['text'], cat_features=list(names))
 
+# %% ../../nbs/classifiers/01_linear.ipynb #1ad3c5f1
 def _catboost_stop_pool(clf, texts, labels, features):
     "The container for a stopping set: the rows whose class the training data know"
     known = np.isin(np.asarray(labels, dtype=str), clf.classes_)
@@ -379,6 +387,7 @@ def _catboost_start(clf, texts, labels, weight, features):
     where = dict(task_type=clf.task_type, thread_count=clf.threads, allow_writing_files=False, logging_level='Silent')
     return _catboost().CatBoostClassifier(**clf.model_params, **where), pool
 
+# %% ../../nbs/classifiers/01_linear.ipynb #3a1fa2ef
 def _catboost_state(clf):
     "A fitted `CatBoostText` as bytes of CatBoost's own format, and what goes into the JSON"
     with tempfile.TemporaryDirectory() as d:
@@ -386,6 +395,7 @@ def _catboost_state(clf):
         return (Path(d)/clf.file).read_bytes(), dict(features=clf.features_, rounds=clf.rounds,
             versions=package_versions('catboost', 'numpy'))
 
+# %% ../../nbs/classifiers/01_linear.ipynb #8890eb91
 def _catboost_restore(clf, weights, state):
     "Make `clf` what `_catboost_state` has described"
     clf.features_, clf.rounds = state['features'], state['rounds']

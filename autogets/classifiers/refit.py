@@ -56,6 +56,7 @@ class CountedTexts:
 def _weighted(tf, idf):
     return normalize(sp.csr_matrix((tf.data*idf[tf.indices], tf.indices, tf.indptr), shape=tf.shape), copy=False)
 
+# %% ../../nbs/classifiers/03_refit.ipynb #6986d2ea
 def _stack(a, b):
     parts = [np.concatenate(p) for p in ((a.data, b.data), (a.indices, b.indices),
         (a.indptr, a.indptr[-1]+b.indptr[1:]))]

@@ -22,11 +22,15 @@ from .giveaway_words import Pair, WORD_PATTERN, two_sided_p, corrected, terms
 
 # %% ../../nbs/curation/02_text_form.ipynb #bfe47934
 _EMOJI = '[\U0001F000-\U0001FAFF\u2600-\u27bf]'
+
+# %% ../../nbs/curation/02_text_form.ipynb #90bacc4f
 MARKS = {'full stops': r'\.(?!\.)', 'commas': ',', 'question marks': r'\?', 'exclamation marks': '!',
     'ellipses': r'\.\.+|…', 'colons': r'[:;]', 'quotes': r"""["“”«»„]|(?<!\w)['‘]""", 'apostrophes': r"(?<=\w)['’]",
     'dashes': r'[–—]|(?<=\s)-+(?=\s)', 'hyphens': r'(?<=\w)-(?=\w)', 'brackets': r'[()\[\]{}]', 'digits': r'\d',
     'words in capitals': r'\b[^\W\d_a-z]{2,}\b', 'hashtags': r'(?<!\w)#\w', 'mentions': r'(?<!\w)@\w',
     'links': r'https?://|www\.', 'emoji': _EMOJI, 'new lines': r'\n'}
+
+# %% ../../nbs/curation/02_text_form.ipynb #bfb2363a
 _MARKS = {k: re.compile(v) for k, v in MARKS.items()}
 
 # %% ../../nbs/curation/02_text_form.ipynb #fb790330

@@ -26,6 +26,7 @@ RECORDINGS = read_json(shipped('banks.json'))
 # %% ../../nbs/data/04_recordings.ipynb #a8d8a1a0
 PARTS = ('seeds', 'test', 'llm')
 
+# %% ../../nbs/data/04_recordings.ipynb #f3297945
 def is_shipped(
     name, # A key of `RECORDINGS`, or a path
 )->bool:
@@ -113,6 +114,7 @@ def _from_files(name, seed, test_rows, min_size):
     info['dropped'] = {'seeds': lost, 'test': gone | {'equal to a seed': int(same.sum())}}
     return split_corpus(seeds, Path(name).name, 'given', seed=seed, test=test, info=info | facts)
 
+# %% ../../nbs/data/04_recordings.ipynb #de972449
 def _need_classes(real, name, min_size):
     if real.label.nunique() < 2:
         raise UserError(f'{name} has fewer than two classes with {min_size} examples: '
@@ -174,6 +176,7 @@ def further_rows(
     try: return read_table(recording_file(name, 'train'), min_classes=1)
     except DataMissing: return pd.DataFrame(columns=['id', 'text', 'label'])
 
+# %% ../../nbs/data/04_recordings.ipynb #810f2723
 def third_party_folder(
     name:str, # Of a folder in llm_generated, registered or not
 )->Path: # It holds at least llm.csv.gz

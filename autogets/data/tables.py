@@ -122,12 +122,14 @@ def from_csv(
 # %% ../../nbs/data/01_tables.ipynb #ac2944b8
 LONE = re.compile(r'\\u[dD][89a-fA-F]')
 
+# %% ../../nbs/data/01_tables.ipynb #f62616f5
 def _lone(row):
     "Whether `row` holds half of a character, which no file can hold"
     try: json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError: return True
     return False
 
+# %% ../../nbs/data/01_tables.ipynb #ca9ebb82
 def json_lines(
     data:bytes, # Content of a file
     where, # Its name, for messages

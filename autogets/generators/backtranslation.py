@@ -17,6 +17,7 @@ from ..llm.models import identity, in_batches, load_model, model_room, place
 # %% ../../nbs/generators/11_backtranslation.ipynb #ff35b9f1
 TRANSLATORS = ('Helsinki-NLP/opus-mt-en-de', 'Helsinki-NLP/opus-mt-de-en')
 
+# %% ../../nbs/generators/11_backtranslation.ipynb #bb87eef6
 def _two(models):
     "The models there and back that `models` names"
     names = [m.strip() for m in models.split(',')] if models else list(TRANSLATORS)

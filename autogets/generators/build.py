@@ -164,8 +164,10 @@ def _one_attempt(generator, batch, found, admission, attempt):
 # %% ../../nbs/generators/05_build.ipynb #942588c0
 ENOUGH = 20 # Examples without a single text to keep that end a run
 
+# %% ../../nbs/generators/05_build.ipynb #6e3572cd
 def _reasons(why): return ', '.join(f'{k} {r}' for r, k in why.most_common(3))
 
+# %% ../../nbs/generators/05_build.ipynb #a5fedce3
 def _useless(found):
     "What to say when a whole attempt gave nothing to keep"
     why = sum((f.lost+Counter(r['reason'] for r in f.rows) for f in found), Counter())

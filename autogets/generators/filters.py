@@ -47,6 +47,7 @@ def plain(
 # %% ../../nbs/generators/08_filters.ipynb #ed5b8520
 SHINGLE = 5
 
+# %% ../../nbs/generators/08_filters.ipynb #98fa58f6
 def pieces(
     text:str, # Any text
     shingle:int=SHINGLE, # Characters in a piece
@@ -82,6 +83,7 @@ def bare(text):
 # %% ../../nbs/generators/08_filters.ipynb #f2a85913
 PERMUTATIONS = 64
 
+# %% ../../nbs/generators/08_filters.ipynb #833cfe00
 def _bands(threshold, permutations):
     "Number and length of the bands that find 99 % of the pairs at `threshold`"
     sure = [r for r in range(1, permutations+1) if 1-(1-threshold**r)**(permutations//r) >= .99]

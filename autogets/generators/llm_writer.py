@@ -229,10 +229,12 @@ class LocalWriter(Writer):
     "Texts by a chat model that `transformers` runs here"
     kind = 'transformers'
 
+# %% ../../nbs/generators/10_llm_writer.ipynb #8440b24b
 class ReplayedWriter(Writer):
     "Texts from the recorded replies in a file"
     kind = 'recorded'
 
+# %% ../../nbs/generators/10_llm_writer.ipynb #2279fd00
 OpenAIWriter = Writer
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #e0465d17

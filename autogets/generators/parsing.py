@@ -19,13 +19,19 @@ SORRY = (r"(?:(?:i[’']?m|i am|we[’']?re) (?:very |really |so |truly )?(?:sor
          r"i (?:sincerely )?apologi[sz]e|apologies|unfortunately|regretfully)")
 UNABLE = (r"i(?: (?:can ?not|can[’']?t|won[’']?t|will not|must decline|have to decline|am (?:not able|unable)|"
           r"do not feel comfortable)|[’']?m (?:not able|unable|not comfortable))")
+
+# %% ../../nbs/generators/06a_parsing.ipynb #9210ca2d
 TASK = (r"(?:\w+ )?(?:that|this|these|those|such|your request|(?:the|any|more|new|your|harmful|hateful|offensive|"
         r"explicit|inappropriate) (?:\w+ )?(?:request|content|text|example|material|sentence)|text|content|example|"
         r"sentence)")
+
+# %% ../../nbs/generators/06a_parsing.ipynb #b9265da4
 WORK = (r"(?:to )?(?:(?:help|assist)(?: you)?(?: with (?:that|this|these|your request|such)| (?:with|in) \w+ing\b|"
         r"\W*$| *[.,;!])|(?:comply|fulfill+)\b|do (?:that|this|so|it)(?:\W*$|[.,;!])"
         rf"|(?:creat|generat|writ|produc|provid|rewrit|rephras|paraphras|continu|shar|offer|discuss|process|judg|"
         rf"answer|respond)\w*(?: to| with)? {TASK}|(?:engage|participate) in)")
+
+# %% ../../nbs/generators/06a_parsing.ipynb #a9ecbd75
 REFUSAL = re.compile(
     rf"(?:{SORRY}\W{{1,3}}(?:but |that |however,? )?)?(?:as an? (?:ai|artificial|language|"
     rf"large)[^,.]*[,.] )?{UNABLE}(?:\W*$| {WORK})"
@@ -36,12 +42,14 @@ REFUSAL = re.compile(
     r"(?:je suis )?désolée?,? (?:mais )?je ne peux pas (?:vous aider|t[’']aider|générer|écrire|fournir|faire cela)",
     re.I)
 
+# %% ../../nbs/generators/06a_parsing.ipynb #5b28fd38
 def _refuses(text): return bool(REFUSAL.match(text.lstrip(' "\'“*#>-').replace('’', "'")))
 
 # %% ../../nbs/generators/06a_parsing.ipynb #67f8b0f2
 LONGEST_BROKEN = 20_000
 START = re.compile(r'[{\[](?=\s*(?:["\'{\[“”]|\w+["\']?\s*:))')
 
+# %% ../../nbs/generators/06a_parsing.ipynb #96e5acd3
 def _uncut(s):
     "`s` without the string that is still open at its end, if it is cut off there"
     strings = re.finditer(r'"(?:[^"\\]|\\.)*+("|\\?\Z)', s, re.S)
@@ -75,6 +83,7 @@ ENTRY = {'texts': ('text', 'content', 'sentence', 'question', 'review', 'example
          'items': ('item', 'topic', 'attribute', 'dimension', 'value', 'name', 'title', 'text')}
 ASIDE = ('label', 'class', 'category', 'id', 'error', 'refusal', 'reason', 'note', 'message', 'explanation', 'type')
 
+# %% ../../nbs/generators/06a_parsing.ipynb #c5ffc3c1
 def _entry(x, kind='texts'):
     "The text in one entry of a list, '' when it holds none"
     if isinstance(x, str): return _entry(next(_values(x), ''), kind) if re.match(r'\{\s*"', x) else x
@@ -108,6 +117,7 @@ MARK = re.compile(
     re.I)
 QUOTES = ('""', '“”', "''", '‘’', '«»', '„“', '``', '**')
 
+# %% ../../nbs/generators/06a_parsing.ipynb #995ced62
 def _lines(s):
     "The entries of a numbered or bulleted list in `s`"
     out, last = [], ''
@@ -134,6 +144,7 @@ def _tidy(text):
 # %% ../../nbs/generators/06a_parsing.ipynb #10de9b90
 LONGEST_TEXT = 50_000 # Characters of one text
 
+# %% ../../nbs/generators/06a_parsing.ipynb #a85f97e2
 def _clean(entries, kind):
     "The usable texts among `entries`"
     texts = [_tidy(_entry(x, kind)) for x in entries]
@@ -160,6 +171,7 @@ def _listed(s, kind, n):
 # %% ../../nbs/generators/06a_parsing.ipynb #0b3a9c3b
 SCORE = r'(\d+(?:\.\d+)?)(?!\d|\.\d)\s*(?:(?:/|out of)\s*(\d+))?'
 
+# %% ../../nbs/generators/06a_parsing.ipynb #5de705e5
 def _number(x):
     "The score that `x` gives; `ValueError` when there is none from 0 to 5"
     found = re.match(rf'\s*{SCORE}', str(x)) if isinstance(x, (int, float, str)) and not isinstance(x, bool) else None

@@ -98,6 +98,7 @@ def say_limits(
 POOL_FORMAT = 2
 SHARED = ['label', 'source_ids', 'generator', 'model', 'prompt', 'parameters']
 
+# %% ../../nbs/generators/04_pool.ipynb #7438d18b
 def _text_entry(row, base):
     return {'text': row['text'], 'sample': row['sample']} | {k: row[k] for k in SHARED if row[k] != base[k]}
 
@@ -163,6 +164,7 @@ def _upgraded(manifest):
     "`manifest` with the names of today"
     return {'filters' if k == 'screens' else k: v for k, v in manifest.items()}
 
+# %% ../../nbs/generators/04_pool.ipynb #83d924ef
 def _is_manifest(m):
     "Whether `m` has the form of a manifest"
     if not isinstance(m, dict) or m.get('format') not in (1, POOL_FORMAT): return False
@@ -171,6 +173,7 @@ def _is_manifest(m):
     return isinstance(m.get('complete'), bool) and all(isinstance(p, dict) for p in parts) and all(
         type(n) is int for part in (counts, *parts) for n in part.values() if not isinstance(n, dict))
 
+# %% ../../nbs/generators/04_pool.ipynb #f3ba836b
 def pool_manifest(
     folder, # Of a pool
 )->dict:
@@ -241,6 +244,7 @@ def stored_bytes(
                         'restore it, or delete the folder to build the pool anew')
     return data
 
+# %% ../../nbs/generators/04_pool.ipynb #789f7010
 def _load_folder(folder):
     "The finished pool in `folder`"
     manifest, path = pool_manifest(folder), Path(folder)/'texts.jsonl'
@@ -271,6 +275,7 @@ def _save_lines(pool, path):
     first = {'autogets_pool': pool.manifest, 'fingerprint': pool.fingerprint}
     write_atomic(path, ''.join(map(dump_line, [first, *pool.texts.to_dict('records')])))
 
+# %% ../../nbs/generators/04_pool.ipynb #1da3138a
 def _load_lines(path):
     "Rows, manifest and fingerprint of a pool in one JSON Lines file"
     first, *rows = json_lines(read_bytes(path), path).values()

@@ -17,6 +17,7 @@ from ..core import one_of
 _EVEN = str.maketrans({**dict.fromkeys('\t\u00a0\u2007\u2009\u202f', ' '),
     **dict.fromkeys('\u2010\u2011\u2012\u2013\u2212', '-')})
 
+# %% ../../nbs/generators/09_redaction.ipynb #f07eb954
 def _whole(text, m): return m.span()
 
 def _digits(s): return ''.join(str(int(c)) for c in s if c.isdecimal())
@@ -123,10 +124,14 @@ def _ip(text, m):
 _INTERNATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(\+[1-9]\d{0,2}\)|\+ ?[1-9]|00[1-9])(?:(?: ?[./-] ?|'
                   r' )?\(?\d\)?){6,14}(?!\w)')
 _AMERICAN = r'(?<![\w+/-])(?<!\d[.,])(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?![\w-])'
+
+# %% ../../nbs/generators/09_redaction.ipynb #cb45fe5b
 _NATIONAL = (r'(?<![\w+/-])(?<!\d[.,])(?<!\d{4} )(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})(?: ?[/-] '
              r'?| )\d{1,9}(?:[ -]\d{1,6}){0,3}(?!\w)|(?<![\w+/.-])0[1-9](?:[ .-]\d\d){4}(?!\w)'
              r'|(?<![\w+/.,#-])(?:0[1-9]\d{9}|0[4-7]\d{8}|01[5-7]\d{9})(?![\w-])|(?<![\w+/.-])1[3-9]\d[ -]\d{4}[ '
              r'-]\d{4}(?![\w-])')
+
+# %% ../../nbs/generators/09_redaction.ipynb #f8ec478d
 _ANNOUNCED = (r'(?:(?<!\w)(?:tel|telephone|telefon|phone|mobile|mobil|cell|fax|whatsapp|ph|тел|телефон)(?: '
               r'(?:number|no|nr))?[.:]{0,2} ?(?:is )?' r'|(?<!\w)(?:call|ring|dial|text|reach|phone) ?(?:me |us |him '
               r'|her )?(?:back )?(?:at |on )?)(?P<number>\(?\d(?:[ ./-]?\(?\d\)?){6,13})(?!\w)')
@@ -137,6 +142,8 @@ _NO_PHONE = (
         r'(?<![a-z])(?:order|ticket|invoice|ref|reference|case|id|article|item|serial|account|part|asset|incident|'
         r'request|customer'
         r'|ean|isbn|sn|rechnung|auftrag|bestellung)(?: (?:no|nr|number|id|code))?[ .:#]{0,3}$', re.I))
+
+# %% ../../nbs/generators/09_redaction.ipynb #0d23ec7e
 _DATE = re.compile(r'\d{4}[-./ ]\d\d?[-./ ]\d\d?(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)')
 
 # %% ../../nbs/generators/09_redaction.ipynb #3b429360

@@ -66,6 +66,7 @@ class RequestSettings:
 # %% ../../nbs/generators/14_run.ipynb #b4a1eb9e
 def _is_chat(model): return model.partition(':')[0] in CHATS
 
+# %% ../../nbs/generators/14_run.ipynb #e83de5c1
 def _price(chat, requests):
     "The price of `chat`: given, or found"
     if not requests.price: return find_price(chat, requests.prices)
@@ -117,6 +118,7 @@ def _generator(corpus, settings, requests, replies, meter, folder):
 # %% ../../nbs/generators/14_run.ipynb #efeee3da
 def _held_out(corpus): return [*corpus.validation.text, *corpus.test.text]
 
+# %% ../../nbs/generators/14_run.ipynb #3313db7c
 def _filters(settings, corpus, generator):
     "The filters of a run; a generator that rewrites its example is allowed to stay near it"
     found = default_filters(corpus.classes, _held_out(corpus)) if settings.filtered else []
@@ -291,6 +293,7 @@ def _object(path):
     found = read_json(path) if path.exists() else {}
     return found if isinstance(found, dict) else {}
 
+# %% ../../nbs/generators/14_run.ipynb #05567e63
 def _earlier(out):
     "What `run.json` says of the runs before"
     runs = _object(out/'run.json').get('runs', [])

@@ -29,6 +29,7 @@ REPLY_FIELDS = ('key', 'endpoint', 'model', 'messages', 'parameters', 'sample')
 # %% ../../nbs/llm/02_cache.ipynb #3208564b
 def _tokens(d): return token_count(d.get('prompt_tokens')), token_count(d.get('completion_tokens'))
 
+# %% ../../nbs/llm/02_cache.ipynb #a50f68d6
 def _line(chat, request, reply):
     "What is written for `reply`, as bytes"
     asked = (chat.key(request), chat.endpoint, chat.model, list(request.messages), request.parameters, request.sample)
@@ -233,6 +234,7 @@ def is_amount(
     "Whether `value` is a number from 0 that ends"
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
+# %% ../../nbs/llm/02_cache.ipynb #edcabd49
 @dataclass(frozen=True)
 class Price:
     "Dollars per million tokens"
@@ -254,6 +256,7 @@ def _sound_price(row):
     names = isinstance(row['model'], str) and isinstance(row.get('host') or '', str)
     return names and all(is_amount(row.get(x, 0)) for x in ('input', 'output', 'batch'))
 
+# %% ../../nbs/llm/02_cache.ipynb #72176692
 def _price_rows(path):
     "The rows of the price table `path`; `UserError` naming what is wrong with it"
     rows = read_yaml(path, 'the prices in')
@@ -293,6 +296,7 @@ def tokens_in(text):
     "About how many tokens `text` has: one for each four bytes of UTF-8, the usual rule of thumb"
     return math.ceil(len(text.encode(errors='replace'))/4)
 
+# %% ../../nbs/llm/02_cache.ipynb #e988147e
 def prompt_tokens(request):
     "About how many tokens the messages of `request` have"
     return sum(tokens_in(m['content'])+4 for m in request.messages) + 3

@@ -85,6 +85,7 @@ class Chat:
 # %% ../../nbs/llm/01_chat.ipynb #d599a0fb
 UNSAFE = re.compile('[<\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_))')
 
+# %% ../../nbs/llm/01_chat.ipynb #ebe92dc7
 def as_data(
     value, # Anything JSON can say
 )->str: # On one line
@@ -117,6 +118,8 @@ PROVIDERS = {'openai': ('https://api.openai.com/v1', 'OPENAI_API_KEY'),
              'ollama': ('http://localhost:11434/v1', ''),
              'vllm': ('http://localhost:8000/v1', ''),
              'llama.cpp': ('http://localhost:8080/v1', '')}
+
+# %% ../../nbs/llm/01_chat.ipynb #71a995c2
 SUFFIXES = {'.openai.azure.com': 'AZURE_OPENAI_API_KEY'}
 LOCAL = ('localhost', '127.0.0.1', '::1', '0.0.0.0')
 
@@ -157,6 +160,7 @@ def public_address(
 # %% ../../nbs/llm/01_chat.ipynb #4dd39a44
 REPLY_FORMS = ('json_schema', 'json_object', 'text')
 
+# %% ../../nbs/llm/01_chat.ipynb #07a6a857
 def _response_format(form, schema):
     if schema is None or form == 'text': return {}
     if form == 'json_object': return {'response_format': {'type': 'json_object'}}
@@ -173,6 +177,7 @@ def _message(body):
 # %% ../../nbs/llm/01_chat.ipynb #c7ec9b7b
 SHORTEST = 8
 
+# %% ../../nbs/llm/01_chat.ipynb #5fdc9914
 @lru_cache
 def _spellings(secret):
     "A pattern for `secret`, each character as it is or escaped"
@@ -181,6 +186,7 @@ def _spellings(secret):
         return rf'\\*(?:{re.escape(c)}|u{n:04x})|{quoted}|&#(?:0*{n}|x0*{n:x});|{re.escape(html.escape(c))}'
     return re.compile(''.join(f'(?:{ways(c)})' for c in secret), re.I)
 
+# %% ../../nbs/llm/01_chat.ipynb #7d10a97e
 def mask(
     value, # Anything JSON can say
     secrets, # What may not be in it
@@ -205,6 +211,7 @@ def _now(headers):
     try: return parsedate_to_datetime(headers.get('date')).timestamp()
     except (ValueError, TypeError): return time.time()
 
+# %% ../../nbs/llm/01_chat.ipynb #618a909b
 def _after(said, headers):
     "The seconds in a Retry-After, a number or a date; `None` when it is neither"
     try: return max(0., float(said))
@@ -215,6 +222,7 @@ def _after(said, headers):
 # %% ../../nbs/llm/01_chat.ipynb #5a7cb873
 SPAN = re.compile(r'(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?')
 
+# %% ../../nbs/llm/01_chat.ipynb #051f3d6b
 def _span(said, headers):
     "The seconds in `said`; `None` when it says none"
     try: number = float(said)
@@ -225,6 +233,7 @@ def _span(said, headers):
     number = number/1000 if number > 1e11 else number
     return max(0., number-_now(headers) if number > 1e9 else number)
 
+# %% ../../nbs/llm/01_chat.ipynb #47b6c4e8
 def _renewed(headers):
     "The seconds until all that is used up is renewed; `None` when no header says so"
     left = {'': headers.get('x-ratelimit-remaining', '0')}
@@ -232,6 +241,7 @@ def _renewed(headers):
     found = [_span(headers.get(f'x-ratelimit-reset{e}') or '', headers) for e, k in left.items() if k == '0']
     return max((f for f in found if f is not None), default=None)
 
+# %% ../../nbs/llm/01_chat.ipynb #dcb7ec77
 def _seconds(headers):
     "The seconds that an endpoint asks us to wait; `None` when it does not say"
     ms, said = headers.get('retry-after-ms'), headers.get('retry-after')
@@ -261,12 +271,15 @@ def _refusal(chat, status, said, code, headers):
 # %% ../../nbs/llm/01_chat.ipynb #a7c72520
 LONGEST_REPLY = 500_000 # Characters: more than any model writes at once
 
+# %% ../../nbs/llm/01_chat.ipynb #9748bff6
 def token_count(x):
     "`x` if it is a whole number of tokens, `None` otherwise"
     return int(x) if type(x) in (int, float) and 0 <= x < 1e9 and x == int(x) else None
 
+# %% ../../nbs/llm/01_chat.ipynb #f8ead011
 def _object(x): return x if isinstance(x, dict) else {}
 
+# %% ../../nbs/llm/01_chat.ipynb #454ec4e5
 def _from_text(text):
     "The JSON in a reply that does not call itself JSON"
     try: return json.loads(text)

@@ -114,6 +114,7 @@ class _Asker(_Attempts):
 # %% ../../nbs/llm/04_client.ipynb #fc48280b
 AHEAD, UNREAD = 3, 2000
 
+# %% ../../nbs/llm/04_client.ipynb #f1c82d87
 async def _work(asker, source, out):
     "Take requests from `source` and put their outcomes into `out` until there are none"
     try:
@@ -129,6 +130,7 @@ async def _work(asker, source, out):
 # %% ../../nbs/llm/04_client.ipynb #c846bedd
 DRAIN = 30. # Seconds that what is under way is waited for
 
+# %% ../../nbs/llm/04_client.ipynb #8696a9a8
 async def _drain(asker, workers):
     "End the `workers` that only wait, and the others when their request is back"
     asker.closing = True
@@ -138,10 +140,12 @@ async def _drain(asker, workers):
     for task in workers-asker.flying: task.cancel()
     await asyncio.wait(workers, timeout=DRAIN)
 
+# %% ../../nbs/llm/04_client.ipynb #b74fb20a
 async def _cut_off(workers):
     for task in workers: task.cancel()
     await asyncio.wait(workers)
 
+# %% ../../nbs/llm/04_client.ipynb #8b8e61ac
 def _says_most(workers):
     "The error that ended one of the `workers`: a `UserError` if there is one"
     errors = [e for w in workers if not w.cancelled() and (e := w.exception())]
@@ -226,6 +230,7 @@ def _settle_here(chat, request, got, replies, meter, held):
     if isinstance(got, Failure) and used != (0, 0) and replies is not None:
         replies.put_aside(chat.key(request), got.reason, got.detail, tokens=used, batch=got.batch)
 
+# %% ../../nbs/llm/04_client.ipynb #8df5656b
 def _ask_batch(chat, batch, replies, meter):
     "The outcomes of one batch of requests that have no reply yet"
     held = [meter.hold(r) for r in batch]
@@ -296,6 +301,7 @@ def converse(
 THOUGHTS = 'think|thinking|thought|reasoning|reflection'
 OPENING, CLOSING = (re.compile(f'<{slash}(?:{THOUGHTS})>', re.I) for slash in ('', '/'))
 
+# %% ../../nbs/llm/04_client.ipynb #5f4e57d3
 def without_thoughts(
     content:str, # A reply
 )->str: # '' when there is nothing but thoughts
@@ -311,6 +317,7 @@ def without_thoughts(
 AGAIN = ('That reply could not be used: {reason}. Answer the request again, with the JSON object that is asked for '
          'and nothing else.')
 
+# %% ../../nbs/llm/04_client.ipynb #814b52dc
 def repair_messages(
     messages, # What was asked
     content:str, # What the model answered

@@ -80,6 +80,7 @@ class Gate:
 # %% ../../nbs/llm/03_pace.ipynb #394b86a1
 WAITS = (.5, 1., 2., 4., 8.)
 
+# %% ../../nbs/llm/03_pace.ipynb #16fe9b6b
 class Breaker:
     "Stops everything while `endpoint` is down: after `most` failed attempts in a row"
     def __init__(self, endpoint, most):
@@ -115,6 +116,7 @@ class Breaker:
 # %% ../../nbs/llm/03_pace.ipynb #d78925a0
 FIRST, LATER = 20, 100 # Useless answers in a row that end a run, before and after the first of use
 
+# %% ../../nbs/llm/03_pace.ipynb #6c387e72
 class Useless:
     "What is made of answers that are of no use"
     def note_full(self, trouble):
@@ -144,6 +146,7 @@ class Useless:
 # %% ../../nbs/llm/03_pace.ipynb #d78925a6
 LONGEST_WAIT = 300 # Seconds that Retry-After may ask for
 
+# %% ../../nbs/llm/03_pace.ipynb #c70b8134
 class Pacing(Useless):
     "How `chat` is asked within `limits`, and what its answers say about the pace; `rng` only jitters the waits"
     clock = time.monotonic

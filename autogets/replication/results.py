@@ -169,6 +169,7 @@ def make_finding(claim:str, estimate=None, verdict_given:str=None, **given)->Fin
     numbers = {k: _digits(v) for k, v in dict(given, estimate=_plain(estimate)).items()}
     return Finding(claim=claim, verdict=said, expects=kind, **numbers)
 
+# %% ../../nbs/replication/03_results.ipynb #c71fb27e
 def _digits(value, digits:int=6): return float(f'{value:.{digits}g}') if isinstance(value, float) else value
 
 # %% ../../nbs/replication/03_results.ipynb #14b49654

@@ -63,6 +63,7 @@ end_with(int(sys.argv.pop(1)))
 from papermill.__main__ import papermill
 papermill(prog_name='papermill')'''
 
+# %% ../../nbs/replication/07_runner.ipynb #fb4ba4f6
 def _papermill(experiment, parameters:dict, target:Path, batch:Batch, seconds:float)->tuple:
     "Run the notebook into `target`; (exit status, or None when time is over or the batch stops; what papermill said)"
     command = [sys.executable, '-c', _WATCHED, str(os.getpid()), str(experiment.path), str(target),

@@ -89,6 +89,7 @@ def _span(values:list, joined:str=' to ')->str:
 # %% ../../nbs/replication/08_scoreboard.ipynb #3aa486be
 SIGNS = dict(zip(VERDICTS, '✓✗?'))
 
+# %% ../../nbs/replication/08_scoreboard.ipynb #8b26e912
 def verdict_cell(
     verdicts:list, # Of `verdicts.VERDICTS`
 )->str: # The verdict itself where there is one, else counts such as "2 ✓ 1 ✗"
@@ -112,6 +113,7 @@ def row_cells(
 # %% ../../nbs/replication/08_scoreboard.ipynb #794c9cd6
 COLUMNS = ['finding', 'where', 'published', 'ours [95 % CI]', 'n', 'verdict', 'notebook']
 
+# %% ../../nbs/replication/08_scoreboard.ipynb #b15bb1e0
 def markdown_rows(
     columns:list, # Headings
     rows:list, # Lists of cells, as texts

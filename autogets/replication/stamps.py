@@ -160,6 +160,7 @@ def data_files(
 # %% ../../nbs/replication/05_stamps.ipynb #805ddd78
 def _file_digest(path:Path)->str: return hashlib.sha256(path.read_bytes()).hexdigest()
 
+# %% ../../nbs/replication/05_stamps.ipynb #38b7d3e0
 def public_files(
     needs, # Names of public corpora
     data, # The folder of public corpora (AUTOGETS_DATA); may be empty

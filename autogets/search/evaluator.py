@@ -130,6 +130,7 @@ class FittedModels(OutOfFold):
 # %% ../../nbs/search/02_evaluator.ipynb #14f38178
 QUICK = ('linear', 'frozen') # Trained five times more without much ado
 
+# %% ../../nbs/search/02_evaluator.ipynb #c9bfbfe4
 class CalibratedModels(FittedModels):
     "Classifiers whose probabilities mean something"
     def calibrated(self, candidate):
@@ -230,6 +231,7 @@ def train_one(
     if folds: out['train'] = refit.out_of_fold(rows, weights, folds)
     return out, time.perf_counter()-t
 
+# %% ../../nbs/search/02_evaluator.ipynb #f30e0c90
 def train_many(
     refit, # A refit of the classifier
     todo:list, # (rows, weights) of each training

@@ -38,8 +38,10 @@ class Rung:
 SCREENING_CLASSIFIERS = ('ridge-screen', 'linear', 'frozen')
 _ORDER = (*SCREENING_CLASSIFIERS, 'catboost', 'transformer')
 
+# %% ../../nbs/search/12_halving.ipynb #cc0a83a9
 def _kind(spec): return spec.partition(':')[0]
 
+# %% ../../nbs/search/12_halving.ipynb #1c67f837
 def _cost(spec):
     "The place of a classifier in the order of costs; `UserError` for one that is not known"
     refit_class(spec)
@@ -48,6 +50,7 @@ def _cost(spec):
 # %% ../../nbs/search/12_halving.ipynb #8a776a5e
 EFFORTS = {'catboost': ('iterations', 300), 'transformer': ('epochs', 5)} # classifier -> argument, its full value
 
+# %% ../../nbs/search/12_halving.ipynb #da091a91
 def _efforts(full, rungs, eta):
     "The effort of each rung, the last one in full, each `eta` times that of the one below, and never 0"
     return [max(1, round(full/eta**(rungs-1-k))) for k in range(rungs)]
@@ -112,6 +115,7 @@ def text_weights(
     out[rows] = 1. if weights is None else weights
     return out
 
+# %% ../../nbs/search/12_halving.ipynb #b9bde140
 def weighted_jaccard(
     a:np.ndarray, # Text weights of one candidate
     b:np.ndarray, # Of another
@@ -139,6 +143,7 @@ def promote(
             taken.append(own)
     return rows
 
+# %% ../../nbs/search/12_halving.ipynb #e5e9ebb1
 def _from_the_best(trace, evaluator, objective, constraints, choice):
     results = trace.results()
     def place(i):
@@ -165,6 +170,7 @@ def _remember(evaluator, settings, folder, rung):
         if same and trace.exists():
             for row in read_trace(trace): evaluator.remember(result_of(row, evaluator.sources))
 
+# %% ../../nbs/search/12_halving.ipynb #ce743d08
 def _evaluated(candidates, evaluator, objective, folder, rung, progress):
     "The trace of the baseline, the full pool and `candidates` on a rung"
     plan, place = Listed(candidates), None
@@ -250,6 +256,7 @@ def _rules(rules, objective, guarded):
         return [*rules, *own]
     return told
 
+# %% ../../nbs/search/12_halving.ipynb #ea585a08
 def _halve(rungs, evs, traces, plan, objective, rules, overlap, folder, progress):
     "Train on each rung what the one below sends on, adding to `traces`; the rows sent on, of the last the choice"
     sent = []

@@ -29,6 +29,7 @@ def _genetic(ev, objective, seed, xy):
     return Genetic(ev.sources, list(sizes), None if isinstance(ev.index, list) else ev.index, objective=objective,
         seed=seed)
 
+# %% ../../nbs/search/10_registry.ipynb #41e61ec2
 def _by_class(cls):
     def make(ev, objective, seed, xy):
         rows = ev.corpus.train[ev.corpus.train.id.isin(set(ev.sources))].drop_duplicates('id')
@@ -50,6 +51,7 @@ def read_strategy(
     "`name` if there is such a strategy, a `UserError` that lists them otherwise"
     return one_of(name, [*STRATEGIES, *further], 'strategy', old=OLD_STRATEGIES)
 
+# %% ../../nbs/search/10_registry.ipynb #fc8450c7
 def make_strategy(
     name:str, # One of `STRATEGIES`
     evaluator, # The `Evaluator` it will be searched with
@@ -59,7 +61,6 @@ def make_strategy(
 ):
     "The strategy called `name`, for the examples of `evaluator`"
     return STRATEGIES[read_strategy(name)](evaluator, read_objective(objective), seed, xy=xy)
-
 
 # %% ../../nbs/search/10_registry.ipynb #1157bb01
 def list_strategies()->pd.DataFrame: # name, what

@@ -33,6 +33,7 @@ class Constraint:
 _PATTERN = re.compile(r'\s*(?P<figure>.+?)\s*(?P<sense>>=|<=)\s*'
                       r'(?:(?P<base>baseline)\s*(?P<step>[+-]\s*[\d.]+)?|(?P<number>[+-]?\d*\.?\d+))\s*')
 
+# %% ../../nbs/search/11_selection.ipynb #56099e6c
 def read_constraint(
     text:str, # Such as accuracy>=baseline
     classes:list, # The classes of the corpus
@@ -101,6 +102,7 @@ def guard(
         figure, baseline, sizes)
     return Constraint(figure, '>=', -round(error, 4), relative=True)
 
+# %% ../../nbs/search/11_selection.ipynb #71248c14
 def _binomial_error(figure, baseline, sizes):
     "Standard error of accuracy, or of the mean over classes, from the shares that are found"
     p, n = (baseline.scores['accuracy'], sizes.sum()) if figure == 'accuracy' else (
@@ -111,6 +113,7 @@ def _binomial_error(figure, baseline, sizes):
 # %% ../../nbs/search/11_selection.ipynb #bc49bd3b
 RULES = ('best', 'one-se')
 
+# %% ../../nbs/search/11_selection.ipynb #9a763bc2
 def rescore(
     evaluator, # The `Evaluator` of the search, without folds
     trace, # Its `Trace`
@@ -133,6 +136,7 @@ def rescore(
     close = table[table.rescored >= table.rescored[best]-table.error]
     return int(close.sort_values(['texts', 'row']).row.iloc[0]), table
 
+# %% ../../nbs/search/11_selection.ipynb #8c289859
 def _finalists(trace, objective, n, allowed):
     "The best `n` rows, the full pool and the baseline, where they are allowed"
     order = sorted(allowed, key=lambda i: (-trace.rows[i][objective], trace.rows[i]['texts'], i))

@@ -63,6 +63,7 @@ def row_of(
                 **{f'test {o}': result.test.get(o) for o in OBJECTIVES}, recalls=_joined(result.recalls),
                 jackknife=_joined(jack), goal=_joined(result.goal.values()))
 
+# %% ../../nbs/search/04_trace.ipynb #75eb23e2
 def _joined(values): return ' '.join(map(repr, map(float, values)))
 
 # %% ../../nbs/search/04_trace.ipynb #d499ee2c
@@ -85,6 +86,7 @@ OLD_WORDS = {**OLD_OBJECTIVES, **OLD_STRATEGIES}
 OLD_SETTINGS = {'everything': 'full_pool'} # names of settings in runs of 0.4.0
 OLD_NOTES = {'M0': 'baseline', 'everything': 'full pool'} # notes in traces of 0.4.0
 
+# %% ../../nbs/search/04_trace.ipynb #5d13bef8
 def current_settings(
     settings:dict, # Of a run.json
 )->dict:
@@ -92,6 +94,7 @@ def current_settings(
     now = {OLD_SETTINGS.get(k, k): v for k, v in settings.items()}
     return now | {k: OLD_WORDS.get(now[k], now[k]) for k in ('objective', 'strategy') if k in now}
 
+# %% ../../nbs/search/04_trace.ipynb #2ac683ed
 def tell_old_words(
     words, # That stand in a file
     where, # The file
@@ -101,8 +104,8 @@ def tell_old_words(
     if not found: return
     warnings.warn(f'{where} is of an earlier version and is read as such: {found} now', FutureWarning, stacklevel=3)
 
+# %% ../../nbs/search/04_trace.ipynb #8631b0a3
 def _current(column): return ' '.join(OLD_WORDS.get(w, w) for w in column.split(' '))
-
 
 # %% ../../nbs/search/04_trace.ipynb #caaa389c
 def read_trace(
@@ -124,6 +127,7 @@ def read_trace(
 # %% ../../nbs/search/04_trace.ipynb #c5642c93
 _INTS, _TEXTS = ('evaluation', 'sources', 'texts'), ('strategy', 'note', 'members', 'recalls', *OPTIONAL_COLUMNS)
 
+# %% ../../nbs/search/04_trace.ipynb #80a5e308
 def _row(path, i, line, columns):
     try:
         if len(line) != len(columns) or checksum(line[:-1]) != line[-1]: raise ValueError
@@ -134,6 +138,7 @@ def _row(path, i, line, columns):
     except ValueError:
         raise UserError(f'{path} line {i} is not a row of a trace: the file is damaged, delete it to start afresh')
 
+# %% ../../nbs/search/04_trace.ipynb #76720972
 def _lines(rows):
     f = io.StringIO()
     csv.writer(f, lineterminator='\n').writerows(rows)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import pandas as pd
 import pytest
 from servers import serving
 
-from autogets.cli import main
 from autogets.llm.pace import Limits
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
@@ -544,14 +542,10 @@ def test_validation_and_test_texts_are_never_shown(tmp_path, server):
         ),
     ],
 )
-def test_bad_words_get_one_line(tmp_path, words, said, monkeypatch, capsys):
+def test_bad_words_get_one_line(tmp_path, words, said, in_process):
     own = csv(tmp_path / 'own.csv', 20)
-    monkeypatch.setattr(sys, 'argv', ['autogets', 'generate', *map(str, (own, '--out', tmp_path / 'p', *words))])
-    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
-    with pytest.raises(SystemExit) as end:
-        main()
-    told = capsys.readouterr().err
-    assert end.value.code == 2 and said in told and told.count('\n') == 1, told
+    code, _, told = in_process('generate', *map(str, (own, '--out', tmp_path / 'p', *words)))
+    assert code == 2 and said in told and told.count('\n') == 1, told
 
 
 def test_a_second_run_in_the_folder_at_once_is_refused(tmp_path, server):

@@ -33,6 +33,7 @@ def exact_ci(
     "The exact 95 % CI of a binomial share"
     return tuple(map(float, stats.binomtest(int(count), int(n)).proportion_ci()))
 
+# %% ../../../nbs/replication/autogets/01b_gain_findings.ipynb #daba2173
 def count_verdict(
     count:float, # What was counted, or its share
     high:float, # The upper end of its CI
@@ -48,12 +49,14 @@ OBJECTIVE_WORDS = {'recall': 'class recall', 'balanced-accuracy': 'CBA', 'overal
     'accuracy': 'accuracy', 'macro-f1': 'macro F1'}
 CORPUS_NAMES = {'trec6': 'TREC-6', 'tickets': 'the tickets', 'amazon_reviews': 'Amazon reviews'}
 
+# %% ../../../nbs/replication/autogets/01b_gain_findings.ipynb #bd53683a
 def number_word(
     n:int, # A number
 )->str: # In words, up to six
     "A small number as claims say it"
     return dict(enumerate(['no', 'one', 'two', 'three', 'four', 'five', 'six'])).get(int(n), str(n))
 
+# %% ../../../nbs/replication/autogets/01b_gain_findings.ipynb #1ee591b9
 def _first_up(s): return s[0].upper()+s[1:]
 
 # %% ../../../nbs/replication/autogets/01b_gain_findings.ipynb #6b8892d8
@@ -108,6 +111,7 @@ def order_findings(
         out += _pair(cells, claim, lambda t: t['llm'].mean(axis=1)-t['eda'].mean(axis=1), how=how)
     return out
 
+# %% ../../../nbs/replication/autogets/01b_gain_findings.ipynb #502de4dd
 def _pair(cells, claim, difference, how):
     "A finding for each protocol; the published difference stands beside the one chosen on test"
     def found(t, **more): return dict(claim=claim, estimate=mean_ci(difference(t), cells.resampled(how)), **more)

@@ -51,6 +51,7 @@ def _chains(ground, plan, phases, topics, folder):
     return [run_plan(ground, phases, goal, rules=rules, protocol=p, folder=folder, seed=ground.seed)
         for p in ('paper', 'honest')]
 
+# %% ../../../nbs/replication/autogets/04_multi_objective.ipynb #33943222
 def _points(front, ground, topics):
     return pd.DataFrame(front).rename(columns={f'recall:{ground.codes[t]}': f'recall:{t}' for t in topics})
 

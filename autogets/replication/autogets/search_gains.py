@@ -156,6 +156,7 @@ def _one(ev, strategy, objective, budget, seed, xy, folder):
     plan = make_strategy(strategy, ev, objective, seed=seed, xy=xy)
     return run_search(plan, ev, objective, budget=budget, folder=folder, progress=False)
 
+# %% ../../../nbs/replication/autogets/01_search_gains.ipynb #f51be5f0
 def _changes(trace, objective, split):
     f = trace.frame[objective if split == 'validation' else f'test {objective}'].astype(float)
     return pd.DataFrame({'change': f.iloc[1:]-f.iloc[0]})

@@ -15,6 +15,7 @@ from ...stats import Estimate
 # %% ../../../nbs/replication/autogets/01c_training_findings.ipynb #afd72b56
 MARGINS = {'recall': ('accuracy', .01), 'overall-balanced-accuracy': ('OBA', .005)}
 
+# %% ../../../nbs/replication/autogets/01c_training_findings.ipynb #9b19a527
 def seeds_ci(
     values, # One a training seed
 )->Estimate: # Without low and high for one value

@@ -73,6 +73,7 @@ def _train_stage(head, stage, held, rng):
 # %% ../../../nbs/replication/mixing/02_curves.ipynb #a2d9c57c
 STAGED_TUNING = dict(epochs=EPOCHS, patience=PATIENCE, stop='auc', schedule='constant', warmup=0.)
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #1e24d629
 def staged_classifier(
     spec:str, # linear, frozen:NAME or transformer:NAME
     seed:int=0, # Of the training
@@ -92,6 +93,7 @@ class MixTraining:
     folder: Path = None # Where finished curves are cached
     params: dict = field(default_factory=dict) # Of the classifier
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #4c333658
 def stopping_set(
     s:MixSetting, # A setting
     stop_on:str='validation', # Or test
@@ -106,11 +108,13 @@ def _scores(model, s):
     positive = list(model.classes_).index(s.positive)
     return [round(float(p), 6) for p in model.predict_proba(list(s.test.text))[:, positive]]
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #33038f65
 def _key(kind, s, texts, *more):
     "All that a curve depends on ('distillation' is the key of 0.4.0)"
     rows = [[list(f.text), list(f.label)] for f in (s.human, s.validation, s.test, texts)]
     return __version__, 'distillation', kind, s.positive, rows, more
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #80f38fe1
 def _stages(s, texts, number):
     "Stage 1 on the real texts, then one stage for each 25 of the first `number` of `texts`"
     first = Stage(list(s.human.text), list(s.human.label), epochs=EPOCHS, patience=PATIENCE, name='human')
@@ -214,6 +218,7 @@ def over_seeds(
     rows = list(curves.itertuples())
     return seed_band([value(r.auc, r.points) for r in rows], [value(r.draws, r.points) for r in rows], level)
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #fee43952
 def paired_over_seeds(
     a:pd.DataFrame, # Measured curves
     b:pd.DataFrame, # Others of the same settings
@@ -228,6 +233,7 @@ def paired_over_seeds(
 # %% ../../../nbs/replication/mixing/02_curves.ipynb #fdfa5d0c
 def auc_at(n): return lambda auc, points: auc[..., list(points).index(n)]
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #8151c416
 def mean_gain(
     most:int=250, # The last step that counts
 ):
@@ -240,6 +246,7 @@ def mean_gain(
 # %% ../../../nbs/replication/mixing/02_curves.ipynb #5c0a11e4
 EVALUATION_POINTS = tuple(range(0, 251, STEP))
 
+# %% ../../../nbs/replication/mixing/02_curves.ipynb #26eee6c4
 @dataclass(frozen=True)
 class MixPlan:
     "What every study of this paper runs"

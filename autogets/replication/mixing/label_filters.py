@@ -27,6 +27,7 @@ from .ratio import CURVE_KEY, common_points, verdict_counts
 # %% ../../../nbs/replication/mixing/05_label_filters.ipynb #e724b715
 GRADERS = {'human': lambda s: s.human, 'all real': lambda s: pd.concat([s.human, s.validation, s.extra_real])}
 
+# %% ../../../nbs/replication/mixing/05_label_filters.ipynb #3ac48c03
 def grade_by_classifier(
     s, # A `MixSetting`
     texts, # Texts to grade
@@ -79,6 +80,7 @@ class FilterPlan(MixPlan):
     grader_spec: str = 'linear' # The classifier of the graders
     live: Live = None # The live model
 
+# %% ../../../nbs/replication/mixing/05_label_filters.ipynb #a6abbd5a
 def _trained_on(s, grader):
     "What the grades depend on besides the texts"
     if grader == 'live': return [list(s.validation.text)]
@@ -125,6 +127,7 @@ def compare_filters(
 # %% ../../../nbs/replication/mixing/05_label_filters.ipynb #a81bde72
 AGREEMENT = ['offered', 'confirmed', 'named', 'kappa', 'accuracy', 'precision', 'recall', 'f1', 'test_kappa']
 
+# %% ../../../nbs/replication/mixing/05_label_filters.ipynb #820ac81e
 def grades_table(
     curves:pd.DataFrame, # Curves of `compare_filters`
 )->pd.DataFrame: # A row per setting and grader

@@ -106,10 +106,12 @@ def estimate_columns(
 # %% ../../../nbs/replication/mixing/03_ratio.ipynb #d9301bc0
 CURVE_KEY = ['corpus', 'classifier', 'training_mode', 'texts']
 
+# %% ../../../nbs/replication/mixing/03_ratio.ipynb #c1c8f508
 def stopped_on_validation(curves): return curves[curves.stop_on == 'validation']
 
 def common_points(g): return sorted(set.intersection(*map(set, g.points)))
 
+# %% ../../../nbs/replication/mixing/03_ratio.ipynb #d1a7afc5
 def ratio_table(
     curves:pd.DataFrame, # Measured curves
 )->pd.DataFrame: # A row per kind of curve and number of added texts
@@ -156,6 +158,7 @@ def nearest_point(points, human, share):
     "The evaluation point whose share of added texts is nearest to `share`"
     return min(points, key=lambda n: (abs(n/(n+human)-share), n))
 
+# %% ../../../nbs/replication/mixing/03_ratio.ipynb #4f39c20e
 def _peak(g, n80, common):
     "In which share of the resamples the point `n80` has the highest AUC"
     d = np.nanmean([r.draws[:, [list(r.points).index(n) for n in common]] for r in g.itertuples()], 0)
@@ -227,6 +230,7 @@ def verdicts_of(
     ends = [f'{name}_low', f'{name}_high'] if name else ['low', 'high']
     return [claim_verdict(low, high) for low, high in table[ends].dropna().itertuples(index=False)]
 
+# %% ../../../nbs/replication/mixing/03_ratio.ipynb #bfe7d674
 def verdict_counts(
     claims:dict, # Claim -> verdicts
 )->pd.DataFrame: # claim, comparisons, holds, does not hold, inconclusive
@@ -252,6 +256,7 @@ def ratio_findings(
 # %% ../../../nbs/replication/mixing/03_ratio.ipynb #5c0a22b1
 def _setting(r): return f'{r.corpus}, {r.classifier}, stepwise'
 
+# %% ../../../nbs/replication/mixing/03_ratio.ipynb #55a9659e
 def ratio_claims(
     best:pd.DataFrame, # From `best_share_table`
     summary:pd.DataFrame, # From `ratio_summary`
@@ -286,6 +291,7 @@ def _claim(claim, r, estimate, low, high):
 TEXT_COLORS = {'synthetic': COLORS['synthetic'], 'synthetic, own': COLORS['mixed'], 'extra-real': COLORS['extra-real'],
     'repeated-real': COLORS['random']}
 
+# %% ../../../nbs/replication/mixing/03_ratio.ipynb #72571c2f
 def curves_figure(
     table:pd.DataFrame, # From `ratio_table`
     colors:dict=None, # Added texts -> color

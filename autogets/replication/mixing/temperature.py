@@ -75,6 +75,7 @@ class TemperaturePlan(MixPlan):
     sources: tuple = ('causal-lm@0.3', 'causal-lm@1.0', 'recorded') # What writes, and at what temperature
     live: Live = None # A live model
 
+# %% ../../../nbs/replication/mixing/04_temperature.ipynb #c8017f3a
 def compare_temperatures(
     plan:TemperaturePlan, # What to run
 )->pd.DataFrame: # A row a curve, with distinct_2 of its texts
@@ -109,6 +110,7 @@ def within_run_sd(
     "Standard deviation of the AUC over the steps of one curve"
     return float(np.std([a for a, n in zip(auc, points) if n > 0], ddof=1))
 
+# %% ../../../nbs/replication/mixing/04_temperature.ipynb #c068e6f2
 def temperature_of(source): return read_method(source)[2]
 
 def source_kind(source): return source.partition('@')[0]
@@ -119,6 +121,7 @@ def _coolest(source, sources):
     if temperature_of(source) is None: return None
     return min((x for x in sources if source_kind(x) == source_kind(source)), key=temperature_of)
 
+# %% ../../../nbs/replication/mixing/04_temperature.ipynb #37fe195e
 def _sds(g): return {r.seed: within_run_sd(r.auc, r.points) for r in g.itertuples()}
 
 def _share_below(g):
@@ -159,6 +162,7 @@ def low_temperature_verdict(
     parts = {claim_verdict(low.gain_low, low.gain_high), *(rises or ['inconclusive'])}
     return 'does not hold' if 'does not hold' in parts else 'holds' if parts == {'holds'} else 'inconclusive'
 
+# %% ../../../nbs/replication/mixing/04_temperature.ipynb #d742dd02
 def high_temperature_verdict(
     free:list, # Rows of .7 and above
 )->str: # holds, does not hold or inconclusive
@@ -203,6 +207,7 @@ def temperature_claims(
 # %% ../../../nbs/replication/mixing/04_temperature.ipynb #34e1007f
 TEMPERATURE_COLORS = ('#2f6fb5', '#2b8a4b', '#d79b00', '#c2185b', '#7b3fb0', '#c0392b')
 
+# %% ../../../nbs/replication/mixing/04_temperature.ipynb #94f20745
 def temperature_colors(
     sources:list, # Sources of texts
 )->dict: # Source -> color, from blue to red

@@ -123,8 +123,10 @@ CALLED = {'random': 'random search', 'sliding-window': 'sliding window', 'hierar
     'genetic': 'genetic search', 'full-pool': 'the full pool', 'class-weights': 'class weights',
     'ensemble': 'the ensemble', 'merge': 'merging per-class choices', 'one-class': 'augmenting the best single class'}
 
+# %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #d75ef962
 def _subject(strategy): return CALLED[strategy][0].upper()+CALLED[strategy][1:]
 
+# %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #03618f3d
 def _claim(strategy, other, objective):
     score = SCORES[objective]
     if (strategy, other) == ('ensemble', 'class-weights'):
@@ -137,6 +139,7 @@ def _over(cells): return f'corpora and splits ({cells.corpus.nunique()} x {cells
 
 def _number(n): return {7: 'seven', 8: 'eight'}.get(n, str(n))
 
+# %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #49d84510
 def difference_findings(
     cells:pd.DataFrame, # What `compare_strategies` gave
     objective:str, # Which gain
@@ -179,6 +182,7 @@ def _raises(r, objective):
     verb = 'raise' if r.strategy == 'class-weights' else 'raises'
     return f'{_subject(r.strategy)} {verb} {SCORES[objective]}'
 
+# %% ../../../nbs/replication/ours/02_comparison_tables.ipynb #0e75dd20
 def gain_findings(
     cells:pd.DataFrame, # What `compare_strategies` gave
     objective:str, # Which gain

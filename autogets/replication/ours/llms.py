@@ -184,6 +184,7 @@ def llm_figure(
 # %% ../../../nbs/replication/ours/05_llms.ipynb #7610743e
 _BASELINE, _PLAIN = COLORS['baseline'], COLORS['plain']
 
+# %% ../../../nbs/replication/ours/05_llms.ipynb #b71f9650
 def _llm_panel(ax, wide):
     "A line for each strategy, from one LLM to the other"
     for s, y in wide.iterrows():

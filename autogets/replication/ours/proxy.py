@@ -83,6 +83,7 @@ def _cut(rows, number, rng):
 # %% ../../../nbs/replication/ours/06_proxy.ipynb #7a7acefe
 MOST_ALIKE, MOST_TRIES = .9, 200 # Weighted Jaccard index of two candidates; tries in a row of one kind
 
+# %% ../../../nbs/replication/ours/06_proxy.ipynb #2c9ef93c
 def spread(
     evaluator, # An `Evaluator`
     number:int=24, # How many
@@ -138,6 +139,7 @@ def _window_sets(ev, rng):
 # %% ../../../nbs/replication/ours/06_proxy.ipynb #f7e92d9e
 MEASURE = 1
 
+# %% ../../../nbs/replication/ours/06_proxy.ipynb #5e70a5a0
 def measure_classifier(
     setting:ProxySetting, # The corpus and its candidates
     classifier:str, # With its arguments, see `read_classifier_arguments`

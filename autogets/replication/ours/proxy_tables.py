@@ -16,6 +16,7 @@ from ...stats import interval
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #7a010fc1
 TEXTS = ('texts', 0, '') # The column that holds the number of texts
 
+# %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #cf83975d
 def side_by_side(
     cells:pd.DataFrame, # What `proxy_cells` gave
     objective:str='macro-f1', # One of `OBJECTIVES`
@@ -169,6 +170,7 @@ def _flat(parts, corpus):
 # %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #d9aba0fe
 DIRECT, BEST = 'expensive classifier on all', 'best on test'
 
+# %% ../../../nbs/replication/ours/07_proxy_tables.ipynb #84867939
 def procedure_gains(
     wide:pd.DataFrame, # Of `side_by_side`, one split
     cheap:list, # The cheap classifiers

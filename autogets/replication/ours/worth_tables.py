@@ -32,6 +32,7 @@ ARM_PAIRS = ((SYNTHETIC, REAL), (SYNTHETIC, FURTHER), (WEIGHTED, REAL), (REPEATE
             (BOTH, WEIGHTED))
 MARGIN = .01 # Differences in macro F1 below this do not matter
 
+# %% ../../../nbs/replication/ours/10_worth_tables.ipynb #7b179ae2
 def sizes_of(
     cells:pd.DataFrame, # What `worth_cells` gave
 )->list: # Of numbers of real texts a class

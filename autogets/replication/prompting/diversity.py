@@ -61,6 +61,7 @@ def _closeness(vectors, real, leads=None, itself=False):
 # %% ../../../nbs/replication/prompting/05_diversity.ipynb #8ecdcd65
 def _words(texts, most=1000): return len(set(' '.join(texts).lower().split()[:most]))
 
+# %% ../../../nbs/replication/prompting/05_diversity.ipynb #698ac66d
 def diversity_table(
     task:PromptTask, # Its texts are measured
     number:int, # Texts of each prompt method
@@ -87,6 +88,7 @@ def _scaled(x):
     r = stats.rankdata(x)-(len(x)+1)/2
     return r/np.sqrt((r*r).sum()) if r.any() else r
 
+# %% ../../../nbs/replication/prompting/05_diversity.ipynb #0f7af2a7
 def rank_test(
     groups:list, # Of pairs (x, y), one a task
     n:int=5000, # Random orders, where not all can be tried
@@ -147,6 +149,7 @@ def _difference(a, b, figure):
     name = f"{a['task']} {a['prompt_method']} and {b['prompt_method']}"
     return dict(task=name, estimate=d, error=e, df=1e6, low=d-1.96*e, high=d+1.96*e)
 
+# %% ../../../nbs/replication/prompting/05_diversity.ipynb #191dc7ca
 def diversity_claims(
     table:pd.DataFrame, # Of `diversity_table`
 )->dict: # Finding -> `TaskClaim`
@@ -171,6 +174,7 @@ def _name_points(ax, d, column):
         ax.annotate(shorten(name, 24), (x, y), fontsize=6.5, xytext=(-4 if left else 4, -9 if k % 2 else 3),
             textcoords='offset points', ha='right' if left else 'left')
 
+# %% ../../../nbs/replication/prompting/05_diversity.ipynb #7ba6ff5a
 def gain_scatter_figure(
     table:pd.DataFrame, # Of `with_gains`
     column:str, # The figure on the x axis

@@ -67,6 +67,7 @@ def own_score(
 # %% ../../../nbs/replication/prompting/06_model_score.ipynb #fd7c7982
 OWN_COLUMNS = ['task', 'model', 'shots', 'asked', 'unread', 'own', 'own_error']
 
+# %% ../../../nbs/replication/prompting/06_model_score.ipynb #dc08a9fa
 def own_scores(
     tasks:list, # Of `PromptTask`
     live:Live, # The LLM
@@ -83,6 +84,7 @@ def own_scores(
 # %% ../../../nbs/replication/prompting/06_model_score.ipynb #c9241fb6
 def _upper(r, n): return float(np.tanh(np.arctanh(min(r, .9999)) + 1.96/np.sqrt(n-3)))
 
+# %% ../../../nbs/replication/prompting/06_model_score.ipynb #0f49f70d
 @dataclass(frozen=True)
 class CorrelationClaim(TaskClaim):
     "The claim that two figures do not go together over tasks"

@@ -76,6 +76,7 @@ def stands_for(
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #88d7d0c0
 def _columns(rows): return rows[['id', 'text', 'label']].drop_duplicates('id')
 
+# %% ../../../nbs/replication/prompting/01_tasks.ipynb #a48807d7
 def _rest(rows, *without, classes):
     "`rows` of `classes` whose ids are in none of the frames `without`"
     used = {i for f in without for i in f.id}
@@ -109,6 +110,7 @@ def _written_here(name, seed, real, test_rows):
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #44f3b323
 def _drawn(rows, n, seed): return rows.iloc[stratified(rows.label, [seed, 1], n=n)]
 
+# %% ../../../nbs/replication/prompting/01_tasks.ipynb #ca96e989
 def _tickets(name, seed, real, test_rows):
     "The shipped tickets: the first text of an example keeps the kind of request, the second leaves it"
     corpus, stored = load_corpus(name), Recorded(name).stored
@@ -124,6 +126,7 @@ def _recording_folder(name):
     raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with '
         f'llm_generated/{name}')
 
+# %% ../../../nbs/replication/prompting/01_tasks.ipynb #57f343f1
 def _third_party(name, seed, real, test_rows):
     "A set of `RECORDINGS`: `real` of its examples are drawn, the others join what further training texts it has"
     folder = _recording_folder(name)
@@ -205,6 +208,7 @@ def match_methods(
     found = [m for m in there if not words or any(means(x, m) for x in words)]
     return found or one_of(' or '.join(words), there, f'prompt method of {task.name}:')
 
+# %% ../../../nbs/replication/prompting/01_tasks.ipynb #38cd8cd7
 def method_texts(task, words):
     "The texts of the prompt methods that `words` mean, each once"
     return task.texts[task.texts.prompt_method.isin(match_methods(task, words))].drop_duplicates(['text', 'label'])

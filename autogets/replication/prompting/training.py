@@ -138,6 +138,7 @@ def contrast(
 HOLDS, FAILS, INCONCLUSIVE = 'holds', 'does not hold', 'inconclusive'
 NOT_RECORDED = 'not recorded'
 
+# %% ../../../nbs/replication/prompting/02_training.ipynb #d0e5305c
 def tail_p(row, bound, above):
     "The p value against the contrary of: the estimate of `row` is above (else below) `bound`"
     d = (row['estimate']-bound)*(1 if above else -1)
@@ -180,16 +181,19 @@ def _holds_everywhere(c):
     if all(for_it < c.alpha for for_it, _ in p): return HOLDS
     return FAILS if any(against*len(p) < c.alpha for _, against in p) else INCONCLUSIVE
 
+# %% ../../../nbs/replication/prompting/02_training.ipynb #602b34d3
 def _holds_often(c):
     p = np.array([p_values(r, c.above, c.below) for r in c.tasks])
     met, contrary = (p < c.alpha).sum(0)
     if not contrary and 2*met >= len(p): return HOLDS
     return FAILS if 2*contrary >= len(p) else INCONCLUSIVE
 
+# %% ../../../nbs/replication/prompting/02_training.ipynb #0b291d1e
 def _not_everywhere(c):
     if any(tail_p(r, c.above+c.margin, False)*len(c.tasks) < c.alpha for r in c.tasks): return HOLDS
     return FAILS if _holds_everywhere(c) == HOLDS else INCONCLUSIVE
 
+# %% ../../../nbs/replication/prompting/02_training.ipynb #20873217
 CLAIM_RULES = {'every': _holds_everywhere, 'often': _holds_often, 'not every': _not_everywhere}
 
 # %% ../../../nbs/replication/prompting/02_training.ipynb #a98d1d15

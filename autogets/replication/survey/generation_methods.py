@@ -73,6 +73,7 @@ def _spare(task, number): return int(np.ceil(1.5*number/task.real.label.value_co
 def by_eda(task, number, seed, live, choice, t):
     return build_pool(EDA(seed, synonyms='none'), task.real, n=_spare(task, number), progress=False).texts
 
+# %% ../../../nbs/replication/survey/01_generation_methods.ipynb #49e8ce6a
 def by_recording(task, number, seed, live, choice, t):
     rows = Recorded(task.name, method=choice).stored
     alone = [all(i in set(task.real.id) for i in s) for s in rows.source_ids]
@@ -80,6 +81,7 @@ def by_recording(task, number, seed, live, choice, t):
         for l, s in zip(rows.label[alone], rows.lead[alone])])
     return rows[~rows.text.map(text_id).isin(set(task.test.id))]
 
+# %% ../../../nbs/replication/survey/01_generation_methods.ipynb #085e211d
 def by_causal(task, number, seed, live, choice, t):
     from autogets.generators.causal_lm import CausalLM
     return build_pool(CausalLM(seed=seed, temperature=t or .7), task.real, n=_spare(task, number), progress=False).texts
@@ -96,6 +98,7 @@ def by_prompt(task, number, seed, live, method, choice, t):
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #14588e37
 KINDS = {'eda': by_eda, 'recorded': by_recording, 'causal-lm': by_causal}
 
+# %% ../../../nbs/replication/survey/01_generation_methods.ipynb #5406db28
 def texts_by(
     method:str, # The name of a method
     task:Task, # The task
@@ -128,6 +131,7 @@ def predictions(task, rows, seed=0):
     if rows.label.nunique() < 2: return [rows.label.iloc[0]]*len(task.test)
     return list(make_classifier('linear', seed).fit(list(rows.text), list(rows.label)).predict(list(task.test.text)))
 
+# %% ../../../nbs/replication/survey/01_generation_methods.ipynb #08e6dcf3
 def score(task, predicted):
     "Accuracy and macro F1 of `predicted` on test"
     found = scores(confusion(list(task.test.label), predicted, task.classes))
@@ -226,6 +230,7 @@ METHOD_NAMES = {'eda': 'EDA texts', 'causal-lm@0.7': 'Texts of a small language 
     'recorded/one-shot': 'One-shot texts',
     'recorded/few-shot-3': 'Few-shot texts (3 examples)', 'recorded/few-shot-5': 'Few-shot texts (5 examples)'}
 
+# %% ../../../nbs/replication/survey/01_generation_methods.ipynb #a7f43bef
 def writing_findings(
     table:pd.DataFrame, # What `writing_table` gave
     objective:str='macro-f1',
