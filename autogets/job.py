@@ -36,7 +36,7 @@ from .search.selection import Constraint, affordable_finalists, guard, keeps, re
 from .search.loop import choose
 from .search.loop import run_search
 from .search.trace import result_of
-from .verdict import judge, weigh
+from .verdict import decide, weigh
 
 # %% ../nbs/06_job.ipynb #bbf761fe
 def weak_classes(
@@ -181,7 +181,7 @@ class Outcome:
     @property
     def searched(self): return self.halving.traces[0] if self.halving else self.trace
     @cached_property
-    def verdict(self): return judge(weigh(self))
+    def verdict(self): return decide(weigh(self))
     @property
     def recommended(self): return 'augmented' if self.verdict.recommendation == 'use' else 'baseline'
     @property

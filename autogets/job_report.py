@@ -131,10 +131,10 @@ def summary(
         seconds=round(trained, 3), wall_seconds=round(o.seconds, 3), versions=versions(),
         rows={s: len(getattr(ev.corpus, s)) for s in ('train', 'validation', 'test')}, pool_texts=len(ev.pool),
         **_limits(o.manifest or {}), **chosen,
-        baseline=f.baseline, improved=f.improved, gain=f.gain, **_judged(o))
+        baseline=f.baseline, improved=f.improved, gain=f.gain, **_decided(o))
 
 # %% ../nbs/05_job_report.ipynb #af1534f7
-def _judged(o):
+def _decided(o):
     "The verdict, for programs"
     v, tried = o.verdict, how_tried(o)
     guard = None if o.guard is None else dict(rule=str(o.guard), excluded=tried.excluded, candidates=tried.candidates)

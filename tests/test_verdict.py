@@ -36,7 +36,7 @@ from autogets.verdict import (
     free_lines,
     free_table,
     how_tried,
-    judge,
+    decide,
     why_nothing,
 )
 
@@ -107,7 +107,7 @@ TABLE = [
 @pytest.mark.parametrize('numbers, case, recommendation, kind', TABLE)
 def test_each_case_has_its_recommendation(numbers, case, recommendation, kind):
     w = weighed(**numbers)
-    v = judge(w)
+    v = decide(w)
     assert (case_of(w), v.recommendation, v.kind) == (case, recommendation, kind)
     assert v.headline.endswith('.') and '{' not in str(v)
 
@@ -126,7 +126,7 @@ EVERY = [
 def test_every_sentence_is_true_in_every_branch():
     for gain, accuracy, harmed, checks, added, protocol in EVERY:
         w = weighed(gain, accuracy, harmed, checks, added, protocol)
-        v = judge(w)
+        v = decide(w)
         said = str(v)
         fell = accuracy == 'down' or harmed or any(c.clear for c in w.checks)
         measured = added and protocol == 'honest'
@@ -146,9 +146,9 @@ def test_every_sentence_is_true_in_every_branch():
 
 
 def test_an_inconclusive_verdict_says_how_many_texts_would_settle_it():
-    said = judge(weighed('flat')).headline
+    said = decide(weighed('flat')).headline
     assert 'about 780 test texts in all' in said
-    assert 'no realistic number' in judge(weighed('none')).headline
+    assert 'no realistic number' in decide(weighed('none')).headline
 
 
 # --- why nothing was added ---
@@ -254,7 +254,7 @@ def test_another_verdict_leaves_no_model_of_the_old_one(tickets, tmp_path):
 def test_a_constraint_that_fails_on_test_is_said(tickets):
     o = ruined(tickets, guard=False, constraints=('accuracy<=baseline+0.1', 'macro-f1>=baseline-0.2'))
     assert 'accuracy<=baseline+0.1 holds on test' in repr(o)
-    v = judge(replace(weighed('up'), checks=(Check('f', 0.1, 0.2, high=-0.05),)))
+    v = decide(replace(weighed('up'), checks=(Check('f', 0.1, 0.2, high=-0.05),)))
     assert v.recommendation == 'keep' and 'fails on test, significantly' in v.headline and v.broken == ('f',)
 
 
