@@ -214,8 +214,8 @@ def fill_markdown(
         if m[1] == 'scoreboard': return block.format(board_part(m[2].strip(), folder))
         df, digits = _selected(m[2], folder)
         if m[1] == 'table': return block.format(markdown_table(df, digits))
-        if df.shape != (1, 1):
-            raise UserError(f'value:{m[2]}names {df.shape[0]} rows and {df.shape[1]} columns, not one number')
-        c = df.columns[0]
-        return f'<!-- value:{m[2]}-->{report.cells(df[c], digits, c in ("difference", "gain"))[0]}<!-- end -->'
+        if len(df) != 1 or df.shape[1] not in (1, 3):
+            raise UserError(f'value:{m[2]}names {df.shape[0]} rows and {df.shape[1]} columns, not one number or a CI')
+        c, *ends = [report.cells(df[c], digits, c in ('difference', 'gain'))[0] for c in df.columns]
+        return f'<!-- value:{m[2]}-->{c}{f" [{ends[0]}, {ends[1]}]" if ends else ""}<!-- end -->'
     return re.sub(r'<!-- (table|value|scoreboard):(.*?)-->.*?<!-- end -->', fill, s, flags=re.S)

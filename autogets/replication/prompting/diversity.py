@@ -16,6 +16,7 @@ from .methods import training_setting
 from .tasks import PromptTask, match_methods
 from .training import TaskClaim, contrast, nested_draw
 from ..survey.generation_methods import distinct_2
+from ...stats import permutation_p
 
 # %% ../../../nbs/replication/prompting/05_diversity.ipynb #60ae3bda
 def unit_vectors(
@@ -105,8 +106,8 @@ def rank_test(
     else:
         rng = np.random.default_rng(seed)
         drawn = np.average([[x @ rng.permutation(y) for _ in range(n)] for x, y in groups], axis=0, weights=size)
-    as_much, extra = np.sum(np.abs(drawn) >= abs(found)-1e-9), 0 if exact else 1
-    p = (as_much+extra)/(len(drawn)+extra)
+    as_much, seen = np.abs(drawn), abs(found)-1e-9
+    p = (as_much >= seen).mean() if exact else permutation_p(seen, as_much)
     return dict(correlation=float(found), p=float(p), pairs=sum(len(x) for x, _ in groups))
 
 # %% ../../../nbs/replication/prompting/05_diversity.ipynb #e328a02b
