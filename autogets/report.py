@@ -27,8 +27,8 @@ def _cell(value, digits:int, signed:bool)->str:
     "`value` as the text of one table cell"
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)): return '–'
     if isinstance(value, bool) or not pd.api.types.is_number(value): return str(value)
-    value = round(value, digits) + 0  # no minus sign on zero
-    s = f'{value:+.{digits}f}' if signed else f'{value:.{digits}f}'
+    value = round(value, digits) + 0  # no sign on zero
+    s = f'{value:+.{digits}f}' if signed and value else f'{value:.{digits}f}'
     return s.replace('-', '−')
 
 def is_numeric(column)->bool:
