@@ -20,7 +20,8 @@ from ..classifiers.calibration import fit_temperature, reliability_table
 from ..classifiers.linear import make_classifier
 from ..classifiers.refit import PlainRefit, make_refit, origin, refit_class, search_params
 from ..core import UserError, end_with, one_of
-from ..metrics import class_recalls, class_report, gain_interval, scores
+from ..metrics import class_recalls, class_report, scores
+from ..paired import PairedTest
 from .candidates import (PROTOCOLS, AddedTexts, Result, as_candidate, class_index, target_name)
 from ..stats import assign_folds
 
@@ -208,15 +209,16 @@ class FinalScores(CalibratedModels):
     def final(self, candidate, objective, n=2000):
         "`Final` of `candidate`: the gain of `objective` with 95 % CIs from `n` bootstrap draws of the split's texts"
         old, new = self.predict(()), self.predict(candidate)
-        gain = {k: self._gain(k, old[k], new[k], objective=objective, n=n) for k in old}
+        gain = {k: self.paired(k, old[k], new[k], draws=n).change(objective).interval for k in old}
         reports = {name: class_report(self.counts('test', v['test']), self.classes)
                    for name, v in (('baseline', old), ('improved', new))}
         return Final(candidate, self.score(()), self.score(candidate), gain=gain, reports=reports)
 
-    def _gain(self, split, old, new, objective, n):
-        names, true = np.array(self.classes, dtype=object), self.truth(split)
-        labels = (names[y[true >= 0]] for y in (true, old, new))
-        return gain_interval(*labels, classes=self.classes, objective=objective, target=self.index, n=n)
+    def paired(self, split, before, after, draws=2000):
+        "The texts of a split whose class is known, with the class indices predicted before and after"
+        true = self.truth(split)
+        codes = (np.asarray(y)[true >= 0] for y in (true, before, after))
+        return PairedTest(*codes, classes=self.classes, target=self.index, draws=draws)
 
 # %% ../../nbs/search/02_evaluator.ipynb #7ffa5034
 def train_one(
