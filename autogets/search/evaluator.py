@@ -124,9 +124,12 @@ QUICK = ('linear', 'frozen') # Trained five times more without much ado
 
 # %% ../../nbs/search/02_evaluator.ipynb #c9bfbfe4
 class CalibratedModels(FittedModels):
-    "Classifiers whose probabilities mean something"
+    """Classifiers whose probabilities mean something. Those of `QUICK` are calibrated on the training rows, out of
+    fold: on texts that they have not seen. CatBoost and transformers, too slow to be trained five times more, are
+    calibrated on validation, where CatBoost stops (and transformers may) and where the candidate was chosen, so that
+    they may be a little too sure"""
     def calibrated(self, candidate):
-        "As `fit`, calibrated on texts that the classifier has not seen"
+        "As `fit`, with a temperature: `calibration` of the classifier says on what"
         model = self.fit(candidate)
         if model.calibration or not hasattr(model, 'raw_proba'): return model
         quick = self.classifier.partition(':')[0] in QUICK
