@@ -34,7 +34,7 @@ from .search.registry import make_strategy
 from .search.selection import Constraint, guard, keeps, read_constraints, rescore
 from .search.loop import choose, run_search
 from .search.trace import OtherRun, result_of
-from .verdict import beside, decide, free_table, how_tried, paired_test, weigh
+from .verdict import best_free, decide, free_table, how_tried, paired_test, weigh
 
 # %% ../nbs/06_job.ipynb #bbf761fe
 def weak_classes(
@@ -94,7 +94,7 @@ class Outcome:
     @cached_property
     def free_table(self)->pd.DataFrame: return free_table(self)
     @cached_property
-    def beside(self): return beside(self)
+    def best_free(self): return best_free(self)
     @cached_property
     def verdict(self): return decide(weigh(self))
     @property

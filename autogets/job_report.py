@@ -139,7 +139,7 @@ def summary(
 # %% ../nbs/05_job_report.ipynb #af1534f7
 def _decided(o):
     "The verdict, for programs"
-    v, tried, b = o.verdict, o.tried, o.beside
+    v, tried, b = o.verdict, o.tried, o.best_free
     guard = None if o.guard is None else dict(rule=str(o.guard), excluded=tried.excluded, candidates=tried.candidates)
     extra = b and b.extra and dict(than=b.method, **b.extra.interval, reading=reading(b.extra))
     free = dict(free=o.free_table.to_dict('records'), free_notes=list(o.free.notes) if o.free else [],

@@ -36,7 +36,7 @@ from autogets.verdict import (
     Check,
     Tried,
     Weighed,
-    beside,
+    best_free,
     case_of,
     free_lines,
     free_table,
@@ -410,7 +410,7 @@ def free_outcome(methods, right=40, chosen=('id',), notes=(), constraints=(), gu
     if rows:
         rows[0]['method'] = 'baseline'
     o.free_table = free_table(o)
-    o.beside = beside(o)
+    o.best_free = best_free(o)
     return o
 
 
@@ -434,7 +434,7 @@ MANY = [
 def test_the_choice_is_compared_with_the_best_free_baseline(numbers, method, size, reading):
     o = free_outcome(**numbers)
     said = free_lines(o)
-    assert o.beside.method == method
+    assert o.best_free.method == method
     assert said[-1].startswith(
         f'Compared with {method} without texts (the best of these on validation and out of fold)'
     )
@@ -446,30 +446,30 @@ def test_the_choice_is_compared_with_the_best_free_baseline(numbers, method, siz
 def test_the_best_free_baseline_is_chosen_without_test():
     "The one that is best on test is never named for that"
     o = free_outcome([BASE, (0.6, 0.6, 40), (0.7, 0.7, 5)])
-    assert o.beside.method == 'method 2' and o.beside.gain.estimate < 0
+    assert o.best_free.method == 'method 2' and o.best_free.gain.estimate < 0
 
 
 @pytest.mark.parametrize('right, tried', [(30, True), (11, False)])
 def test_a_free_baseline_is_to_be_tried_only_if_its_own_gain_is_sure(right, tried):
     o = free_outcome([BASE, (0.6, 0.6, right)], chosen=())
-    v = decide(replace(weighed('none', 'none', added=False), free=o.beside))
+    v = decide(replace(weighed('none', 'none', added=False), free=o.best_free))
     assert ('Try method 1' in v.headline) == tried and v.instead == ('method 1' if tried else None)
     assert free_lines(o)[-1] == 'method 1 is the best of these on validation and out of fold.'
 
 
 def test_where_no_free_baseline_is_better_that_is_said():
     o = free_outcome([BASE, (0.5, 0.5, 20), (0.4, 0.4, 40)])
-    assert o.beside is None
+    assert o.best_free is None
     assert free_lines(o)[-1] == 'None of these is better than the baseline on validation and out of fold.'
     o = free_outcome([BASE, (0.9, 0.1, 20)], guard=NO_FALL)
-    assert o.beside is None and free_lines(o)[-1].startswith('None of the others is better')
+    assert o.best_free is None and free_lines(o)[-1].startswith('None of the others is better')
 
 
 def test_without_the_free_baselines_nothing_is_said_of_them():
     o = free_outcome([], notes=['too slow'])
-    assert free_lines(o) == ['too slow'] and o.beside is None and not len(o.free_table)
+    assert free_lines(o) == ['too slow'] and o.best_free is None and not len(o.free_table)
     o.free = None
-    assert free_lines(o) == [] and beside(o) is None and not len(free_table(o))
+    assert free_lines(o) == [] and best_free(o) is None and not len(free_table(o))
 
 
 def test_what_needs_no_text_is_shown_first_and_measured_once(tickets, tmp_path, monkeypatch):

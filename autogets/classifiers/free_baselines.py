@@ -213,12 +213,14 @@ def free_baselines(
             'need fifteen trainings, and one may take too long.',))
     def measured(spec): return FreeMethods(corpus, classifier, seed, **params).measure(objective, target, encoder=spec)
     key = digest(2, corpus.fingerprint, classifier, objective, repr(target), seed, repr(sorted(params.items())))
-    try: return _with_encoder(*stronger_encoder(classifier), corpus, key, measured, folder and Path(folder)/'free.json')
+    path = Path(folder)/'free.json' if folder else None
+    try: return _with_encoder(corpus, classifier, key, measured=measured, path=path)
     except UserError as e: return FreeBaselines([], (f'What needs no synthetic text was not measured: {e}.',))
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #7c8a4b74
-def _with_encoder(spec, note, corpus, key, measured, path):
+def _with_encoder(corpus, classifier, key, measured, path):
     "What is cached, or measured now, with the encoder where it can be had; a note on the encoder is that of this run"
+    spec, note = stronger_encoder(classifier)
     found = _cached(path, [key, spec])
     if spec and not found:
         spec, note = _quick(spec, corpus)
