@@ -1,6 +1,7 @@
 "Before and after a search: weak classes; predict, load_model and what they refuse"
 
 import io
+import json
 import shutil
 import sys
 from types import SimpleNamespace
@@ -180,3 +181,12 @@ def test_weak_shows_the_ten_weakest(command):
     assert len(command('weak', 'tickets', '--top', '3').out.splitlines()) == 5
     r = command('weak', 'tickets', '--top', '0')
     assert r.code == 2 and 'Traceback' not in r.err
+
+
+def test_weak_as_json_and_in_silence(command):
+    told = json.loads(command('weak', 'tickets', '--top', '3', '--json').out)
+    shown = command('weak', 'tickets', '--top', '3').out
+    assert len(told) == 3 and all(row['class'] in shown for row in told)
+    assert told == ag.weak_classes(ag.load_corpus('tickets')).head(3).to_dict('records')
+    r = command('weak', 'tickets', '-q')
+    assert (r.code, r.out, r.err) == (0, '', '')
