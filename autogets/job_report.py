@@ -100,8 +100,8 @@ def _said(o): return '\n\n'.join(outcome_lines(o)[len(free_lines(o)):])
 def _free_parts(o):
     "What needs no synthetic text, before anything else"
     t, said = o.free_table.assign(allowed=o.free_table.allowed.map({True: 'yes', False: 'no'})), free_lines(o)
-    about = ('Without any synthetic text: score is the gain on validation and out of fold, allowed by the constraints '
-        'and the guard; gain is that on test, low and high its 95 % CI over test texts')
+    about = ('Without any synthetic text. Score: the gain on validation and out of fold; allowed: by the constraints '
+        'and the guard; gain: on test, low and high its 95 % CI over test texts')
     shown = [report.table(t, 4, caption=about)] if len(t) else []
     return [*shown, *([report.text('\n\n'.join(said[1:] if len(t) else said))] if said else [])]
 

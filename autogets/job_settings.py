@@ -115,7 +115,7 @@ _SAID = {str: 'a text', bool: 'True or False', int: 'a whole number', float: 'a 
 # %% ../nbs/05a_job_settings.ipynb #ebe6a5d0
 def _called(name):
     "What a field is called where people give it"
-    return {'evaluations': 'budget', 'n': 'texts per example (n)'}.get(name, name)
+    return {'evaluations': 'budget', 'n': 'texts per example'}.get(name, name)
 
 # %% ../nbs/05a_job_settings.ipynb #c39a059d
 def check_kinds(
