@@ -169,7 +169,8 @@ def _fetch_split(name, spec, folder):
     try:
         frame = _parse(_download(url, file, folder), spec)
         return _check_content(name, spec['split'], frame, where='what it gave')
-    except (UserError, OSError, ValueError) as e: raise _missing(name, f'{public_address(url)} did not serve it ({_why(e)})')
+    except (UserError, OSError, ValueError) as e:
+        raise _missing(name, f'{public_address(url)} did not serve it ({_why(e)})')
 
 # %% ../../nbs/data/03_datasets.ipynb #a7e43a74
 def _rows(name, folder, splits):

@@ -17,8 +17,9 @@ import pandas as pd
 from ..core import UserError, alone, digest, text_id, write_atomic, write_json
 from .base import Generator
 from ..progress import Progress
-from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows, parse_lines,
-                                      load_pool, pool_frame, pool_line, pool_manifest, stored_bytes, stored_lines)
+from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
+                                      load_pool, parse_lines, pool_frame, pool_line, pool_manifest, stored_bytes,
+                                      stored_lines)
 
 # %% ../../nbs/generators/05_build.ipynb #2be539f7
 REASONS = ['empty', 'copy of the source', 'equal to a held-out text', 'repeat within the pool']

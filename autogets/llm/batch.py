@@ -53,16 +53,16 @@ FILE_MOST = 1_000_000_000 # Bytes of a file of results
 
 def _from_storage(address):
     "The text of the file at `address`, for which nothing but the address is sent; `UserError` when it is not there"
-    import httpx
+    from openai import DefaultHttpxClient
     check = lambda response: limit_body(response, FILE_MOST)
     try:
-        how = dict(headers=AS_IT_IS, timeout=60, event_hooks={'response': [check]})
-        with httpx.Client(follow_redirects=True, **how) as http:
+        with DefaultHttpxClient(headers=AS_IT_IS, timeout=60, event_hooks={'response': [check]}) as http:
             return http.get(address).raise_for_status().text
-    except (httpx.HTTPError, httpx.InvalidURL, EndlessBody) as e:
-        why = f'HTTP {e.response.status_code}' if isinstance(e, httpx.HTTPStatusError) else type(e).__name__
+    except Exception as e: # of whichever HTTP library openai has
+        status = getattr(getattr(e, 'response', None), 'status_code', None)
+        why = f'HTTP {status}' if status else type(e).__name__
         raise UserError(f'the results of the batch, which lie at {public_address(address)}, cannot be fetched ({why}): '
-                        'run the same command again')
+                        'run the same command again') from None
 
 # %% ../../nbs/llm/05_batch.ipynb #e2cf6d1b
 def _file(client, id):
@@ -119,7 +119,7 @@ class BatchedChat(BatchJobs, Chat):
             job = self.waited(client, self.started(client, requests))
             files = [f for f in (job.output_file_id, job.error_file_id) if f]
             parts = [self.chat.masked(_file(client, f)) for f in files]
-        except OpenAIError as e:
+        except (OpenAIError, EndlessBody) as e:
             trouble = why_refused(self.chat, e)
             if isinstance(trouble, UserError): raise trouble
             if trouble.ends: raise UserError(trouble.ends)

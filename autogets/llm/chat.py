@@ -317,7 +317,7 @@ def why_refused(chat, e):
     "What to raise for the client's error `e`"
     import openai
     never = type(e.__cause__).__name__ in ('ConnectError', 'ConnectTimeout', 'PoolTimeout') # so nothing was sent
-    if isinstance(e.__cause__, EndlessBody): return Trouble('endless reply', str(e.__cause__), usage=(None, None))
+    if EndlessBody in (type(e), type(e.__cause__)): return Trouble('endless reply', usage=(None, None))
     if isinstance(e, openai.APITimeoutError): return Trouble('timeout', lost=not never)
     if isinstance(e, openai.APIStatusError):
         body = chat.masked(e.body)
@@ -355,10 +355,9 @@ def limit_body(
     most:int, # Bytes
 ):
     "Let the body of `response` end in `EndlessBody` after `most` bytes"
-    import httpx
-    class Counted(_Counted, httpx.SyncByteStream, httpx.AsyncByteStream): pass
+    kind = type('Counted', (_Counted, type(response.stream)), {}) # httpx asks what kind of stream it is
     if response.headers.get('content-encoding', 'identity') != 'identity': raise EndlessBody('a compressed body')
-    response.stream = Counted(response.stream, most)
+    response.stream = kind(response.stream, most)
 
 # %% ../../nbs/llm/01_chat.ipynb #6f482ec9
 def _check_body(most, response): limit_body(response, most)
@@ -428,7 +427,7 @@ class OpenAIChat(OpenAIConnection):
         start, sent = time.perf_counter(), (self.form, self.length)
         how = dict(cast_to=object, body=self.body(request), options={'headers': {'Idempotency-Key': self.key(request)}})
         try: body = self.masked(await self.client.post('/chat/completions', **how))
-        except OpenAIError as e:
+        except (OpenAIError, EndlessBody) as e:
             trouble, unknown = why_refused(self, e), getattr(e, 'status_code', 0) in (400, 422)
             if unknown and (sent != (self.form, self.length) or _learned(self, trouble.detail)):
                 raise Trouble('asked in another way', wait=0.) from None
