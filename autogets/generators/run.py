@@ -349,6 +349,13 @@ class _Account(_Bills):
 
     def __enter__(self): return self
     def __exit__(self, kind, *_):
+        with ExitStack() as ends: # what is under way is settled first, or cut off
+            ends.callback(self.end, kind)
+            for replies, _ in self.bills:
+                for stop in list(replies.closers): ends.callback(stop)
+
+    def end(self, kind):
+        "Write and say what came of a run that ended with an error of this `kind`, or `None`"
         if kind and not self.sent: return
         self.write()
         unsaid = kind and say_unaccounted(self.lost, self.lost_cost, self.made.silent)

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from ..core import UserError, digest, public_address, read_json, write_json
-from .chat import AS_IT_IS, UNANSWERED, Chat, EndlessBody, Failure, Trouble
-from .chat import limit_body, read_reply, why_refused
+from .bodies import AS_IT_IS, EndlessBody, body_check
+from .chat import UNANSWERED, Chat, Failure, Trouble, read_reply, why_refused
 
 # %% ../../nbs/llm/05_batch.ipynb #a34aa126
 BATCH_MOST = 20_000 # Requests in one file: below what providers allow, and below 200 MB
@@ -54,9 +54,9 @@ FILE_MOST = 1_000_000_000 # Bytes of a file of results
 def _from_storage(address):
     "The text of the file at `address`, for which nothing but the address is sent; `UserError` when it is not there"
     from openai import DefaultHttpxClient
-    check = lambda response: limit_body(response, FILE_MOST)
+    hooks = {'response': [body_check(FILE_MOST)]}
     try:
-        with DefaultHttpxClient(headers=AS_IT_IS, timeout=60, event_hooks={'response': [check]}) as http:
+        with DefaultHttpxClient(headers=AS_IT_IS, timeout=60, event_hooks=hooks) as http:
             return http.get(address).raise_for_status().text
     except Exception as e: # of whichever HTTP library openai has
         status = getattr(getattr(e, 'response', None), 'status_code', None)

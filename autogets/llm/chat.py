@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNSAFE', 'DATA', 'PROVIDERS', 'SUFFIXES', 'LOCAL', 'REPLY_FORMS', 'SHORTEST', 'SPAN', 'UNANSWERED', 'LONGEST_REPLY',
-           'BODY_MOST', 'AS_IT_IS', 'CHATS', 'Request', 'Reply', 'Failure', 'Trouble', 'Chat', 'as_data', 'secret',
-           'base_address', 'mask', 'token_count', 'read_reply', 'why_refused', 'EndlessBody', 'limit_body',
-           'OpenAIConnection', 'OpenAIChat', 'make_chat']
+           'CHATS', 'Request', 'Reply', 'Failure', 'Trouble', 'Chat', 'as_data', 'secret', 'base_address', 'mask',
+           'token_count', 'read_reply', 'why_refused', 'OpenAIConnection', 'OpenAIChat', 'make_chat']
 
 # %% ../../nbs/llm/01_chat.ipynb #cb804082
 import html
@@ -17,12 +16,13 @@ import time
 from base64 import b64encode
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
 from inspect import signature
 from urllib.parse import parse_qsl, urlsplit
 
 from ..core import UserError, digest, one_of, public_address
+from .bodies import AS_IT_IS, BODY_MOST, EndlessBody, body_check
 
 # %% ../../nbs/llm/01_chat.ipynb #391efb01
 @dataclass(frozen=True)
@@ -327,42 +327,6 @@ def why_refused(chat, e):
         return _refusal(chat, e.status_code, said, code=code, headers=e.response.headers)
     return Trouble('no connection', _without(chat.masked(str(e.__cause__ or e)), chat.token), lost=not never)
 
-# %% ../../nbs/llm/01_chat.ipynb #1a8d85f3
-BODY_MOST = 16_000_000 # Bytes of a reply: its longest text, with every character escaped, and thoughts beside it
-AS_IT_IS = {'accept-encoding': 'identity'}
-
-class EndlessBody(Exception): "A body longer than anything of use"
-
-# %% ../../nbs/llm/01_chat.ipynb #2b82cb84
-class _Counted:
-    "The `stream` of a body, which ends in an error after `most` bytes"
-    def __init__(self, stream, most): self.stream, self.most, self.seen = stream, most, 0
-
-    def count(self, part):
-        self.seen += len(part)
-        if self.seen > self.most: raise EndlessBody(f'more than {self.most:,} bytes')
-        return part
-
-    def __iter__(self): return (self.count(part) for part in self.stream)
-    async def __aiter__(self):
-        async for part in self.stream: yield self.count(part)
-    def close(self): self.stream.close()
-    async def aclose(self): await self.stream.aclose()
-
-# %% ../../nbs/llm/01_chat.ipynb #aadcba16
-def limit_body(
-    response, # Of httpx, with nothing of its body read yet
-    most:int, # Bytes
-):
-    "Let the body of `response` end in `EndlessBody` after `most` bytes"
-    kind = type('Counted', (_Counted, type(response.stream)), {}) # httpx asks what kind of stream it is
-    if response.headers.get('content-encoding', 'identity') != 'identity': raise EndlessBody('a compressed body')
-    response.stream = kind(response.stream, most)
-
-# %% ../../nbs/llm/01_chat.ipynb #6f482ec9
-def _check_body(most, response): limit_body(response, most)
-async def _check_body_live(most, response): limit_body(response, most)
-
 # %% ../../nbs/llm/01_chat.ipynb #d0a63fa8
 class OpenAIConnection(Chat):
     "Address, key and client of the model called `model` at an OpenAI-compatible endpoint"
@@ -384,8 +348,8 @@ class OpenAIConnection(Chat):
             raise UserError(f'{self.endpoint} needs a key: set the environment variable {self.key_name}')
         live = client == 'AsyncOpenAI'
         plain = openai.DefaultAsyncHttpxClient if live else openai.DefaultHttpxClient
-        check = partial(_check_body_live if live else _check_body, most)
-        http = plain(follow_redirects=False, headers=AS_IT_IS, event_hooks={'response': [check]})
+        hooks = {'response': [body_check(most, live)]}
+        http = plain(follow_redirects=False, headers=AS_IT_IS, event_hooks=hooks)
         options |= dict(http_client=http) # a redirect would carry the prompts elsewhere
         return getattr(openai, client)(base_url=self.address, api_key=self.token or 'none', **options)
 

@@ -1,5 +1,4 @@
-"""The judge's bill: a price, an endpoint and a cache of its own, under the one limit of the run; what is not on the bill
-is said"""
+"""The judge has a price, an endpoint and a cache of its own, under the one limit; what is not on the bill is said"""
 
 import json
 
