@@ -70,7 +70,6 @@ def test_a_second_interrupt_ends_at_once_and_says_what_is_unaccounted(tmp_path):
         sent = s.stats()['requests']
     with Replies(tmp_path / 'p/replies.jsonl') as store:
         assert 0 < store.lost.replies == sent - len(store)
-    assert f'unaccounted: {store.lost.replies} requests that did not come back, at most $' in err, err
 
 
 class Failing(Chat):
