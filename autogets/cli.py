@@ -14,18 +14,16 @@ import errno
 import math
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import MISSING, dataclass, fields
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import get_type_hints
 import typer
 from typer.core import TyperGroup
-from .core import PlainStream, UserError, docments, read_json
+from .core import PlainStream, UserError, docments, interruptible, read_json
 from .progress import TELLING, answer, telling
 
 # %% ../nbs/07_cli.ipynb #6f686453
@@ -390,21 +388,10 @@ def _current(words):
         if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]
 
-# %% ../nbs/07_cli.ipynb #49db8136
-@contextmanager
-def _interruptible():
-    "SIGTERM, which schedulers and containers send, is Ctrl-C"
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try: yield
-    finally: signal.signal(signal.SIGTERM, before)
-
 # %% ../nbs/07_cli.ipynb #c668dd09
 def main():
     "The `autogets` command"
-    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)), _interruptible(): _main()
+    with redirect_stdout(PlainStream(sys.stdout)), redirect_stderr(PlainStream(sys.stderr)), interruptible(): _main()
 
 # %% ../nbs/07_cli.ipynb #ef1feb5f
 def _main():

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONTROL', 'HELD', 'for_terminal', 'PlainStream', 'UserError', 'one_of', 'write_atomic', 'write_json', 'read_json',
-           'read_yaml', 'digest', 'text_id', 'folder_lock', 'alone', 'end_with', 'cached', 'project_root', 'shipped',
-           'lazy', 'docments']
+           'read_yaml', 'digest', 'text_id', 'public_address', 'folder_lock', 'alone', 'end_with', 'interruptible',
+           'cached', 'project_root', 'shipped', 'lazy', 'docments']
 
 # %% ../nbs/00_core.ipynb #123b476c
 import errno
@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 # %% ../nbs/00_core.ipynb #b1456f9b
 CONTROL = re.compile('[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -117,7 +119,7 @@ def read_json(
     path, # A JSON file
 ):
     "What `path` holds; `UserError` when it is missing or is not JSON"
-    try: return json.loads(Path(path).read_text())
+    try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise UserError(f'{path} does not exist')
     except OSError as e: raise UserError(f'cannot read {path}: {e.strerror}')
     except (ValueError, RecursionError) as e:
@@ -178,6 +180,18 @@ def text_id(
     low = text.lower()
     letters, others = re.sub('[^a-z0-9]', '', low), sum(c.isalnum() and not c.isascii() for c in low)
     return hashlib.sha256((letters if len(letters) > others else ' '.join(low.split())).encode()).hexdigest()[:16]
+
+# %% ../nbs/00_core.ipynb #ce941cb7
+def public_address(
+    url:str, # An address that may hold a password or a token
+)->str: # The same without user, password, query and fragment
+    "What may be shown and stored of `url`"
+    try:
+        parts = urlsplit(url)
+        parts.port # raises where a part of a password stands in its place
+    except ValueError: return 'an address that cannot be read'
+    if not parts.netloc: return re.split('[?#]', url.rpartition('@')[2])[0]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path.rstrip('/'), '', ''))
 
 # %% ../nbs/00_core.ipynb #ebb65540
 def _flock(fd):
@@ -270,6 +284,17 @@ def end_with(
         while os.getppid() == parent: time.sleep(.5)
         _end()
     threading.Thread(target=watch, daemon=True).start()
+
+# %% ../nbs/00_core.ipynb #7e413349
+@contextmanager
+def interruptible():
+    "Let SIGTERM do what Ctrl-C does, unless somebody has said already what it does"
+    free = threading.current_thread() is threading.main_thread()
+    free = free and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if free: signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try: yield
+    finally:
+        if free: signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 # %% ../nbs/00_core.ipynb #e3ec654c
 def cached(

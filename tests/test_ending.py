@@ -95,7 +95,7 @@ def test_notebooks_end_with_their_run(how, tmp_path, monkeypatch):
         process.known += family(process.pid)
         assert len(process.known) >= 3  # papermill, the kernel, and what the notebook started
         process.send_signal(how)
-        process.wait(60)
+        assert process.wait(60) == (130 if how == signal.SIGTERM else -how)
         until(lambda: gone(process.known), 15)
 
 

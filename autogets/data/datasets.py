@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from ..core import UserError, one_of, project_root, read_json, shipped, write_atomic
+from ..core import UserError, one_of, project_root, public_address, read_json, shipped, write_atomic
 from .corpus import SPLITS, SPLIT_KINDS, Corpus, fingerprint, split_corpus
 from .tables import PARSERS, decode_text, read_table, tidy, unzip
 
@@ -169,7 +169,8 @@ def _fetch_split(name, spec, folder):
     try:
         frame = _parse(_download(url, file, folder), spec)
         return _check_content(name, spec['split'], frame, where='what it gave')
-    except (UserError, OSError, ValueError) as e: raise _missing(name, f'{url} did not serve it ({_why(e)})')
+    except (UserError, OSError, ValueError) as e:
+        raise _missing(name, f'{public_address(url)} did not serve it ({_why(e)})')
 
 # %% ../../nbs/data/03_datasets.ipynb #a7e43a74
 def _rows(name, folder, splits):

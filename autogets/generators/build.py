@@ -18,7 +18,8 @@ from ..core import UserError, alone, digest, text_id, write_atomic, write_json
 from .base import Generator
 from ..progress import Progress
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
-                                      load_pool, pool_frame, pool_line, pool_manifest, stored_bytes, stored_lines)
+                                      load_pool, parse_lines, pool_frame, pool_line, pool_manifest, stored_bytes,
+                                      stored_lines)
 
 # %% ../../nbs/generators/05_build.ipynb #2be539f7
 REASONS = ['empty', 'copy of the source', 'equal to a held-out text', 'repeat within the pool']
@@ -74,7 +75,8 @@ class _Tally:
         "All of it, after a check that nothing was lost"
         counts = {'sources': self.sources, 'sources_with_texts': self.filled, 'requested': self.requested,
                   'kept': self.kept, 'dropped': dict(self.dropped), 'missing': dict(self.missing)}
-        assert self.requested == self.kept + self.dropped.total() + self.missing.total(), counts
+        if self.requested != self.kept + self.dropped.total() + self.missing.total():
+            raise RuntimeError(f'texts were lost in the count, which is a bug in autogets: {counts}')
         return counts
 
 # %% ../../nbs/generators/05_build.ipynb #2cb320c1
@@ -334,9 +336,8 @@ def _reopen(folder, settings):
     path, most = Path(folder)/'texts.jsonl', 0
     if not path.exists(): return most
     cut_torn_line(path)
-    keep = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        entry = json.loads(line)
+    keep, lines = [], path.read_bytes().splitlines(keepends=True)
+    for line, (entry, _) in zip(lines, parse_lines(path, lines)):
         if entry.get('missing') and len(entry['texts']) < settings['n']: most = max(most, entry.get('attempts', 1))
         else: keep.append(line)
     write_json(Path(folder)/'manifest.json', settings | {'complete': False})

@@ -134,7 +134,10 @@ def line_rows(
     "The kept texts of one line of `texts.jsonl`"
     base = {k: line[k] for k in SHARED if k != 'source_ids'} | {'source_ids': [line['source_id']]}
     rows = [base | t for t in line['texts']]
-    if not all(isinstance(r['text'], str) and is_strings(r['source_ids']) for r in rows): raise TypeError
+    dropped, missing = line.get('dropped', []), line.get('missing', {})
+    numbers = [*missing.values(), line.get('attempts', 1)]
+    sound = is_strings([d['reason'] for d in dropped]) and all(type(k) is int for k in numbers)
+    if not (sound and all(isinstance(r['text'], str) and is_strings(r['source_ids']) for r in rows)): raise TypeError
     return [r | {'id': text_id(r['text'])} for r in rows]
 
 # %% ../../nbs/generators/04_pool.ipynb #f44c2790

@@ -33,7 +33,6 @@ def _recorded_texts(entry):
     sources, texts = entry['source_ids'] if 'source_ids' in entry else [entry['source_id']], entry['texts']
     if not (is_strings(sources) and is_strings(texts)): raise ValueError('source ids and texts must be strings')
     if not sources and not entry.get('label'): raise ValueError('texts without a source need a label')
-    ''.join(texts).encode() # a lone surrogate cannot be written to any file
     label, model, method = (None if entry.get(k) is None else str(entry[k]) for k in ('label', 'model', 'method'))
     return [[t, label, sources, model or '', method or ''] for t in texts]
 

@@ -4,24 +4,26 @@
 
 # %% auto #0
 __all__ = ['GenerationSettings', 'RequestSettings', 'check_model', 'name_hint', 'forecast', 'say_forecast', 'say_prompt',
-           'GenerationRun', 'run_generation', 'generate', 'say_run']
+           'GenerationRun', 'run_generation', 'generate', 'say_unaccounted', 'say_run']
 
 # %% ../../nbs/generators/14_run.ipynb #06bdedd6
-import signal
-import threading
+import json
 import time
-from contextlib import contextmanager
+import warnings
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import autogets
-from ..core import UserError, alone, one_of, read_json, write_json
+from ..core import UserError, alone, interruptible, one_of, read_json, write_json
 from .build import build_pool, fill_pool
 from .filters import LLMJudge, Novelty, default_filters
 from .llm_writer import Writer, estimate_requests
 from .pool import Pool, load_pool
+from .recorded import find_recording
 from .registry import list_generators, make_generator
 from ..llm.batch import BatchedChat
 from ..llm.cache import Meter, Price, Replies, Usage, dollars, find_price, known_models, prompt_tokens
@@ -47,6 +49,8 @@ class GenerationSettings:
     filtered:bool = True # Drop near-duplicates, near copies, and texts that name their label
     judge:float = None # Drop texts that an LLM scores below this (0 to 5)
     judge_model:str = None # The model that scores; the one that writes unless given
+    def __post_init__(self):
+        if not self.n >= 1: raise UserError(f'cannot make {self.n} texts per example: give a whole number from 1')
 
 # %% ../../nbs/generators/14_run.ipynb #df15ee04
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class RequestSettings:
     limits:Limits = field(default_factory=Limits) # Pace, timeout and tries
     max_cost:float = None # Stop before this many dollars, earlier runs in the folder included
     price:tuple = None # Dollars per million tokens: IN,OUT
+    judge_base_url:str = None # Address of the model that scores; that of the one that writes unless given
+    judge_key_env:str = None # With --judge-base-url: environment variable with the key for it
+    judge_price:tuple = None # Dollars per million tokens of the model that scores: IN,OUT
     prices:str = None # A price table (YAML) that comes before the shipped one
     batch:bool = False # Use the provider's batch endpoint: up to a day, for half the price
     replies:str = None # File of cached replies, to share between pools; replies.jsonl in the folder unless given
@@ -64,14 +71,29 @@ class RequestSettings:
     poll:float = 30. # Seconds between two checks of a batch
 
 # %% ../../nbs/generators/14_run.ipynb #b4a1eb9e
-def _is_chat(model): return model.partition(':')[0] in CHATS
+def _holds_replies(name):
+    "Whether `recorded:NAME` names a file of cached replies, not of texts; `UserError` when it names neither"
+    path = Path(name.partition('#')[0])
+    if path.is_dir():
+        hint = next((f'recorded:{f}' for f in (path/'replies.jsonl', path/'llm.jsonl') if f.exists()), f'pool:{path}')
+        raise UserError(f'{path} is a folder, not a recording: is {hint} meant?')
+    if not path.is_file(): return find_recording(name) is None # says what there is
+    try: first = json.loads(path.open(encoding='utf-8').readline())
+    except (ValueError, RecursionError): return False
+    return isinstance(first, dict) and 'reply' in first
+
+# %% ../../nbs/generators/14_run.ipynb #c6948675
+def _is_chat(model):
+    "Whether `model` is asked in words; a recording is if it holds replies, and not if it holds texts"
+    kind, _, name = model.partition(':')
+    return _holds_replies(name) if kind == 'recorded' else kind in CHATS
 
 # %% ../../nbs/generators/14_run.ipynb #e83de5c1
-def _price(chat, requests):
-    "The price of `chat`: given, or found"
-    if not requests.price: return find_price(chat, requests.prices)
-    if len(requests.price) == 2 and min(requests.price) >= 0: return Price(*requests.price, batch=.5)
-    raise UserError(f'--price needs two numbers, dollars per million tokens in and out, not {requests.price}')
+def _price(chat, given, prices, option='--price'):
+    "The price of `chat`: `given`, or found"
+    if not given: return find_price(chat, prices)
+    if len(given) == 2 and min(given) >= 0: return Price(*given, batch=.5)
+    raise UserError(f'{option} needs two numbers, dollars per million tokens in and out, not {given}')
 
 # %% ../../nbs/generators/14_run.ipynb #6ba6bb11
 def check_model(
@@ -96,18 +118,23 @@ def name_hint(
     ask = f'is it {meant[0]}? ' if meant else ''
     return names and f'{chat.model} is in no price table: {ask}Known for {host}: {", ".join(names)}.'
 
+# %% ../../nbs/generators/14_run.ipynb #0261428d
+def _remote(model, base_url, key_env):
+    "What `make_chat` is told about the endpoint of `model`"
+    return {'base_url': base_url, 'key_env': key_env} if model.startswith('openai:') else {}
+
 # %% ../../nbs/generators/14_run.ipynb #09718ceb
 def _generator(corpus, settings, requests, replies, meter, folder):
     "The generator that `settings` want"
     s, r = settings, requests
     check_model(s.model)
     if not _is_chat(s.model):
+        meter.price = Price(0., 0.) # nothing is sent
         given = {} if s.temperature is None else {'temperature': s.temperature}
         return make_generator(s.model, seed=s.seed, **given)
-    remote = {'base_url': r.base_url, 'key_env': r.key_env} if s.model.startswith('openai:') else {}
-    chat = make_chat(s.model, **remote)
+    chat = make_chat(s.model, **_remote(s.model, r.base_url, r.key_env))
     if r.batch: chat = BatchedChat(chat, folder, r.poll)
-    meter.price = _price(chat, r)
+    meter.price = _price(chat, r.price, r.prices)
     asked = dict(seed=s.seed, prompt=s.prompt, temperature=s.temperature, demonstrations=s.demonstrations,
                  task=s.task, max_tokens=s.max_tokens, redact=s.redact, classes=corpus.classes)
     cached = None if chat.kind == 'recorded' else replies
@@ -119,22 +146,43 @@ def _generator(corpus, settings, requests, replies, meter, folder):
 def _held_out(corpus): return [*corpus.validation.text, *corpus.test.text]
 
 # %% ../../nbs/generators/14_run.ipynb #3313db7c
-def _filters(settings, corpus, generator):
+def _filters(settings, corpus, generator, judge=None):
     "The filters of a run; a generator that rewrites its example is allowed to stay near it"
     found = default_filters(corpus.classes, _held_out(corpus)) if settings.filtered else []
     if generator.name in ('eda', 'back-translation'): found = [f for f in found if f.name == 'held-out']
     if generator.prompt == 'expand': found = [*found, Novelty()]
-    return found if settings.judge is None else [*found, _judge(settings, corpus, generator)]
+    return [*found, judge] if judge else found
 
 # %% ../../nbs/generators/14_run.ipynb #a10f5910
-def _judge(settings, corpus, generator):
-    "The filter that asks an LLM"
-    writes = isinstance(generator, Writer)
-    if settings.judge_model is None and not writes:
+def _judge_chat(settings, requests):
+    "The model that `settings` name as the judge, at its own endpoint or that of the model that writes"
+    s, r = settings, requests
+    where = (r.judge_base_url, r.judge_key_env) if r.judge_base_url else (r.base_url, r.key_env)
+    return make_chat(s.judge_model, **_remote(s.judge_model, *where))
+
+# %% ../../nbs/generators/14_run.ipynb #6ff4ef32
+def _judge_replies(replies):
+    "The cache of a judge, which lies beside `replies`"
+    return Replies(replies.path.with_suffix('.judge'+replies.path.suffix))
+
+# %% ../../nbs/generators/14_run.ipynb #bc25ac84
+def _own_judge(settings, requests, meter, replies):
+    "How a judge that does not write is asked, billed under the limit of `meter`"
+    chat, own = _judge_chat(settings, requests), Meter(before=replies)
+    given, option = requests.judge_price, '--judge-price'
+    own.price = _price(chat, given, requests.prices, option=option)
+    own.limited(requests.max_cost, option)
+    own.beside, meter.beside = [meter], [own]
+    return dict(chat=chat, replies=replies, limits=requests.limits, meter=own)
+
+# %% ../../nbs/generators/14_run.ipynb #e63b5ef1
+def _judge(settings, corpus, generator, how=None):
+    "The filter that asks an LLM: the one that writes, or one that is asked as `how` says"
+    if settings.judge is None: return None
+    if how is None and not isinstance(generator, Writer):
         raise UserError('--judge needs a chat model: name one with --judge-model')
-    chat = make_chat(settings.judge_model) if settings.judge_model else generator.chat
-    how = {k: getattr(generator, k) for k in ('replies', 'limits', 'meter')} if writes else {}
-    return LLMJudge(chat, settings.judge, settings.task, classes=corpus.classes, **how)
+    how = how or {k: getattr(generator, k) for k in ('chat', 'replies', 'limits', 'meter')}
+    return LLMJudge(threshold=settings.judge, task=settings.task, classes=corpus.classes, **how)
 
 # %% ../../nbs/generators/14_run.ipynb #c5498539
 def _examples(corpus, target):
@@ -209,17 +257,8 @@ class GenerationRun:
     seconds: float # Of this run
     lost: Usage = field(default_factory=Usage) # What requests that did not come back may have used at most
     lost_cost: float = None # Dollars for that, at most
-
-# %% ../../nbs/generators/14_run.ipynb #ef095e8a
-@contextmanager
-def _like_an_interrupt():
-    "Let SIGTERM do what Ctrl-C does, unless somebody has said already what it does"
-    free = threading.current_thread() is threading.main_thread()
-    free = free and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if free: signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try: yield
-    finally:
-        if free: signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    @property
+    def silent(self): return self.usage.unreported+self.wasted.unreported
 
 # %% ../../nbs/generators/14_run.ipynb #d2d09b3c
 @alone('out')
@@ -231,17 +270,23 @@ def run_generation(
     progress:bool=True, # Show a bar in a terminal
 )->GenerationRun:
     "Write the texts that `settings` want into the pool in `out`; a second call goes on, and sends nothing twice"
-    start, out, s = time.perf_counter(), Path(out), settings
-    with _like_an_interrupt(), Replies(requests.replies or out/'replies.jsonl') as replies:
+    out, s = Path(out), settings
+    with interruptible(), ExitStack() as opened:
+        replies = opened.enter_context(Replies(requests.replies or out/'replies.jsonl'))
         meter = Meter(before=replies, batch=requests.batch)
-        generator = _generator(corpus, s, requests, replies=replies, meter=meter, folder=out)
+        generator, account = _generator(corpus, s, requests, replies=replies, meter=meter, folder=out), _Account(out, s)
+        account.add(replies, meter)
         meter.limited(requests.max_cost)
-        how = dict(filters=_filters(s, corpus, generator), exactly=s.exactly, most=s.most, retry=requests.retry)
-        try:
-            examples, held = _examples(corpus, s.target), _held_out(corpus)
-            fill_pool(generator, examples, out, n=s.n, held_out=held, progress=progress, **how)
-        finally: made = _account(replies, meter, time.perf_counter()-start, out=out, settings=s)
-    return made
+        how = None
+        if s.judge is not None and s.judge_model:
+            how = _own_judge(s, requests, meter, replies=opened.enter_context(_judge_replies(replies)))
+            account.add(how['replies'], how['meter'])
+        account.open()
+        filters = _filters(s, corpus, generator, judge=_judge(s, corpus, generator, how=how))
+        with account:
+            fill_pool(generator, _examples(corpus, s.target), out, n=s.n, held_out=_held_out(corpus), progress=progress,
+                filters=filters, exactly=s.exactly, most=s.most, retry=requests.retry)
+    return account.made
 
 # %% ../../nbs/generators/14_run.ipynb #fa7e0c11
 def generate(
@@ -261,31 +306,73 @@ def generate(
     for name in more: one_of(name, list(known), 'option')
     parts = {k: {f: v for f, v in more.items() if known[f] is k} for k in kinds}
     labels = (target,) if isinstance(target, str) else tuple(target)
-    settings = GenerationSettings(model, prompt, labels, n=n or 5, **parts[GenerationSettings])
+    settings = GenerationSettings(model, prompt, labels, n=5 if n is None else n, **parts[GenerationSettings])
     requests = RequestSettings(max_cost=max_cost, **{'limits': Limits(**parts[Limits])} | parts[RequestSettings])
-    if model.startswith('recorded:') and not model.endswith('.jsonl'):
+    if model.startswith('recorded:') and not _is_chat(model):
         return build_pool(make_generator(model), _examples(corpus, labels), folder=out, n=n, held_out=_held_out(corpus),
             progress=progress)
     run_generation(corpus, settings, out, requests=requests, progress=progress)
     return load_pool(out)
 
 # %% ../../nbs/generators/14_run.ipynb #8441a5e7
-def _account(replies, meter, seconds, out, settings):
-    "What was done so far, also written to `run.json`"
-    manifest = _object(out/'manifest.json')
-    u, w, lost = replies.usage, replies.wasted, meter.lost
-    cost = meter.dollars(u.prompt+w.prompt, u.completion+w.completion)
-    more = meter.dollars(lost.prompt, lost.completion)
-    made = GenerationRun(manifest, meter.sent, dict(meter.troubles), usage=u, wasted=w, cost=cost, seconds=seconds,
-        lost=lost, lost_cost=more)
-    this = {'sent': made.sent, 'troubles': made.troubles, 'seconds': round(seconds, 2)}
-    about = {'autogets': autogets.__version__, 'settings': asdict(settings),
-        'complete': manifest.get('complete', False)}
-    about |= {'counts': manifest.get('counts'), 'replies': vars(u), 'of_no_use': vars(w), 'cost': cost}
-    about |= {'unaccounted': {'requests': lost.replies, 'most_prompt': lost.prompt, 'most_completion': lost.completion,
-        'most_cost': more}}
-    write_json(out/'run.json', about | {'runs': [*_earlier(out), this]})
-    return made
+def _sum(amounts): return None if None in amounts else sum(amounts)
+
+class _Bills:
+    "The bills of the models of a run: caches and meters"
+    def __init__(self): self.bills = []
+    def add(self, replies, meter): self.bills.append((replies, meter))
+    def used(self, kind): return sum((getattr(r, kind) for r, _ in self.bills), Usage())
+    @property
+    def cost(self):
+        "Dollars of all that is known; `None` without a price"
+        used = [(m, r.usage+r.wasted) for r, m in self.bills]
+        return _sum([m.dollars(u.prompt, u.completion) for m, u in used])
+    @property
+    def lost(self): return sum((m.lost for _, m in self.bills), Usage())
+    @property
+    def lost_cost(self): return _sum([m.dollars(m.lost.prompt, m.lost.completion) for _, m in self.bills])
+    @property
+    def sent(self): return sum(m.sent for _, m in self.bills)
+    @property
+    def troubles(self): return dict(sum((m.troubles for _, m in self.bills), Counter()))
+
+# %% ../../nbs/generators/14_run.ipynb #ef826fc1
+class _Account(_Bills):
+    "What is done in `out`, written to `run.json` when the block ends, unless it was refused before anything was sent"
+    def __init__(self, out, settings):
+        super().__init__()
+        self.out, self.settings, self.start, self.made = out, settings, time.perf_counter(), None
+
+    def open(self):
+        "Say what earlier runs left unaccounted"
+        if self.lost.replies: warnings.warn(f'earlier runs left {say_unaccounted(self.lost, self.lost_cost)}')
+
+    def __enter__(self): return self
+    def __exit__(self, kind, *_):
+        with ExitStack() as ends: # what is under way is settled first, or cut off
+            ends.callback(self.end, kind)
+            for replies, _ in self.bills:
+                for stop in list(replies.closers): ends.callback(stop)
+
+    def end(self, kind):
+        "Write and say what came of a run that ended with an error of this `kind`, or `None`"
+        if kind and not self.sent: return
+        self.write()
+        unsaid = kind and say_unaccounted(self.lost, self.lost_cost, self.made.silent)
+        if unsaid: warnings.warn(unsaid)
+
+    def write(self):
+        manifest, seconds = _object(self.out/'manifest.json'), time.perf_counter()-self.start
+        u, w, lost = self.used('usage'), self.used('wasted'), self.lost
+        self.made = GenerationRun(manifest, self.sent, self.troubles, usage=u, wasted=w, cost=self.cost,
+            seconds=seconds, lost=lost, lost_cost=self.lost_cost)
+        this = {'sent': self.sent, 'troubles': self.troubles, 'seconds': round(seconds, 2)}
+        about = {'autogets': autogets.__version__, 'settings': asdict(self.settings),
+            'complete': manifest.get('complete', False), 'counts': manifest.get('counts'), 'replies': vars(u),
+            'of_no_use': vars(w), 'cost': self.cost}
+        about |= {'unaccounted': {'requests': lost.replies, 'most_prompt': lost.prompt,
+            'most_completion': lost.completion, 'most_cost': self.lost_cost}}
+        write_json(self.out/'run.json', about | {'runs': [*_earlier(self.out), this]})
 
 # %% ../../nbs/generators/14_run.ipynb #602159b9
 def _object(path):
@@ -299,6 +386,19 @@ def _earlier(out):
     runs = _object(out/'run.json').get('runs', [])
     return runs if isinstance(runs, list) else []
 
+# %% ../../nbs/generators/14_run.ipynb #822ea1a6
+def say_unaccounted(
+    lost:Usage, # Of all that is unaccounted, at most
+    cost:float, # Dollars for that; None when the price is not known
+    silent:int=0, # Replies without a count of tokens
+)->str: # '' when all is accounted for
+    "What is not on the bill, in a line"
+    unknown = f'{silent:,} requests whose cost is not known (their replies have no count of tokens)'*bool(silent)
+    away = max(0, lost.replies-silent)
+    gone = f'{away:,} requests that did not come back'*bool(away)
+    parts = ', '.join(p for p in (gone, unknown) if p)
+    return f'unaccounted: {parts}, at most {dollars(cost)}'*bool(parts)
+
 # %% ../../nbs/generators/14_run.ipynb #c0c59946
 def say_run(
     made:GenerationRun, # From `generate`
@@ -309,12 +409,9 @@ def say_run(
     pace = f', {c["kept"]/made.seconds:,.0f} a second' if made.sent else ''
     lines = [f'{c["kept"]:,} of {c["requested"]:,} texts kept' + (f' ({lost})' if lost else '') + pace]
     if u.replies or made.sent:
-        unknown = f'; {u.unreported:,} replies without a count' if u.unreported else ''
-        tokens = f'{u.prompt+w.prompt:,} tokens in and {u.completion+w.completion:,} out{unknown}'
+        tokens = f'{u.prompt+w.prompt:,} tokens in and {u.completion+w.completion:,} out'
         again = ''.join(f', {k} {r}' for r, k in made.troubles.items())
         lines.append(f'{made.sent:,} requests sent in this run{again}; '
                      f'in all {u.replies:,} replies, {tokens}, {dollars(made.cost)}')
-    if made.lost.replies:
-        lines.append(f'unaccounted: {made.lost.replies:,} requests that did not come back, '
-                     f'at most {dollars(made.lost_cost)}')
+    lines += [line for line in [say_unaccounted(made.lost, made.lost_cost, made.silent)] if line]
     return '\n'.join(lines)

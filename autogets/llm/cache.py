@@ -14,6 +14,7 @@ import os
 import re
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,6 +56,7 @@ class Usage:
     completion: int = 0
     replies: int = 0
     unreported: int = 0 # Replies whose endpoint reported no tokens
+    def __add__(self, other): return Usage(*(a+b for a, b in zip(vars(self).values(), vars(other).values())))
     def add(self, prompt, completion):
         "Count one more reply"
         self.replies += 1
@@ -135,11 +137,14 @@ class OpenedFile:
         return Usage(prompt, completion, n)
 
     def close(self):
-        "Stop who writes, wait until the disk has everything, and release the lock"
-        for stop in list(self.closers): stop()
-        if self._fd is None: return
-        self.sent.close()
-        os.fsync(self._fd)
+        "Stop who writes, wait until the disk has everything, and release the lock, whatever fails on the way"
+        with ExitStack() as ends:
+            if self._fd is not None:
+                for end in (self._release, self._sync, self.sent.close): ends.callback(end)
+            for stop in list(self.closers): ends.callback(stop)
+
+    def _sync(self): os.fsync(self._fd)
+    def _release(self):
         os.close(self._fd)
         self._fd = None
 
@@ -200,10 +205,12 @@ class Replies(NotedReplies):
             d = json.loads(f.readline())
         return Reply(d['reply'], d['finish'], *_tokens(d), seconds=d['seconds'], cached=True)
 
+    def aside_of(self, key, batch):
+        "Whether the request `key` of a `batch`, which may be read again, is written down already"
+        return batch is not None and (key, batch) in self._aside_keys
+
     def put_aside(self, key, reason, detail='', tokens=(0, 0), batch=None):
-        """Write down why the request `key` has no reply of use, and the `tokens` that were spent in vain; of a `batch`,
-        which may be read again, once"""
-        if batch and (key, batch) in self._aside_keys: return
+        "Write down why the request `key` has no reply of use, and the `tokens` that were spent in vain"
         d = {'key': key, 'reason': reason, 'detail': detail, 'prompt_tokens': tokens[0], 'completion_tokens': tokens[1]}
         if batch: d |= {'batch': batch}
         self._aside_keys.add((key, batch))
@@ -329,17 +336,17 @@ class Meter(_Bill):
     """What was `spent` of `limit` dollars at `price` (`None`: not known)
 
     `before` holds the tokens of earlier runs (a `Usage`, or opened `Replies`), `troubles` counts what went wrong in
-    `sent` attempts."""
+    `sent` attempts, `beside` has the meters of other models under the same limit."""
     def __init__(self, price=None, limit=None, before=None, batch=False):
         super().__init__(price, before, batch)
-        self.held, self.sent, self.troubles = 0., 0, Counter()
+        self.held, self.sent, self.troubles, self.beside = 0., 0, Counter(), []
         self.limited(limit)
 
-    def limited(self, limit):
-        "Set the limit; `UserError` when the price is not known"
+    def limited(self, limit, option='--price'):
+        "Set the limit; `UserError`, which names the `option`, when the price is not known"
         if limit is not None and self.price is None:
             raise UserError('the price of this model is not known, so no cost limit can be kept: '
-                            'say it with --price IN,OUT (dollars per million tokens)')
+                            f'say it with {option} IN,OUT (dollars per million tokens)')
         if limit is not None and not limit > 0:
             raise UserError(f'a cost limit of {limit} allows nothing: give dollars above 0')
         self.limit = limit
@@ -352,7 +359,7 @@ class Meter(_Bill):
         "The dollars set aside for `request`; `None` when the limit does not allow it"
         if self.limit is None: return 0.
         most = self.dollars(*self.most(request))
-        if self.most_spent + self.held + most > self.limit: return None
+        if sum(m.most_spent + m.held for m in (self, *self.beside)) + most > self.limit: return None
         self.held += most
         return most
 

@@ -220,15 +220,19 @@ def _ask_there(chat, source, replies, limits, meter):
 
 # %% ../../nbs/llm/04_client.ipynb #e61bb0fc
 def _settle_here(chat, request, got, replies, meter, held):
-    "Write down what came of one request of a batch, and count what it cost"
+    "Write down what came of one request of a batch, and count what it cost: once, if the batch is read again"
+    key, failed = chat.key(request), isinstance(got, Failure)
+    used = got.usage if failed else (got.prompt_tokens, got.completion_tokens)
     meter.sent += 1
-    used = (got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else got.usage
-    if None in used and meter.limit is not None: meter.lose(held, request)
+    if failed: meter.troubles[got.reason] += 1
+    if replies is not None and failed and replies.aside_of(key, got.batch): return meter.settle(held, 0, 0)
+    unknown = None in used and not (isinstance(got, Reply) and got.cached) # a recording costs nothing
+    if unknown: meter.lose(held, request)
     else: meter.settle(held, *used)
-    if isinstance(got, Failure): meter.troubles[got.reason] += 1
-    elif replies is not None: replies.add(chat, request, got)
-    if isinstance(got, Failure) and used != (0, 0) and replies is not None:
-        replies.put_aside(chat.key(request), got.reason, got.detail, tokens=used, batch=got.batch)
+    if replies is None: return
+    if unknown: replies.sent.unknown(key, meter.most(request))
+    if not failed: replies.add(chat, request, got)
+    elif used != (0, 0): replies.put_aside(key, got.reason, got.detail, tokens=used, batch=got.batch)
 
 # %% ../../nbs/llm/04_client.ipynb #8df5656b
 def _ask_batch(chat, batch, replies, meter):

@@ -84,6 +84,11 @@ class Sent(Journal):
         self._lose(key, once=True)
         self._say(lost=key)
 
+    def unknown(self, key, most):
+        "Note a request whose answer came without a count: what it cost will not be known"
+        self.sent(key, most)
+        self.gone(key)
+
     def close(self):
         "Leave one line, or nothing"
         if self._fd is None: return

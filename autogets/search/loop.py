@@ -9,13 +9,14 @@ __all__ = ['run_search', 'run_settings', 'choose', 'running_best']
 import time
 from dataclasses import replace
 import pandas as pd
-from ..core import UserError, digest, one_of
+from ..core import UserError, alone, digest, one_of
 from ..metrics import read_objective
 from ..progress import Progress
 from .candidates import Candidate, as_candidate
 from .trace import Trace, result_of
 
 # %% ../../nbs/search/05_loop.ipynb #95141b7d
+@alone('folder')
 def run_search(
     strategy, # A `Strategy`
     evaluator, # An `Evaluator`

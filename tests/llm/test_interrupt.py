@@ -64,8 +64,9 @@ def test_a_second_interrupt_ends_at_once_and_says_what_is_unaccounted(tmp_path):
         assert process.poll() is None
         begun = time.perf_counter()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        out, err = process.communicate(timeout=20)
         assert time.perf_counter() - begun < 8
+        assert process.returncode == 130 and 'Traceback' not in err, err
         sent = s.stats()['requests']
     with Replies(tmp_path / 'p/replies.jsonl') as store:
         assert 0 < store.lost.replies == sent - len(store)

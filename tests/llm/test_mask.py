@@ -81,6 +81,8 @@ def parts(spelled):
     return [spelled[i : i + 8].lower() for i in range(len(spelled) - 7)]
 
 
+NEVER_SHOWN = {'no form at all', 'why it ended', 'an error, cut', 'a page, cut'}  # what is shown is cut before the key
+
 CASES = [
     *((kind, 'as it is') for kind in KINDS),
     *(('the reply', s) for s in SPELLED if s != 'as it is'),
@@ -101,7 +103,8 @@ def test_a_key_that_comes_back(kind, spelling, tmp_path, monkeypatch, capfd):
             said.append(str(e))
     said += [*capfd.readouterr(), *(p.read_text() for p in tmp_path.rglob('*') if p.is_file())]
     everything = '\n'.join(said).lower()
-    assert 'm' in everything and [p for p in parts(SPELLED[spelling]) if p in everything] == []
+    assert '[key]' in everything or kind in NEVER_SHOWN, everything
+    assert [p for p in parts(SPELLED[spelling]) if p in everything] == []
 
 
 @pytest.mark.parametrize('spelling', SPELLED)
