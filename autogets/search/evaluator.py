@@ -125,10 +125,10 @@ class FittedModels(OutOfFold):
         texts, own_features = classifier_inputs(rows, features)
         return model.fit(texts, list(rows.label), sample_weight=weights, features=own_features,
                          validation=(stop_texts, list(stop.label), stop_features),
-                         **origin(model, len(train), len(chosen)))
+                         **origin(model, train, self.pool.iloc[chosen]))
 
 # %% ../../nbs/search/02_evaluator.ipynb #14f38178
-QUICK = ('linear', 'frozen') # Trained five times more without much ado
+QUICK = ('linear', 'frozen', 'encoder') # Trained five times more without much ado
 
 # %% ../../nbs/search/02_evaluator.ipynb #c9bfbfe4
 class CalibratedModels(FittedModels):
