@@ -235,6 +235,11 @@ class EncoderRefit:
         "Class indices of the training rows, each with its family left out; the `folds` are not needed"
         return self.solved(rows, weights)[2].argmax(1)
 
+    def held_out(self, rows, weights=None):
+        "Scores of the training rows, each with its family left out, then of validation"
+        solution, alpha, left_out, *_ = self.solved(rows, weights)
+        return np.vstack([left_out, solution.scores(self.splits['validation'], alpha)])
+
 # %% ../../nbs/classifiers/03_refit.ipynb #c463abc7
 def origin(
     classifier, # A `Classifier`

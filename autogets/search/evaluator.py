@@ -18,6 +18,7 @@ import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from ..classifiers.calibration import fit_temperature, reliability_table
 from ..classifiers.linear import make_classifier
+from ..classifiers.ridge import log_losses
 from ..classifiers.refit import PlainRefit, make_refit, origin, refit_class, search_params
 from ..core import UserError, end_with, one_of
 from ..metrics import class_recalls, class_report, gain_interval, scores
@@ -44,6 +45,7 @@ class Tally(NamedTuple):
     test:np.ndarray # Confusion matrix on test under the paper's protocol, else None
     n_texts:int # Synthetic texts that joined the training split
     seconds:float # Seconds of training and prediction
+    likelihood:tuple = () # As of `Result`; empty where the classifier gives no scores
 
 # %% ../../nbs/search/02_evaluator.ipynb #0f208648
 class OutOfFold(AddedTexts):
@@ -89,7 +91,14 @@ class OutOfFold(AddedTexts):
             tenths = np.bincount((self.tenth*k*k+true*k+codes)[known], minlength=10*k*k).reshape(10, k, k)
             cm = tenths.sum(0)
         test = self.counts('test', predicted['test']) if 'test' in predicted else None
-        return Tally(cm, tenths, test, n_texts=len(rows), seconds=seconds)
+        likelihood = self.likelihood(predicted['scores']) if 'scores' in predicted else ()
+        return Tally(cm, tenths, test, n_texts=len(rows), seconds=seconds, likelihood=likelihood)
+
+    def likelihood(self, scores):
+        "Mean log likelihood of the training rows and validation from their `scores`, and without each tenth"
+        true = np.concatenate([self.truth('train'), self.truth('validation')])
+        losses, tenth = log_losses(scores[true >= 0], true[true >= 0])[0], self.tenth[true >= 0]
+        return (-losses.mean(), *(-losses[tenth != k].mean() for k in range(10)))
 
 # %% ../../nbs/search/02_evaluator.ipynb #00e00023
 def classifier_inputs(
@@ -224,11 +233,12 @@ def train_one(
     rows:np.ndarray, # Positions in the pool
     weights:np.ndarray, # How much each counts; None when all count 1
     folds:list, # The evaluator's `masks`
-)->tuple: # Predicted class indices by split (with folds also of train), seconds
+)->tuple: # Predicted class indices by split (with folds also of train, and `scores` of both), seconds
     "One training"
     t = time.perf_counter()
     out = refit.predict(rows) if weights is None else refit.predict(rows, weights)
     if folds: out['train'] = refit.out_of_fold(rows, weights, folds)
+    if folds and hasattr(refit, 'held_out'): out['scores'] = refit.held_out(rows, weights)
     return out, time.perf_counter()-t
 
 # %% ../../nbs/search/02_evaluator.ipynb #f30e0c90
@@ -278,7 +288,7 @@ class Memo(PhaseView):
             jack = {o: tuple(v.tolist()) for o, v in scores(cm-tally.tenths, self.index).items()}
         goal = {} if self.goal is None else scores(cm, class_index(self.goal, self.classes))
         return Result(candidate, scores(cm, self.index), tuple(class_recalls(cm).tolist()), n_texts=tally.n_texts,
-                      seconds=tally.seconds, test=test, jackknife=jack, goal=goal)
+                      seconds=tally.seconds, test=test, jackknife=jack, goal=goal, likelihood=tally.likelihood)
 
     def remember(self, result):
         "Put `result`, read from a trace, into the memo"
