@@ -192,15 +192,18 @@ def weak_options():
     classifier = typer.Option('linear', '--classifier', help='As for improve.')
     top = typer.Option(10, '--top', min=1, metavar='NUMBER', help='Show so many, the weakest.')
     return [TRAIN, *CORPUS, Parameter('classifier', Parameter.KEYWORD_ONLY, annotation=str, default=classifier),
-            Parameter('top', Parameter.KEYWORD_ONLY, annotation=int, default=top)]
+            Parameter('top', Parameter.KEYWORD_ONLY, annotation=int, default=top), *TALK]
 
 # %% ../nbs/07_cli.ipynb #9501cf26
-def weak_command(train, classifier, top, **words):
+def weak_command(train, classifier, top, verbose, quiet, as_json, **words):
     "Which classes the baseline is weak on, weakest first (on validation)."
     from autogets.job import weak_classes
-    t = weak_classes(read_file(train, fill(CorpusFile, words)), classifier)
-    typer.echo(t.head(top).to_string(index=False, float_format='{:.2f}'.format))
-    if len(t) > top: typer.echo(f'the {top} weakest of {len(t)} classes; --top {len(t)} shows all')
+    with telling(verbose=verbose, quiet=quiet):
+        t = weak_classes(read_file(train, fill(CorpusFile, words)), classifier)
+    shown = t.head(top)
+    more = f'\nthe {top} weakest of {len(t)} classes; --top {len(t)} shows all' if len(t) > top else ''
+    said = shown.to_string(index=False, float_format='{:.2f}'.format)+more
+    answer(said, as_json and shown.to_dict('records'), quiet=quiet)
 
 # %% ../nbs/07_cli.ipynb #9a59be28
 @app.command('predict')

@@ -21,7 +21,7 @@ from .search.candidates import as_candidate, ids_of, target_name, weights_of
 from .search.halving import rungs_table
 from .search.knowledge import characteristics, records, write_record
 from .search.loop import running_best
-from .verdict import beyond, free_lines, free_table, how_tried, paired_test, scored_where
+from .verdict import free_lines, reading, scored_where
 
 # %% ../nbs/05_job_report.ipynb #c24537e1
 def gains_table(
@@ -87,7 +87,8 @@ def outcome_html(
     "What a notebook shows of an outcome"
     t = gains_table(o).query('split == "test"').drop(columns='split')
     shown = pd.DataFrame({'class': o.texts.label, 'synthetic text': o.texts.text}).head(3)
-    parts = [*_free_parts(o), report.text(_said(o), o.verdict.kind), report.table(t, 3)]
+    parts = [*_free_parts(o), report.text(_said(o), o.verdict.kind)]
+    parts.append(report.table(t, 3, caption=f'Gain in {o.job.objective} on test, 95 % CI over test texts'))
     parts.append(report.figure(gains_figure(o), ''))
     if len(shown): parts.append(report.table(shown, caption=f'The first of {len(o.texts)} chosen texts'))
     return ''.join(parts)
@@ -98,8 +99,10 @@ def _said(o): return '\n\n'.join(outcome_lines(o)[len(free_lines(o)):])
 # %% ../nbs/05_job_report.ipynb #547bdd5f
 def _free_parts(o):
     "What needs no synthetic text, before anything else"
-    t, said = free_table(o), free_lines(o)
-    shown = [report.table(t, 4, caption='Without any synthetic text; score is the gain out of fold')] if len(t) else []
+    t, said = o.free_table.assign(allowed=o.free_table.allowed.map({True: 'yes', False: 'no'})), free_lines(o)
+    about = ('Without any synthetic text. Score: the gain on validation and out of fold; allowed: by the constraints '
+        'and the guard; gain: on test, low and high its 95 % CI over test texts')
+    shown = [report.table(t, 4, caption=about)] if len(t) else []
     return [*shown, *([report.text('\n\n'.join(said[1:] if len(t) else said))] if said else [])]
 
 # %% ../nbs/05_job_report.ipynb #952388e8
@@ -136,14 +139,14 @@ def summary(
 # %% ../nbs/05_job_report.ipynb #af1534f7
 def _decided(o):
     "The verdict, for programs"
-    v, tried = o.verdict, how_tried(o)
+    v, tried, b = o.verdict, o.tried, o.best_free
     guard = None if o.guard is None else dict(rule=str(o.guard), excluded=tried.excluded, candidates=tried.candidates)
-    extra = beyond(o)
-    free = dict(free=free_table(o).to_dict('records'), free_notes=list(o.free.notes) if o.free else [],
-        best_free=o.free.best['method'] if o.free and o.free.best else None,
-        beyond=extra and dict(estimate=extra.estimate, low=extra.low, high=extra.high))
-    return dict(**free, guard=guard, recommendation=v.recommendation, harmed=list(v.harmed), broken=list(v.broken),
-        recommended=o.recommended, verdict=v.headline, details=list(v.details))
+    extra = b and b.extra and dict(than=b.method, **b.extra.interval, reading=reading(b.extra))
+    free = dict(free=o.free_table.to_dict('records'), free_notes=list(o.free.notes) if o.free else [],
+        best_free=b and b.method, beyond=extra, instead=v.instead)
+    return dict(cis='95 %, over the texts of the split (of test, unless validation is named)', **free, guard=guard,
+        recommendation=v.recommendation, harmed=list(v.harmed), broken=list(v.broken), recommended=o.recommended,
+        verdict=v.headline, details=list(v.details))
 
 # %% ../nbs/05_job_report.ipynb #76b54a66
 def _how(o):
@@ -217,8 +220,8 @@ def _phases_part(o):
 
 # %% ../nbs/05_job_report.ipynb #358de197
 def _rescored_part(o):
-    note = ('The best on validation (first) were scored again with out-of-fold predictions on the training rows '
-        '(second); ' 'error is the standard error of the distance to the best.')
+    note = ('The best on validation (first) were scored again on validation and, out of fold, on the training rows '
+        '(second); error is the standard error of the distance to the best, over tenths of these texts.')
     t = o.rescored.assign(chosen=['yes' if r == o.row else '' for r in o.rescored.row])
     return report.section('Out-of-fold rescoring', report.text(note), report.table(t, 4))
 
@@ -253,12 +256,13 @@ def _texts_part(o, n=12):
 
 # %% ../nbs/05_job_report.ipynb #dba04ab5
 def _classes_part(o):
-    t = paired_test(o.evaluator, (), o.final.candidate).table
+    t = o.on_test.table
     shown = t[['class', 'size']].assign(**{'recall before': t.recall_before, 'F1 before': t.f1_before,
         'recall after': t.recall_after, 'F1 after': t.f1_after, 'difference': t.f1_change, 'low': t.f1_low,
         'high': t.f1_high, 'fell': t.fell.map({True: 'significantly', False: ''})})
-    note = ('F1 and recall with and without the chosen texts; difference is that of F1, with its 95 % CI. Whether F1 '
-        'or recall fell is tested by randomization, with Holm\'s correction over the classes.')
+    note = ('F1 and recall with and without the chosen texts; difference is that of F1, low and '
+        'high its 95 % CI over test texts. Whether F1 or recall fell is tested by randomization, with Holm\'s '
+        'correction over the classes.')
     return report.section('Every class on test', report.text(note), report.table(shown))
 
 # %% ../nbs/05_job_report.ipynb #a52cbd13
@@ -293,7 +297,8 @@ def report_page(
     sub = (f'{j.strategy} over {j.generator} texts, {j.classifier} classifier{screened}, '
         f'{len(o.searched)-1} evaluations, seed {j.seed}')
     result = report.section('Result', report.text(_said(o), o.verdict.kind),
-        report.table(gains_table(o), 4), report.text(_how(o)), report.table(figures_table(o), 4))
+        report.table(gains_table(o), 4, caption=f'Gain in {j.objective}, 95 % CI over the texts of the split'),
+        report.text(_how(o)), report.table(figures_table(o), 4))
     free = [report.section('Without synthetic texts', *_free_parts(o))] if _free_parts(o) else []
     return report.page(title, [*free, result, *_decided_part(o), *_search_part(o), *_map_part(o), _texts_part(o),
         _classes_part(o), *_use_part(o), *_training_part(model)], sub)

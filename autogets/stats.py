@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['by_class', 'stratified', 'assign_folds', 'resample', 'resample_counts', 'interval', 'Estimate', 'significance',
            'bootstrap', 'bootstrap_means', 'seed_band', 'signed_rank', 'holm', 'sign_flips', 'permutation_p',
-           'jackknife_error', 'fronts', 'pareto']
+           'randomization_p', 'jackknife_error', 'fronts', 'pareto']
 
 # %% ../nbs/01_stats.ipynb #2dd7fec3
 from dataclasses import dataclass
@@ -175,6 +175,17 @@ def permutation_p(
     "How often chance alone gives as much"
     permuted = np.asarray(permuted, float)
     return float((1+(permuted >= observed).sum())/(1+len(permuted)))
+
+# %% ../nbs/01_stats.ipynb #f7be8253
+def randomization_p(
+    seen, # The differences, one a column
+    drawn:np.ndarray, # Those of each draw, draws x columns
+)->np.ndarray: # Two-sided p of each column
+    "How often chance gives as large a difference; where no draw did, the tail of a normal distribution beyond them"
+    n, as_large = len(drawn), (np.abs(drawn) >= np.abs(seen)-1e-12).sum(0)
+    spread = drawn.std(0)
+    z = np.divide(np.abs(seen), spread, out=np.zeros(len(seen)), where=spread > 0)
+    return np.where(as_large > 0, (1+as_large)/(1+n), np.minimum(1/(1+n), 2*scipy_stats.norm.sf(z)))
 
 # %% ../nbs/01_stats.ipynb #c5853bee
 def jackknife_error(

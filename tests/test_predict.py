@@ -1,6 +1,7 @@
 "Before and after a search: weak classes; predict, load_model and what they refuse"
 
 import io
+import json
 import shutil
 import sys
 from types import SimpleNamespace
@@ -77,6 +78,15 @@ def test_predict_takes_the_column_that_is_named_and_keeps_a_label_that_is_there(
     assert r.out.splitlines()[1].startswith('the printer,x,printer,')
 
 
+@pytest.mark.parametrize('taken', ['label', 'probability'])
+def test_predict_writes_over_no_column(taken, command, run_folder, tmp_path):
+    (tmp_path / 'new.csv').write_text(f'text,{taken},predicted_{taken}\nthe printer,x,y\n')
+    before = (tmp_path / 'new.csv').read_text()
+    r = command('predict', run_folder, tmp_path / 'new.csv', '--out', tmp_path / 'new.csv')
+    assert r.code == 2 and r.err.count('\n') == 1 and (tmp_path / 'new.csv').read_text() == before
+    assert f'has the columns {taken} and predicted_{taken} already: rename or drop one of them' in r.err
+
+
 def test_predict_leaves_rows_without_a_text_empty_and_says_so(command, run_folder):
     r = command('predict', run_folder, '-', stdin='text,n\nthe printer,1\n  ,2\n'.encode())
     assert r.code == 0 and r.out.splitlines()[2] == '  ,2,,'
@@ -145,6 +155,24 @@ def test_what_is_no_list_of_texts_is_refused(given, says, model):
 # --- weak ---
 
 
+@pytest.mark.filterwarnings('ignore:.*absent from train')
+def test_a_class_that_training_lacks_is_the_weakest(command, tmp_path):
+    rows = [(f'{w} number {i} {c}', c) for i in range(12) for w, c in (('red', 'warm'), ('blue', 'cold'))]
+    pd.DataFrame(rows, columns=['text', 'label']).to_csv(tmp_path / 'train.csv', index=False)
+    pd.DataFrame([*rows[:6], ('a green number', 'fresh')], columns=['text', 'label']).to_csv(
+        tmp_path / 'validation.csv', index=False
+    )
+    held = tmp_path / 'validation.csv'
+    corpus = ag.read_corpus(tmp_path / 'train.csv', validation=held, test=held)
+    t = ag.weak_classes(corpus)
+    weakest = t.iloc[0]
+    assert list(t['class'])[0] == 'fresh' and len(t) == 3 and t.train.dtype == int
+    assert (weakest.train, weakest.validation, weakest.recall, weakest.f1) == (0, 1, 0, 0)
+    assert weakest.taken_for in ('warm (1)', 'cold (1)')
+    r = command('weak', tmp_path / 'train.csv', '--validation', held, '--test', held)
+    assert r.code == 0 and 'Traceback' not in r.err and 'fresh' in r.out.splitlines()[1]
+
+
 def test_weak_shows_the_ten_weakest(command):
     lines = command('weak', 'tickets').out.splitlines()
     assert len(lines) == 12 and lines[-1] == 'the 10 weakest of 15 classes; --top 15 shows all'
@@ -153,3 +181,12 @@ def test_weak_shows_the_ten_weakest(command):
     assert len(command('weak', 'tickets', '--top', '3').out.splitlines()) == 5
     r = command('weak', 'tickets', '--top', '0')
     assert r.code == 2 and 'Traceback' not in r.err
+
+
+def test_weak_as_json_and_in_silence(command):
+    told = json.loads(command('weak', 'tickets', '--top', '3', '--json').out)
+    shown = command('weak', 'tickets', '--top', '3').out
+    assert len(told) == 3 and all(row['class'] in shown for row in told)
+    assert told == ag.weak_classes(ag.load_corpus('tickets')).head(3).to_dict('records')
+    r = command('weak', 'tickets', '-q')
+    assert (r.code, r.out, r.err) == (0, '', '')

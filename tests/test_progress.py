@@ -69,9 +69,14 @@ def test_a_total_that_is_not_known(capsys):
 
 def test_on_a_terminal_there_is_a_bar_and_no_line(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
-    with telling():
-        assert not any(l.startswith('autogets: note: texts') for l in spent(capsys, Clock()))
-    assert 'tqdm' in sys.modules
+    with telling(), Progress(500, 'texts', 'examples', clock=(clock := Clock())) as p:
+        p.bar.delay = 0
+        for _ in range(500):
+            clock.now += 1
+            p.update(1, 'best .7')
+    err = capsys.readouterr().err
+    assert 'autogets: note:' not in err
+    assert 'texts: 100%' in err and '500/500' in err and 'best .7' in err
 
 
 @pytest.mark.parametrize('seconds, said', [(0.2, '0 s'), (59, '59 s'), (61, '1 min 1 s'), (3700, '1 h 2 min')])

@@ -148,7 +148,7 @@ def _from_the_best(trace, evaluator, objective, constraints, choice):
     results = trace.results()
     def place(i):
         broken = not keeps(constraints, results[i], results[0], classes=evaluator.classes)
-        return trace.ids(i) != choice, broken, -trace.rows[i][objective], trace.rows[i]['texts'], i
+        return broken, trace.ids(i) != choice, -trace.rows[i][objective], trace.rows[i]['texts'], i
     return sorted(range(1, len(trace)), key=place)
 
 # %% ../../nbs/search/12_halving.ipynb #e3310e3f

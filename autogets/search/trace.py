@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPTIONAL_COLUMNS', 'TRACE_COLUMNS', 'OLD_STRATEGIES', 'OLD_WORDS', 'OLD_SETTINGS', 'OLD_NOTES', 'checksum', 'encode',
-           'decode', 'row_of', 'result_of', 'current_settings', 'tell_old_words', 'read_trace', 'TraceFile', 'Trace']
+           'decode', 'row_of', 'result_of', 'current_settings', 'tell_old_words', 'read_trace', 'OtherRun', 'TraceFile',
+           'Trace']
 
 # %% ../../nbs/search/04_trace.ipynb #bed123f4
 import csv
@@ -145,6 +146,9 @@ def _lines(rows):
     csv.writer(f, lineterminator='\n').writerows(rows)
     return f.getvalue()
 
+# %% ../../nbs/search/04_trace.ipynb #2d44fd77
+class OtherRun(UserError): "A folder that holds the trace of another run"
+
 # %% ../../nbs/search/04_trace.ipynb #28aa6102
 def _same_run(there, here, folder, same_sources):
     if isinstance(there, dict): tell_old_words([there.get('objective'), there.get('strategy')], folder)
@@ -152,7 +156,7 @@ def _same_run(there, here, folder, same_sources):
     differ = [f'{k} is {there.get(k)!r} there and {here.get(k)!r} here' for k in {**there, **here}
               if there.get(k) != here.get(k)]
     if not same_sources: differ.append('its examples differ')
-    if differ: raise UserError(f'{folder} holds another run ({"; ".join(differ)}): choose another folder, or delete it')
+    if differ: raise OtherRun(f'{folder} holds another run ({"; ".join(differ)}): choose another folder, or delete it')
 
 # %% ../../nbs/search/04_trace.ipynb #57eee2cb
 class TraceFile:

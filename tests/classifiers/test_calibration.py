@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import worlds
 from autogets.classifiers import calibration as cal
 from autogets.classifiers.linear import LinearClassifier, load_classifier
-from autogets.core import UserError
+from autogets.core import UserError, text_id
 from autogets.job import improve
 from autogets.plots import reliability_figure
 from autogets.search.evaluator import Evaluator
@@ -101,6 +102,35 @@ def test_the_model_that_is_saved_is_calibrated_out_of_fold(calibrated, tickets):
     assert errors[0] > 0.4 and errors[1] < 0.1
     assert (before.argmax(1) == after.argmax(1)).all()
     assert cal.calibration_error(ev.reliability(tuple(ev.sources[:40]))) == pytest.approx(errors[1])
+
+
+def test_calibration_is_fitted_on_texts_that_no_model_was_trained_on(small, monkeypatch):
+    "Neither they, nor their copies, nor what was written from them: the classifier would be too sure"
+    pool = worlds.texts(small, several=6)
+    pool = pd.concat(
+        [pool, worlds.pool([(r.text, r.label, [small.train.id[0]]) for r in small.train[5:9].itertuples()])]
+    )
+    ev, asked = Evaluator(small, pool.reset_index(drop=True)), []
+
+    def trained(self, train, chosen, weights=None):
+        model = real(self, train, chosen, weights)
+        used = self.pool.iloc[chosen]
+        known = {*train.id, *used.id, *(i for ids in used.source_ids for i in ids)}
+        say = model.raw_proba
+
+        def raw_proba(texts, features=None):
+            asked.append(([text_id(t) for t in texts], known))
+            return say(texts, features)
+
+        model.raw_proba = raw_proba
+        return model
+
+    real = Evaluator.trained
+    monkeypatch.setattr(Evaluator, 'trained', trained)
+    ev.calibrated(tuple(ev.sources))
+    assert sorted(i for ids, _ in asked for i in ids) == sorted(small.train.id)
+    assert not any(known & set(ids) for ids, known in asked)
+    assert all(len(known) > len(small.train) / 2 for _, known in asked)
 
 
 def test_calibration_is_deterministic_and_trains_nothing_twice(calibrated, tickets):

@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import stats
 from ... import __version__
 from ...core import cached, digest, one_of
-from ...metrics import confusion, gain_interval, scores
+from ...metrics import confusion, scores
+from ...paired import gain_interval
 from ...plots import COLORS, grid, shorten
 from ...classifiers.linear import make_classifier
 from ...curation.artifacts import artifacts, rephrased_by, without_giveaways

@@ -18,7 +18,8 @@ from ...data.datasets import load_corpus
 from ...generators.build import build_pool
 from ...generators.eda import EDA
 from ...generators.recorded import Recorded
-from ...metrics import confusion, gain_interval, scores
+from ...metrics import confusion, scores
+from ...paired import gain_interval
 from ...stats import stratified
 from ...plots import COLORS, grid
 from ...generators.llm_writer import Writer
