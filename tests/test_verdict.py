@@ -11,6 +11,7 @@ import pytest
 import worlds
 
 import autogets as ag
+from autogets import job as job_module
 from autogets.classifiers import free_baselines as free_module
 from autogets.classifiers.free_baselines import (
     FreeBaselines,
@@ -569,3 +570,51 @@ def test_a_note_on_the_encoder_is_that_of_this_run(monkeypatch, small, tmp_path)
     assert notes() == ['too slow today']
     monkeypatch.setattr(free_module, '_quick', lambda spec, corpus: ('linear', ''))
     assert notes() == [] and found().rows[-1]['method'] == 'linear'
+
+
+# --- a whole outcome beside a free baseline ---
+
+
+@pytest.fixture(scope='module')
+def helped(tickets):
+    "An outcome whose texts help significantly"
+    how = dict(objective='accuracy', budget=8, free=False, progress=False)
+    return ag.improve(tickets, 'recorded:tickets', **how)
+
+
+def beside(o, right, recalls=1.0):
+    "The outcome `o`, had a free method got a share `right` of the test texts of each class"
+    true = o.evaluator.truth('test')
+    codes = np.where(np.random.default_rng(0).random(len(true)) < right, true, (true + 1) % 15)
+    plain = dict.fromkeys(('recall', 'accuracy', 'macro-f1'), 0.5)
+    base = dict(method='baseline', scores=plain, recalls=[0.5] * 15, test=o.evaluator.predict(())['test'].tolist())
+    free = dict(method='a free one', scores=dict.fromkeys(plain, recalls), recalls=[1.0] * 15, test=codes.tolist())
+    return replace(o, free=FreeBaselines([base, free]))
+
+
+def test_a_better_free_baseline_is_recommended_everywhere(helped):
+    assert helped.summary()['recommendation'] == 'use'
+    o = beside(helped, right=1.0)
+    s, page = o.summary(), o._repr_html_()
+    assert (s['recommendation'], s['recommended'], s['instead']) == ('keep', 'baseline', 'a free one')
+    assert s['best_free'] == s['beyond']['than'] == 'a free one' and s['beyond']['reading'] == 'a significant loss'
+    assert 'class="paid"' in page and 'class="good"' not in page and 'Try a free one: ' in page
+    assert s['verdict'].startswith('Keep your model') and 'Try a free one: ' in repr(o) and 'model is yours' in repr(o)
+    assert s['cis'].startswith('95 %, over the texts of the split')
+
+
+def test_one_that_constraints_or_guard_exclude_is_not_recommended(helped):
+    o = beside(helped, right=1.0, recalls=0.6)
+    o.free.rows[1]['scores'] |= {'macro-f1': 0.3}
+    assert o.best_free is None and o.summary()['recommendation'] == 'use' and o.summary()['instead'] is None
+    assert 'Outside the constraints or the guard, on validation and out of fold: a free one.' in repr(o)
+
+
+def test_what_is_computed_of_an_outcome_is_computed_once(helped, monkeypatch):
+    calls = []
+    for name in ('paired_test', 'how_tried', 'free_table', 'best_free', 'weigh'):
+        real = getattr(job_module, name)
+        monkeypatch.setattr(job_module, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+    o = beside(helped, right=0.5)
+    o.summary(), repr(o), o._repr_html_(), o.recommended
+    assert sorted(calls) == ['best_free', 'free_table', 'how_tried', 'paired_test', 'weigh']
