@@ -298,10 +298,10 @@ def improve(
     corpus, # A `Corpus`
     texts='eda', # Synthetic texts: a pool, a DataFrame, the folder of a pool, or a generator such as 'recorded:tickets'
     objective:str='macro-f1', # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
-    strategy:str='class-weights', # One of `list_strategies()`
+    strategy:str=None, # One of `list_strategies()`; common-weight for encoder:NAME and else class-weights unless given
     target='all', # A class, a list of classes, or all
-    budget:int=None, # Candidates to evaluate; 100 for class-weights and ensemble, else 500
-    classifier:str='linear', # linear, catboost, frozen:NAME or transformer:NAME
+    budget:int=None, # Candidates to evaluate; 100 for strategies that weigh all classes together, else 500
+    classifier:str='linear', # One of `list_classifiers()`, such as encoder:offline
     out=None, # Folder for everything; a killed run is resumed there
     progress:bool=True, # Show a bar, on a terminal
     **more, # Any other field of `Job`: constraints, seed, workers, screen, protocol, ...

@@ -91,7 +91,8 @@ class MethodModels:
         texts, features = classifier_inputs(c.train.iloc[rows], c.features)
         stop_texts, stop_features = classifier_inputs(c.validation, c.features)
         return model.fit(texts, list(labels[rows]), weights, features=features,
-            validation=(stop_texts, list(c.validation.label), stop_features), **origin(model, len(rows), 0))
+            validation=(stop_texts, list(c.validation.label), stop_features),
+            **origin(model, c.train.iloc[rows], c.train[:0]))
 
     def _said(self, model, d):
         out, at = np.full((len(d), len(self.classes)), -30.), pd.Index(self.classes).get_indexer(model.classes_)
@@ -175,7 +176,7 @@ def stronger_encoder(
 )->tuple: # Its name as a classifier or None, and a note where there is none
     "The encoder to compare with"
     name = os.environ.get('AUTOGETS_ENCODER', 'offline')
-    if name == 'none' or classifier.partition(':')[0] in ('frozen', 'transformer'): return None, ''
+    if name == 'none' or classifier.partition(':')[0] in ('encoder', 'frozen', 'transformer'): return None, ''
     if name == 'offline' and not all(map(find_spec, (OFFLINE, 'torch', 'transformers'))):
         return None, 'A stronger encoder was not tried: pip install "autogets[offline]".'
     return f'frozen:{name}', ''

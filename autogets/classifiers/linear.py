@@ -55,8 +55,8 @@ def checked_texts(
     return texts
 
 # %% ../../nbs/classifiers/01_linear.ipynb #aad342c1
-CLASSIFIERS = {'linear': None, 'catboost': None, 'frozen': 'classifiers.encoders:FrozenClassifier',
-    'transformer': 'classifiers.finetune:FineTuned'}
+CLASSIFIERS = {'linear': None, 'catboost': None, 'encoder': 'classifiers.ridge:EncoderClassifier',
+    'frozen': 'classifiers.encoders:FrozenClassifier', 'transformer': 'classifiers.finetune:FineTuned'}
 
 # %% ../../nbs/classifiers/01_linear.ipynb #0cec1b57
 def read_classifier(
@@ -69,8 +69,8 @@ def read_classifier(
         module, kind = kind.split(':')
         kind = getattr(importlib.import_module(f'autogets.{module}'), kind)
     if colon and not (encoder and getattr(kind, 'encodes', False)):
-        raise UserError(f'cannot read the classifier {spec!r}: only frozen and transformer take a name after the '
-            'colon, such as transformer:bert-base-uncased')
+        raise UserError(f'cannot read the classifier {spec!r}: only encoder, frozen and transformer take a name '
+            'after the colon, such as encoder:offline')
     return kind, {'encoder': encoder} if encoder else {}
 
 # %% ../../nbs/classifiers/01_linear.ipynb #4837e93b
@@ -92,6 +92,7 @@ def list_classifiers()->pd.DataFrame: # name, needs (an extra to install), what
     return pd.DataFrame([
         ('linear', '', 'TF-IDF and a linear SVM: seconds for hundreds of candidates'),
         ('catboost', 'catboost', 'CatBoost with text features, the classifier of the paper: minutes a candidate'),
+        ('encoder:NAME', 'transformers', 'ridge on the embeddings of a sentence encoder: candidates in closed form'),
         ('frozen:NAME', 'transformers', 'logistic regression on the embeddings of a pretrained encoder'),
         ('transformer:NAME', 'transformers', 'a pretrained encoder, fine-tuned; search with a screening classifier'),
     ], columns=['name', 'needs', 'what'])

@@ -9,6 +9,7 @@ __all__ = ['run_search', 'run_settings', 'choose', 'running_best']
 import time
 from dataclasses import replace
 import pandas as pd
+from ..classifiers.refit import refit_class
 from ..core import UserError, alone, digest, one_of
 from ..metrics import read_objective
 from ..progress import Progress
@@ -53,6 +54,7 @@ def run_settings(
            if k != 'objective' and not k.startswith('_') and isinstance(v, (int, float, str, bool))}
     ev, corpus = evaluator, evaluator.corpus
     extra = dict(folds=ev.folds) if ev.folds else {}
+    if ev.folds and hasattr(refit_class(ev.classifier), 'held_out'): extra['likelihood'] = True
     if ev.goal is not None: extra |= dict(goal=ev.goal if isinstance(ev.goal, str) else list(ev.goal))
     if ev.base: extra |= dict(base=digest(ev.base)[:16], how=ev.how)
     return extra | dict(corpus=corpus.name, corpus_fingerprint=corpus.fingerprint, pool=digest(sorted(ev.pool.id))[:16],

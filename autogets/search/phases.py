@@ -158,7 +158,7 @@ class PhaseSearch(JoinedPhases):
         target = phase.target if isinstance(phase.target, str) else tuple(phase.target)
         view = self.evaluator.view(target, self.base, phase.how, measure=own)
         # a weight of 1 is not written, so drop the base's
-        if phase.strategy == 'class-weights' and phase.how == 'replace':
+        if phase.strategy in ('class-weights', 'common-weight') and phase.how == 'replace':
             others = {c: w for c, w in weights_of(self.base).items() if c not in view.labels}
             view.base = as_candidate(ids_of(self.base), others)
         if own != self.goal.target: view.goal = self.goal.target

@@ -9,7 +9,7 @@ __all__ = ['STRATEGIES', 'PAPER_STRATEGIES', 'OBJECTIVE_FREE', 'read_strategy', 
 import pandas as pd
 from ..core import one_of
 from ..metrics import read_objective
-from .class_weights import ClassWeights, Merge
+from .class_weights import ClassWeights, CommonWeight, Merge
 from .genetic import Genetic
 from .map import search_map
 from .strategy import Random
@@ -39,7 +39,8 @@ def _by_class(cls):
 # %% ../../nbs/search/10_registry.ipynb #0a369414
 STRATEGIES = {'random': lambda ev, objective, seed, xy: Random(ev.sources, seed),
               'sliding-window': _on_map(SlidingWindow), 'hierarchical': _on_map(HierarchicalWindow),
-              'genetic': _genetic, 'class-weights': _by_class(ClassWeights), 'merge': _by_class(Merge)}
+              'genetic': _genetic, 'class-weights': _by_class(ClassWeights),
+              'common-weight': _by_class(CommonWeight), 'merge': _by_class(Merge)}
 PAPER_STRATEGIES = ('random', 'sliding-window', 'hierarchical', 'genetic')
 OBJECTIVE_FREE = ('random', 'sliding-window')
 
@@ -71,6 +72,7 @@ def list_strategies()->pd.DataFrame: # name, what
         ('hierarchical', 'the same with squares of falling size around the best'),
         ('genetic', 'a genetic algorithm over sets of examples'),
         ('class-weights', 'a weight for the synthetic texts of each class, full pool first'),
+        ('common-weight', 'one weight for all synthetic texts, by likelihood; for encoder:NAME'),
         ('merge', 'merges what was best for single classes'),
         ('ensemble', 'phases of other strategies, planned or advised by the knowledge map'),
     ], columns=['name', 'what'])

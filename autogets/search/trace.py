@@ -20,7 +20,8 @@ from ..metrics import OBJECTIVES, OLD_OBJECTIVES
 from .candidates import Result, as_candidate, ids_of, weights_of
 
 # %% ../../nbs/search/04_trace.ipynb #86292329
-OPTIONAL_COLUMNS = {'jackknife': 'folds', 'goal': 'goal'} # column -> the setting of a run that needs it
+# Column -> the setting of a run that needs it
+OPTIONAL_COLUMNS = {'jackknife': 'folds', 'goal': 'goal', 'likelihood': 'likelihood'}
 TRACE_COLUMNS = ['evaluation', 'strategy', 'note', 'members', 'sources', 'texts', 'seconds', 'wall', *OBJECTIVES,
                  *(f'test {o}' for o in OBJECTIVES), 'recalls', 'check']
 
@@ -62,7 +63,7 @@ def row_of(
     return dict(note=' '.join(candidate.note.split()), members=encode(candidate.ids, sources),
                 sources=len(ids_of(candidate.ids)), texts=result.n_texts, seconds=result.seconds, **result.scores,
                 **{f'test {o}': result.test.get(o) for o in OBJECTIVES}, recalls=_joined(result.recalls),
-                jackknife=_joined(jack), goal=_joined(result.goal.values()))
+                jackknife=_joined(jack), goal=_joined(result.goal.values()), likelihood=_joined(result.likelihood))
 
 # %% ../../nbs/search/04_trace.ipynb #75eb23e2
 def _joined(values): return ' '.join(map(repr, map(float, values)))
@@ -74,12 +75,12 @@ def result_of(
 )->Result:
     "The result that a trace row stands for"
     test = {o: row[f'test {o}'] for o in OBJECTIVES if row[f'test {o}'] is not None}
-    jack, goal = ([float(v) for v in (row.get(c) or '').split()] for c in OPTIONAL_COLUMNS)
+    jack, goal, likelihood = ([float(v) for v in (row.get(c) or '').split()] for c in OPTIONAL_COLUMNS)
     n = len(jack)//len(OBJECTIVES)
     jackknife = {o: tuple(jack[i*n:(i+1)*n]) for i, o in enumerate(OBJECTIVES)} if n else {}
     return Result(decode(row['members'], sources), {o: row[o] for o in OBJECTIVES},
                   tuple(map(float, row['recalls'].split())), n_texts=row['texts'], seconds=row['seconds'], test=test,
-                  jackknife=jackknife, goal=dict(zip(OBJECTIVES, goal)))
+                  jackknife=jackknife, goal=dict(zip(OBJECTIVES, goal)), likelihood=tuple(likelihood))
 
 # %% ../../nbs/search/04_trace.ipynb #ed28c820
 OLD_STRATEGIES = {'levels': 'class-weights'} # names of 0.4.0
