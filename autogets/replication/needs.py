@@ -67,7 +67,7 @@ def remedy(
     names, # Of sets that are missing
 )->str:
     "What to do about them"
-    return f'autogets data fetch {names[0]}, or set AUTOGETS_DATA to a folder that holds it'
+    return f'autogets data fetch {names[0]} or set AUTOGETS_DATA'
 
 # %% ../../nbs/replication/02a_needs.ipynb #22ec76ed
 def shipped_note(
@@ -75,8 +75,7 @@ def shipped_note(
 )->str:
     "What stands over an experiment that ran on shipped recordings for want of `lacks`"
     verb = 'is' if len(lacks) == 1 else 'are'
-    return (f'on shipped recordings: {", ".join(lacks)} {verb} not here ({remedy(lacks)}); '
-            'published numbers beside them are about other texts')
+    return f'on shipped recordings: {", ".join(lacks)} {verb} not here ({remedy(lacks)})'
 
 # %% ../../nbs/replication/02a_needs.ipynb #c97fb675
 _FETCH = '''import sys

@@ -27,9 +27,6 @@ def _footer(record:dict)->str:
              ', '.join(f'{k} {v}' for k, v in record['versions'].items())]
     return report.text('; '.join(filter(None, parts)), 'foot')
 
-# %% ../../nbs/replication/06_page.ipynb #6af1a9bb
-def _sentence(words:str)->str: return f'{words[:1].upper()}{words[1:]}.'
-
 # %% ../../nbs/replication/06_page.ipynb #0a1fb6e7
 def _table(path:Path, caption:str, rows:int)->str:
     "A table of results; of one longer than `rows`, the first 20 rows"
@@ -47,7 +44,9 @@ def experiment_section(
     "One experiment's part of the page"
     out, captions = Path(out), record.get('captions', {})
     parts = [report.text(f'Reproduces: {paper}')] if paper else []
-    if record.get('lacks'): parts.append(report.text(_sentence(shipped_note(record['lacks'])), 'note'))
+    if record.get('lacks'):
+        said = f'{shipped_note(record["lacks"])}. Published numbers beside ours are about other texts.'
+        parts.append(report.text(said[0].upper()+said[1:], 'note'))
     if record.get('verdict'): parts.append(report.text(record['verdict'], 'note'))
     if record.get('findings'): parts.append(report.table(findings_table(record['findings']), caption='Findings'))
     parts += [report.text(f'Left out, {k}: {v}', 'note') for k, v in record['skipped'].items()]
