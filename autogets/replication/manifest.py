@@ -24,9 +24,9 @@ class Entry:
     path: Path # Its notebook
     title: str # What it is about
     paper: str = '' # What it reproduces
-    needs: tuple = () # Public corpora that it reads
-    minutes: dict = field(default_factory=dict) # Profile -> expected minutes
+    minutes: dict = field(default_factory=dict) # Profile, or shipped -> expected minutes
     profiles: dict = field(default_factory=dict) # Profile -> parameters
+    shipped: dict = None # Parameters for the shipped recordings; None where these cannot stand in
 
 # %% ../../nbs/replication/04_manifest.ipynb #3f48e07a
 def _check_keys(entry, where:str)->str:
@@ -40,8 +40,8 @@ def _check_keys(entry, where:str)->str:
     if not re.fullmatch(r'[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*', name):
         raise UserError(
             f'{where}: the id {name!r} must be a folder and a name in lower-case letters, digits and hyphens')
-    for key in ('profiles', 'minutes'):
-        for p in entry.get(key) or {}: one_of(p, PROFILES, f'profile under {key} of {name} in {where}:')
+    for key, kinds in (('profiles', PROFILES), ('minutes', (*PROFILES, 'shipped'))):
+        for p in entry.get(key) or {}: one_of(p, kinds, f'profile under {key} of {name} in {where}:')
     return name
 
 # %% ../../nbs/replication/04_manifest.ipynb #9fb233b2
@@ -54,7 +54,7 @@ def _entry(entry, folder:Path, where:str)->Entry:
         raise UserError(f'{where}: the notebook {entry.get("notebook", "")} of experiment {name} is not there')
     maps = {k: dict(entry.get(k) or {}) for k in ('minutes', 'profiles')}
     return Entry(id=name, path=path, title=entry['title'], paper=entry.get('paper', ''),
-                 needs=tuple(entry.get('needs') or ()), **maps)
+                 shipped=entry.get('shipped'), **maps)
 
 # %% ../../nbs/replication/04_manifest.ipynb #335364c6
 def manifest_content(
@@ -143,5 +143,6 @@ def plan(
         if i in renamed: print(f'{i} is now {renamed[i]}')
         wanted.add(one_of(renamed.get(i, i), [e.id for e in listed], 'experiment'))
     chosen = [(e, e.profiles.get(profile, {})) for e in listed if not only or e.id in wanted]
-    for e, parameters in chosen: check_parameters(e, parameters)
+    for e, parameters in chosen:
+        for given in (parameters, e.shipped or {}): check_parameters(e, given)
     return chosen

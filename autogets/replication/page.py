@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from .. import report
 from ..core import read_json, write_atomic
+from .needs import shipped_note
 from .manifest import load_manifest
 from .results import findings_table
 
@@ -43,6 +44,9 @@ def experiment_section(
     "One experiment's part of the page"
     out, captions = Path(out), record.get('captions', {})
     parts = [report.text(f'Reproduces: {paper}')] if paper else []
+    if record.get('lacks'):
+        said = f'{shipped_note(record["lacks"])}. Published numbers beside ours are about other texts.'
+        parts.append(report.text(said[0].upper()+said[1:], 'note'))
     if record.get('verdict'): parts.append(report.text(record['verdict'], 'note'))
     if record.get('findings'): parts.append(report.table(findings_table(record['findings']), caption='Findings'))
     parts += [report.text(f'Left out, {k}: {v}', 'note') for k, v in record['skipped'].items()]
@@ -60,7 +64,7 @@ def write_index(
     root=None, # The checkout; found when None
 )->Path: # index.html
     "Write the page of all results in `out`"
-    out, sections, missing = Path(out), [], []
+    out, sections, lines = Path(out), [], dict(failed=[], skipped=[])
     last = {r['id']: (r['status'], r['message']) for r in frame.to_dict('records')}
     for e in load_manifest(root):
         again = f'run it: autogets replicate --profile {profile} --only {e.id}'
@@ -69,8 +73,9 @@ def write_index(
         if path.exists() and status in ('done', 'unchanged', 'not run'):
             sections.append(experiment_section(name, e.paper, read_json(path), out=out))
             continue
-        said = 'skipped for want of data' if status == 'no data' else status
-        missing.append(report.text(f'{e.id} ({e.title}), {said}: {message}', 'bad' if status == 'failed' else 'note'))
-    if missing: sections.insert(0, report.section('Not shown', *missing))
-    subtitle = f'Profile {profile}: published numbers beside ours'
-    return write_atomic(out/'index.html', report.page('AutoGeTS, replicated', sections, subtitle))
+        kind, look = ('failed', 'bad') if status == 'failed' else ('skipped', 'note')
+        lines[kind].append(report.text(f'{e.id} ({e.title}): {message}', look))
+    first = [report.section('Failed', *lines['failed'])] if lines['failed'] else []
+    end = [report.section('Skipped or not run yet', *lines['skipped'])] if lines['skipped'] else []
+    return write_atomic(out/'index.html', report.page('AutoGeTS, replicated', [*first, *sections, *end],
+        f'Profile {profile}: published numbers beside ours'))

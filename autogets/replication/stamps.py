@@ -13,6 +13,7 @@ import json
 import re
 from pathlib import Path
 from ..core import UserError, digest, read_json, shipped
+from .needs import needs_of
 from .results import numeric_versions
 
 # %% ../../nbs/replication/05_stamps.ipynb #85417a3a
@@ -168,9 +169,8 @@ def public_files(
     "Names and sizes of the files of each public corpus in the folder `data`"
     found = {}
     for name in needs:
-        folder = Path(data)/name if data else None
-        there = folder is not None and folder.is_dir()
-        found[name] = sorted((p.name, p.stat().st_size) for p in folder.iterdir()) if there else None
+        folders = [p for p in (Path(data)/name, Path(data)/'llm_generated'/name) if data and p.is_dir()]
+        found[name] = sorted((p.name, p.stat().st_size) for f in folders for p in f.iterdir()) or None
     return found
 
 # %% ../../nbs/replication/05_stamps.ipynb #0e4d55eb
@@ -188,7 +188,7 @@ def stamp_parts(
     words = set(re.findall(r'[\w-]+', ' '.join([source, given, *studies])))
     named = data_named(source).union(*(modules.facts(m)[1] for m in used))
     return dict(notebook=code_digest(source), parameters=parameters, modules={m: modules.facts(m)[0] for m in used},
-        data=data_files(named, words), public=public_files(experiment.needs, data),
+        data=data_files(named, words), public=public_files(needs_of(parameters), data),
         versions={k: v for k, v in numeric_versions().items() if k != 'autogets'})
 
 # %% ../../nbs/replication/05_stamps.ipynb #6c703b73

@@ -130,12 +130,11 @@ def test_a_change_of_plots_reruns_only_who_draws(root, package):
 
 
 def test_stamp_sees_parameters_versions_and_public_corpora(root, tmp_path, monkeypatch):
-    manifest(root, good(needs=['trec6']))
     (e,) = load_manifest(root)
     modules = stamps.Closure()
 
     def mark(parameters=None, data=''):
-        return stamps.stamp(e, parameters or {}, data, modules)
+        return stamps.stamp(e, {'corpus': 'trec6', **(parameters or {})}, data, modules)
 
     base = mark()
     assert mark() == base and mark({'n': 3}) != base and mark(data=str(tmp_path)) == base
@@ -160,7 +159,7 @@ def test_stamp_sees_the_shipped_data_that_is_named(root):
     assert 'autogets.replication.published' in found['modules'] and 'autogets.plots' not in found['modules']
 
 
-def test_a_failure_is_reported_and_the_rest_goes_on(root):
+def test_a_failure_is_reported_and_the_rest_goes_on(root, capsys):
     notebook(root, 'demo/02_bad.ipynb', 'n: int = 2 # rows', HEAD, "raise ValueError('no\\nluck')")
     missing = ('class DataMissing(Exception): pass', "raise DataMissing('trec6 is not here: set AUTOGETS_DATA')")
     notebook(root, 'demo/03_far.ipynb', 'n: int = 2 # rows', *missing)
@@ -175,10 +174,18 @@ def test_a_failure_is_reported_and_the_rest_goes_on(root):
     }
     assert frame.message['demo/bad'] == 'cell 4: ValueError: no luck'
     assert frame.message['demo/far'] == 'trec6 is not here: set AUTOGETS_DATA'
+    told = capsys.readouterr().out
+    assert 'demo/good: starts, takes about 30 s' in told and '[4/4] demo/' in told and ' left\n' in told
+    end = told[told.index('1 done, 1 skipped, 2 failed') :].splitlines()
+    assert end[1:] == [
+        '  failed: demo/bad, cell 4: ValueError: no luck',
+        '  skipped: demo/far, trec6 is not here: set AUTOGETS_DATA',
+        f'  failed: demo/mute, {frame.message["demo/mute"]}',
+    ]
     assert "Experiment('demo/mute').save()" in frame.message['demo/mute']
     assert runner.exit_code(frame) == 1 and runner.exit_code(frame.loc[['demo/far', 'demo/good']]) == 0
     page = (root / 'runs' / 'smoke' / 'index.html').read_text()
-    assert page.index('ValueError: no luck') < page.index('The squares')
+    assert page.index('ValueError: no luck') < page.index('The squares') < page.index('trec6 is not here')
     assert (root / 'runs' / 'smoke' / 'notebooks' / 'demo' / 'bad.ipynb').exists()
 
 
@@ -281,7 +288,8 @@ def test_a_notebook_that_hangs_is_ended_with_its_kernel(root):
     manifest(root, dict(id='demo/slow', title='Slow'))
     batch = runner.Batch('smoke', root, root / 'out', stop=threading.Event())
     (e,) = load_manifest(root)
-    assert runner._papermill(e, {}, root / 'x.ipynb', batch, 1)[0] is None
+    task = runner.Planned(e, {})
+    assert runner._papermill(task, root / 'x.ipynb', batch, 1)[0] is None
 
     def stop_when_running():
         while not (root / 'pid').exists() or not (root / 'pid').read_text():
@@ -289,10 +297,76 @@ def test_a_notebook_that_hangs_is_ended_with_its_kernel(root):
         batch.stop.set()
 
     threading.Thread(target=stop_when_running, daemon=True).start()
-    rc, _ = runner._papermill(e, {}, root / 'x.ipynb', batch, 300)
+    rc, _ = runner._papermill(task, root / 'x.ipynb', batch, 300)
     assert rc is None
     assert gone([int((root / 'pid').read_text())])
-    assert runner._outcome(rc, '', root / 'x.ipynb', 480) == ('failed', 'not finished after 8 minutes')
+    status, message = runner._outcome(rc, '', root / 'x.ipynb', 480)
+    assert status == 'failed' and message.startswith('not finished after 8 minutes, in cell 4: ')
+
+
+def test_what_a_stopped_notebook_had_computed_is_kept(root, monkeypatch):
+    work = """exp = Experiment('demo/slow')
+from autogets.core import cached
+def make(i):
+    if i == 2 and not os.path.exists('again'): time.sleep(600)
+    open(f'made-{i}', 'a').write('x')
+    return i
+found = [cached(exp.work('cells'), [i], lambda: make(i)) for i in range(3)]
+exp.save()"""
+    notebook(root, 'demo/02_slow.ipynb', 'n: int = 2 # rows', HEAD, work)
+    manifest(root, dict(id='demo/slow', title='Slow', minutes={'smoke': 0.2}))
+    real = runner._wait
+
+    def until_it_hangs(process, seconds, stop):
+        while process.poll() is None and not (root / 'made-1').exists():
+            real(process, 1, stop)
+        real(process, 1 if not (root / 'again').exists() else seconds, stop)
+
+    monkeypatch.setattr(runner, '_wait', until_it_hangs)
+    frame = runner.replicate('smoke', root=root).set_index('id')
+    assert frame.status['demo/slow'] == 'failed'
+    assert 'in cell 4: what it had computed is kept' in frame.message['demo/slow']
+    (root / 'again').touch()
+    frame = runner.replicate('smoke', root=root).set_index('id')
+    assert frame.status['demo/slow'] == 'done'
+    assert [(root / f'made-{i}').read_text() for i in range(3)] == ['x', 'x', 'x']
+
+
+@pytest.fixture
+def sleeper():
+    p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+    yield p
+    p.kill()
+    p.wait()
+
+
+def test_a_stopped_process_does_not_use_up_its_time(sleeper):
+    import threading
+
+    sleeper.send_signal(signal.SIGSTOP)
+    waiting = threading.Thread(target=runner._wait, args=(sleeper, 1.5, threading.Event()), daemon=True)
+    waiting.start()
+    waiting.join(5)
+    assert waiting.is_alive()
+    sleeper.send_signal(signal.SIGCONT)
+    waiting.join(6)
+    assert not waiting.is_alive() and sleeper.poll() is None
+
+
+def test_a_suspended_machine_does_not_use_up_the_time_of_a_notebook(sleeper, monkeypatch):
+    import threading
+
+    clock, stop, start = [0.0], threading.Event(), time.monotonic()
+    hours = iter([0, 3600, 7200])  # a lid that was closed twice
+
+    class Clock:
+        def monotonic(self):
+            clock[0] += next(hours, 1)
+            return clock[0]
+
+    monkeypatch.setattr(runner, 'time', Clock())
+    runner._wait(sleeper, 10, stop)
+    assert clock[0] > 10800 and time.monotonic() - start > 0.8
 
 
 def test_a_kernel_that_never_started_is_tried_once_more(root, monkeypatch):
