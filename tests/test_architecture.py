@@ -302,3 +302,19 @@ for name in {ROOMS}:
     assert [name for name, *_ in said] == ROOMS
     heavy = [f'{name} imports {", ".join(found)}' for name, *found in said if found]
     assert not heavy, '; '.join(heavy)
+
+
+def test_without_fcntl_all_is_imported_and_one_line_says_what_does_not_work(tmp_path):
+    "As on Windows, which has no fcntl"
+    code = f'''import importlib, sys
+sys.modules['fcntl'] = None
+for name in {ROOMS}:
+    importlib.import_module('autogets.' + name)
+from autogets.core import UserError
+from autogets.llm.cache import Replies
+try:
+    Replies({str(tmp_path / "r.jsonl")!r}).__enter__()
+except UserError as e:
+    print(e)'''
+    said = python(code).splitlines()
+    assert len(said) == 1 and 'no fcntl' in said[0] and 'use WSL' in said[0]

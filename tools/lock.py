@@ -1,101 +1,65 @@
-"""Pin what pyproject.toml asks for to the versions installed here.
+"""Lock what pyproject.toml asks for: each version, with the sha256 of every file that PyPI has of it.
 
-    .venv/bin/python tools/lock.py          writes the three files below
-    .venv/bin/python tools/lock.py --check  only says whether they are what it would write
+    python tools/lock.py            keeps the locked versions, adds what is new, leaves out what is idle
+    python tools/lock.py --upgrade  moves to newer versions (`--upgrade-package NAME` for one)
 
 requirements-lock.txt               what `make` installs: the dependencies and every extra but transformers and offline
-requirements-lock-transformers.txt  what these two need on top (torch is large, and most commands do not need it);
-                                    left as it is where these packages are not installed
-environment.yml                     both lists, for conda users
+requirements-lock-transformers.txt  what these two need on top (most commands do not need it) but torch, whose wheels
+                                    differ by platform and accelerator: CPU builds come from other places than PyPI
+environment.yml                     both lists and torch, for conda users; without hashes, which `-e .` cannot have
 
-To move to newer versions: change a bound in pyproject.toml where needed, `.venv/bin/pip install --upgrade -e '.[...]'`,
-run the tests, then `make lock`.
+They hold for Python 3.11.5 and newer on every platform. It needs uv (`pip install uv`) and the network.
 """
 
+import re
+import shutil
+import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 APART = ('transformers', 'offline')
+OF_TORCH = re.compile(r'torch$|triton$|nvidia-|cuda-')
+FIRST, SECOND = 'requirements-lock.txt', 'requirements-lock-transformers.txt'
+HEAD = '# Written by tools/lock.py (make lock) for Python 3.11.5 and newer; do not edit\n'
 
 
 def extras():
-    "The runtime dependencies (under '') and each extra's, as lists of `Requirement`"
-    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
-    asked = {'': project['dependencies'], **project['optional-dependencies']}
-    asked = {name: [Requirement(r) for r in reqs] for name, reqs in asked.items()}
-    return {
-        name: [r for r in reqs if r.name != project['name']] for name, reqs in asked.items()
-    }  # an extra that contains another adds nothing of its own
+    "Each extra that pyproject.toml offers -> its requirements"
+    return tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['optional-dependencies']
 
 
-def installed(name):
-    try:
-        return bool(distribution(name))
-    except PackageNotFoundError:
-        return False
+def locked(text):
+    "Name -> its requirement with the hashes, as a lock has it"
+    return {b.split('==')[0]: b for b in re.split(r'\n(?=\w)', text.strip()) if '==' in b and b[0] != '#'}
 
 
-def closure(requirements):
-    "Name -> version of everything that `requirements` pull in here; local parts such as +cpu are left out"
-    pins, todo = {}, [(r, '') for r in requirements]
-    seen = set()
-    while todo:
-        req, extra = todo.pop()
-        name = canonicalize_name(req.name)
-        if req.marker and not req.marker.evaluate({'extra': extra}):
-            continue
-        if not installed(name):
-            sys.exit(f'{name} is asked for but not installed: install it, then lock again')
-        dist = distribution(name)
-        if not req.specifier.contains(dist.version, prereleases=True):
-            sys.exit(f'{name} {dist.version} is installed, but {req} is asked for')
-        pins[name] = dist.version.split('+')[0]
-        for extra in ('', *req.extras):
-            if (name, extra) in seen:
-                continue
-            seen.add((name, extra))
-            todo += [(Requirement(r), extra) for r in dist.requires or []]
-    return pins
+def compiled(name, given, *options):
+    "The lock `name` anew: what the extras `given` need"
+    command = f'uv pip compile pyproject.toml --no-config --quiet --universal --python-version 3.11.5 -o {name}'
+    command += ' --generate-hashes --no-annotate --no-header'
+    chosen = [word for extra in given for word in ('--extra', extra)]
+    if subprocess.run([*command.split(), *chosen, *options], cwd=ROOT).returncode:
+        sys.exit('error: uv found no lock (see above)')
+    return locked((ROOT / name).read_text())
 
 
-def lines(pins):
-    return [f'{n}=={v}' for n, v in sorted(pins.items())]
-
-
-def render():
-    "File name -> its text"
-    asked = extras()
-    common = closure([r for name, reqs in asked.items() if name not in APART for r in reqs])
-    more = [r for name in APART for r in asked[name]]
-    if all(installed(r.name) for r in more):
-        apart = {n: v for n, v in closure(more).items() if n not in common}
-    else:
-        apart = dict(
-            l.split('==')
-            for l in (ROOT / 'requirements-lock-transformers.txt').read_text().splitlines()
-            if l[:1] != '#'
-        )
-    head = '# Written by tools/lock.py (make lock) for Python 3.11; do not edit\n'
-    about = '# for the extras `transformers` and `offline`, after requirements-lock.txt\n'
+def write_locks(options):
+    common = compiled(FIRST, [e for e in extras() if e not in APART], *options)
+    more = compiled(SECOND, APART, '-c', FIRST, *options)
+    more = {n: r for n, r in more.items() if n not in common and not OF_TORCH.match(n)}
+    about = '# for the extras `transformers` and `offline`, after requirements-lock.txt and without torch\n'
+    (ROOT / FIRST).write_text(HEAD + '\n'.join(common.values()) + '\n')
+    (ROOT / SECOND).write_text(HEAD + about + '\n'.join(more.values()) + '\n')
+    torch = next(r for r in extras()['transformers'] if r.startswith('torch=='))
+    pins = sorted(r.split(' \\\n')[0] for r in (common | more).values()) + [torch, '-e .']
     environment = 'name: autogets\nchannels:\n  - conda-forge\n  - nodefaults\n'
     environment += 'dependencies:\n  - python=3.11\n  - pip\n  - pip:\n'
-    lock = head + '\n'.join(lines(common)) + '\n'
-    more = head + about + '\n'.join(lines(apart)) + '\n'
-    env = head + environment + ''.join(f'      - {l}\n' for l in lines(common | apart)) + '      - -e .\n'
-    return {'requirements-lock.txt': lock, 'requirements-lock-transformers.txt': more, 'environment.yml': env}
+    (ROOT / 'environment.yml').write_text(HEAD + environment + ''.join(f'      - {p}\n' for p in pins))
 
 
 if __name__ == '__main__':
-    files = render()
-    stale = [n for n, s in files.items() if not (ROOT / n).exists() or (ROOT / n).read_text() != s]
-    if '--check' in sys.argv:
-        sys.exit(f'not up to date: {", ".join(stale)}; run make lock' if stale else 0)
-    for n in stale:
-        (ROOT / n).write_text(files[n])
-    print(f'written: {", ".join(stale)}' if stale else 'nothing to write: the pins are what is installed')
+    if not shutil.which('uv'):
+        sys.exit('error: uv is not installed: pip install uv, then lock again')
+    write_locks(sys.argv[1:])

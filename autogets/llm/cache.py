@@ -7,7 +7,6 @@ __all__ = ['REFUSED', 'REPLY_FIELDS', 'Usage', 'OpenedFile', 'ReplyFile', 'Noted
            'Price', 'find_price', 'known_models', 'tokens_in', 'prompt_tokens', 'Meter', 'dollars']
 
 # %% ../../nbs/llm/02_cache.ipynb #9ae9bd07
-import fcntl
 import json
 import math
 import os
@@ -66,7 +65,9 @@ class Usage:
 
 # %% ../../nbs/llm/02_cache.ipynb #83f58031
 def _lock(path):
-    "A descriptor that holds the lock of `path`; `UserError` when another process has it"
+    "A descriptor that holds the lock of `path`; `UserError` when another process has it, or nobody can"
+    try: import fcntl
+    except ImportError: raise UserError(f'cannot lock {path}: this system has no fcntl; on Windows, use WSL')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

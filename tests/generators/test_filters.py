@@ -3,11 +3,11 @@
 import random
 import re
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from work import spent, unit, work
 
 from autogets.core import UserError, text_id
 from autogets.data.datasets import load_corpus
@@ -61,13 +61,6 @@ def exchanged(text, rng, n=1):
     for k in rng.sample(range(len(w)), n):
         w[k] = rng.choice(['something', 'Berlin', 'xylophone', 'quickly'])
     return ' '.join(w)
-
-
-def seconds(f, *args):
-    "Processor time of a call, so that other work on the machine does not count"
-    start = time.process_time()
-    f(*args)
-    return time.process_time() - start
 
 
 # --- jaccard and the index
@@ -520,11 +513,10 @@ def test_a_pool_that_was_interrupted_is_the_same(texts, tmp_path):
     assert build(tmp_path / 'parts', 99).fingerprint == whole.fingerprint
 
 
-@pytest.mark.alone
 def test_speed(texts, many):
     filters = default_filters(load_corpus('tickets').classes, texts)
     filters[2].prepare(pd.DataFrame({'id': range(len(texts)), 'text': texts}))
-    assert sum(seconds(s.reasons, rows(many)) for s in filters) < 6
+    assert sum(work(s.reasons, rows(many)) for s in filters) < 200
 
 
 # --- redaction
@@ -898,8 +890,8 @@ def test_hostile_texts_take_no_time():
     for piece in HOSTILE:
         text = (piece * 30_000)[:30_000]
         for t in (text, 'label' + text + 'x'):
-            slow[piece] = max(slow.get(piece, 0), seconds(redact, t), seconds(leak.reasons, rows([t])))
-    assert max(slow.values()) < 1.5, sorted(slow.items(), key=lambda x: -x[1])[:5]
+            slow[piece] = max(slow.get(piece, 0), spent(redact, t), spent(leak.reasons, rows([t])))
+    assert max(slow.values()) < 50 * spent(unit), sorted(slow.items(), key=lambda x: -x[1])[:5]
 
 
 def test_hostile_mixtures_take_no_time():
@@ -918,21 +910,19 @@ def test_hostile_mixtures_take_no_time():
         'hereis a:',
     ):
         text = ''.join(rng.choice(alphabet) for _ in range(100_000))
-        assert seconds(redact, text) < 1 and seconds(LabelLeak(['joy']).reasons, rows([text])) < 1, alphabet
+        assert work(redact, text) < 33 and work(LabelLeak(['joy']).reasons, rows([text])) < 33, alphabet
 
 
-@pytest.mark.alone
 def test_time_grows_with_the_length_and_no_faster():
     text = ' '.join(t for ts in SECRET.values() for t in ts) + ' '
-    short, long = min(seconds(redact, text * 5) for _ in range(3)), min(seconds(redact, text * 40) for _ in range(3))
+    short, long = work(redact, text * 5, times=3), work(redact, text * 40, times=3)
     assert long < 8 * short * 4
 
 
-@pytest.mark.alone
 def test_hostile_texts_are_compared_quickly():
     f = NearDuplicate()
     assert (
-        seconds(f.reasons, rows([(p * 100_000)[:100_000] for p in ('a', '字', 'ab ', '🙂', '\u0301', '\u200b', '!')]))
-        < 5
+        work(f.reasons, rows([(p * 100_000)[:100_000] for p in ('a', '字', 'ab ', '🙂', '\u0301', '\u200b', '!')]))
+        < 170
     )
     assert re.fullmatch('a+', bare('a' * 1000))

@@ -1,5 +1,6 @@
 """Prompts: methods as data, texts that stay data, replies of every kind; and which demonstrations are shown."""
 
+import contextlib
 import json
 import re
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from work import work
 import yaml
 
 from autogets.core import UserError, shipped, text_id
@@ -806,16 +808,12 @@ def test_noise_never_raises_anything_else():
         '<think>' * 20_000,
     ],
 )
-@pytest.mark.alone
 def test_endless_replies_take_no_time(content):
-    import time
+    def read():
+        with contextlib.suppress(ValueError):
+            parse('texts', content, 5)
 
-    start = time.perf_counter()
-    try:
-        parse('texts', content, 5)
-    except ValueError:
-        pass
-    assert time.perf_counter() - start < 5
+    assert work(read) < 150
 
 
 def test_items_are_each_there_once():
@@ -1102,17 +1100,12 @@ def test_the_frame_is_left_alone(examples):
     pd.testing.assert_frame_equal(examples, before)
 
 
-@pytest.mark.alone
 def test_large_sets_are_quick_and_no_square_is_made():
-    import time
     import tracemalloc
 
     big = pd.concat([frame(1500, seed=s) for s in (0, 1)]).drop_duplicates('id', ignore_index=True)
     for how in ('nearest', 'diverse'):
         tracemalloc.start()
-        start = time.perf_counter()
-        d = Demonstrations(how, big, 5)
-        for i in big.id[:100]:
-            d.of(i)
-        assert time.perf_counter() - start < 30 and tracemalloc.get_traced_memory()[1] < 8 * len(big) ** 2
+        took = work(lambda: [d.of(i) for d in [Demonstrations(how, big, 5)] for i in big.id[:100]])
+        assert took < 900 and tracemalloc.get_traced_memory()[1] < 8 * len(big) ** 2
         tracemalloc.stop()

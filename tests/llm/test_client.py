@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from work import spent
 from llm.common import ask_all, requests
 from servers import serving
 
@@ -33,11 +34,10 @@ def again(messages, text, why):
     return (*messages, {'role': 'assistant', 'content': text}, {'role': 'user', 'content': f'{why}: write 1 text'})
 
 
-@pytest.mark.alone
 def test_a_hundred_and_fifty_requests_through_every_fault(tmp_path):
     """Nearly half of all attempts fail, in nine ways; every text comes once, nothing that had come is asked again,
     and the bill is the server's"""
-    with serving(delay=0.005, faults=MIX, seed=3, slow=8.0, retry_after=0.05) as s:
+    with serving(delay=0.005, faults=MIX, seed=3, slow=0.5, retry_after=0.05) as s:
         chat, meter, asked = make_chat('openai:m', base_url=s.url), Meter(Price(1.0, 2.0)), requests(150)
         with Replies(tmp_path / 'r.jsonl') as store:
             got = {
@@ -48,7 +48,7 @@ def test_a_hundred_and_fifty_requests_through_every_fault(tmp_path):
                     read,
                     again,
                     store,
-                    limits=Limits(in_flight=64, timeout=5.0, tries=20, backoff=0.05),
+                    limits=Limits(in_flight=64, timeout=120.0, tries=20, backoff=0.05),
                     meter=meter,
                 )
             }
@@ -75,14 +75,12 @@ def test_a_hundred_and_fifty_requests_through_every_fault(tmp_path):
             assert twice == got
 
 
-@pytest.mark.alone
-def test_many_refusals_and_errors_lose_nothing_in_six_seconds():
+def test_many_refusals_and_errors_lose_nothing_and_cost_few_requests():
     with serving(delay=0.02, faults={'429': 0.1, '500': 0.05}, seed=5) as s:
-        start = time.perf_counter()
         got = ask_all(make_chat('openai:m', base_url=s.url), requests(500), limits=Limits(in_flight=32))
-        took = time.perf_counter() - start
-        assert sum(isinstance(r, Reply) for r in got.values()) == 500 and s.stats()['repeats'] == 0
-        assert took < 12  # 3 to 5 s here; twice the bar of 6 s for a busy machine
+        told = s.stats()
+        assert sum(isinstance(r, Reply) for r in got.values()) == 500 and told['repeats'] == 0
+        assert told['requests'] < 1.2 * 500 / 0.85
 
 
 def test_a_full_endpoint_is_given_room():
@@ -115,12 +113,11 @@ def test_an_endpoint_that_comes_back_is_used_again(monkeypatch):
         assert len(got) == 600 and all(isinstance(r, Reply) for r in got.values())
 
 
-@pytest.mark.alone
 def test_an_answer_that_never_ends_is_cut_off():
     with serving(faults={'slow': 1.0}, slow=60.0) as s:
         start = time.perf_counter()
         got = ask_all(make_chat('openai:m', base_url=s.url), requests(3), limits=Limits(timeout=0.3, tries=2))
-        assert {r.reason for r in got.values()} == {'timeout'} and time.perf_counter() - start < 10
+        assert {r.reason for r in got.values()} == {'timeout'} and time.perf_counter() - start < 60
 
 
 def test_waiting_for_ones_turn_is_no_timeout():
@@ -129,14 +126,13 @@ def test_waiting_for_ones_turn_is_no_timeout():
         assert all(isinstance(r, Reply) for r in got.values())
 
 
-@pytest.mark.alone
 def test_requests_and_tokens_per_minute_are_kept():
     with serving() as s:
         chat = make_chat('openai:m', base_url=s.url)
         for limits in (Limits(requests_per_minute=1200), Limits(tokens_per_minute=1200 * (11 + 40))):
             start = time.perf_counter()
             ask_all(chat, requests(21, str(limits), max_tokens=40), limits=limits)
-            assert 0.9 < time.perf_counter() - start < 4
+            assert time.perf_counter() - start > 0.9
 
 
 def test_refusals_for_long_are_said():
@@ -190,9 +186,8 @@ def test_a_repair_sends_back_the_answer_without_thoughts_and_not_all_of_it(conte
 # --- speed, memory and money
 
 
-@pytest.mark.alone
-def test_it_is_as_fast_as_the_client_itself(tmp_path):
-    "Beside the bare client, in the same run: replies written down and counted must not cost a third of the pace"
+def test_it_is_little_more_work_than_the_client_itself(tmp_path):
+    "Beside the bare client, in the same run: writing replies down and counting must not take a fifth more"
     import asyncio
     import openai
 
@@ -205,23 +200,18 @@ def test_it_is_as_fast_as_the_client_itself(tmp_path):
                     model='m', messages=[{'role': 'user', 'content': f'write 1 text about b{i}'}]
                 )
 
-        start = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(64)))
-        took = time.perf_counter() - start
         await client.close()
-        return n / took
 
     with serving(delay=0.05) as s:
-        best = max(asyncio.run(bare(s.url, 600)) for _ in range(2))
+        best = min(spent(lambda: asyncio.run(bare(s.url, 600))) for _ in range(3))
 
         def ours(k):
             with Replies(tmp_path / f'{k}.jsonl') as store:
-                start = time.perf_counter()
                 assert len(ask_all(make_chat('openai:m', base_url=s.url), requests(600, k), store, Limits())) == 600
-                return 600 / (time.perf_counter() - start)
 
-        mine = max(ours(f'a{k}') for k in range(3))
-        assert mine > 0.66 * best, (mine, best)
+        mine = min(spent(ours, f'a{k}') for k in range(3))
+        assert mine < 1.2 * best, (mine, best)
 
 
 def test_memory_stays_flat():

@@ -1,9 +1,10 @@
 """Replies that are not as expected: each is a failed reply, none ends the run, none poisons the folder"""
 
+import contextlib
 import json
-import time
 
 import pytest
+from work import work
 from llm.common import ask_all, one, requests
 from llm.odd import DEEP, GOOD, SEEN, malformed, raw
 from servers import serving
@@ -96,12 +97,8 @@ def test_a_batch_with_odd_lines_is_used(tmp_path):
 @pytest.mark.parametrize('opening, closing', [('[', ']'), ('{"texts":', '}'), ('{"score":[', ']}'), ('[{"a":', '}]')])
 def test_nesting_without_end_is_no_answer(form, opening, closing):
     for depth in (500, 2000, 100_000):
-        start = time.perf_counter()
-        try:
-            parse(form, opening * depth + '1' + closing * depth)
-        except ValueError:
-            pass
-        assert time.perf_counter() - start < 5
+        with contextlib.suppress(ValueError):
+            assert work(parse, form, opening * depth + '1' + closing * depth) < 150
 
 
 def test_a_text_of_megabytes_is_no_text():

@@ -107,7 +107,6 @@ def test_the_baseline_is_free(monkeypatch):
     assert len(run_search(Random(ev.sources, 0), ev, 'accuracy', Budget(seconds=0.95))) == 11
 
 
-@pytest.mark.alone
 def test_wall_time_ends_a_search_and_counts_on_after_a_kill(monkeypatch, tmp_path):
     clock = itertools.count()
     monkeypatch.setattr(loop, 'time', SimpleNamespace(perf_counter=lambda: float(next(clock))))
