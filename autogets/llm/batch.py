@@ -126,6 +126,9 @@ class BatchedChat(BatchJobs, Chat):
             raise UserError(f'the batch endpoint of {self.endpoint} failed ({trouble.reason} {trouble.detail}): '
                             'run the same command again to go on waiting')
         found = {k: v for part in parts for k, v in batch_results(part).items()}
-        for got in found.values():
+        used = (None, None) if job.status == 'completed' else (0, 0) # of what the files say nothing about
+        why = self.chat.masked(f'batch {job.status}')
+        out = [found.get(self.key(r)) or Failure(why, usage=used) for r in requests]
+        for got in out:
             if isinstance(got, Failure): got.batch = job.id
-        return [found.get(self.key(r), Failure(self.chat.masked(f'batch {job.status}'))) for r in requests]
+        return out
