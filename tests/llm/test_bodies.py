@@ -5,6 +5,7 @@ import http.server
 import json
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from llm.common import ask_all, requests
@@ -151,3 +152,25 @@ def test_a_failure_without_a_count_is_counted_once_when_a_batch_is_read_again(tm
             meter = Meter(TEN, before=store)
             ask_all(Late(), requests(1), store, meter=meter)
             assert meter.lost.replies == store.lost.replies == 1
+
+
+FINISHED = {'completed': 2, 'expired': 0, 'failed': 0, 'cancelled': 0}
+
+
+@pytest.mark.parametrize('status', FINISHED)
+def test_what_a_batch_says_nothing_about_is_on_the_bill_only_if_it_was_done(status, tmp_path, monkeypatch):
+    "One line cannot be read and one is missing; the third request has its reply, with a count"
+    asked = requests(3, max_tokens=60)
+    chat_ = make_chat('openai:m', base_url='http://127.0.0.1:9/v1')
+    body = {'choices': [{'message': {'content': 'a text'}}], 'usage': {'prompt_tokens': 5, 'completion_tokens': 2}}
+    line = json.dumps({'custom_id': chat_.key(asked[0]), 'response': {'status_code': 200, 'body': body}})
+    job = SimpleNamespace(id='b', status=status, output_file_id='f', error_file_id=None)
+    monkeypatch.setattr(batch, '_file', lambda client, id: line + '\n{"custom_id": "' + chat_.key(asked[1])[:9])
+    monkeypatch.setattr(BatchedChat, 'started', lambda *_: 'b')
+    monkeypatch.setattr(BatchedChat, 'waited', lambda *_: job)
+    for _ in range(2):  # read again after a kill: counted once
+        with Replies(tmp_path / 'r.jsonl') as store:
+            meter = Meter(TEN, before=store)
+            got = ask_all(BatchedChat(chat_, tmp_path), asked, store, meter=meter)
+            assert [type(got[i]) for i in range(3)] == [Reply, Failure, Failure]
+            assert meter.lost.replies == store.lost.replies == FINISHED[status]
