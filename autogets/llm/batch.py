@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from ..core import UserError, digest, public_address, read_json, write_json
-from .bodies import AS_IT_IS, EndlessBody, body_check
+from .bodies import EndlessBody, bounded_client
 from .chat import UNANSWERED, Chat, Failure, Trouble, read_reply, why_refused
 
 # %% ../../nbs/llm/05_batch.ipynb #a34aa126
@@ -53,11 +53,13 @@ FILE_MOST = 1_000_000_000 # Bytes of a file of results
 
 def _from_storage(address):
     "The text of the file at `address`, for which nothing but the address is sent; `UserError` when it is not there"
-    from openai import DefaultHttpxClient
-    hooks = {'response': [body_check(FILE_MOST)]}
     try:
-        with DefaultHttpxClient(headers=AS_IT_IS, timeout=60, event_hooks=hooks) as http:
-            return http.get(address).raise_for_status().text
+        with bounded_client('OpenAI', FILE_MOST, timeout=60, follow_redirects=False) as http:
+            for _ in range(5): # a storage host may send on too
+                got = http.get(address)
+                if not got.has_redirect_location: break
+                address = str(got.url.join(got.headers['location']))
+            return got.raise_for_status().text
     except Exception as e: # of whichever HTTP library openai has
         status = getattr(getattr(e, 'response', None), 'status_code', None)
         why = f'HTTP {status}' if status else type(e).__name__

@@ -23,7 +23,7 @@ from inspect import signature
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..core import UserError, digest, one_of, public_address
-from .bodies import AS_IT_IS, BODY_MOST, EndlessBody, body_check
+from .bodies import BODY_MOST, EndlessBody, bounded_client
 
 # %% ../../nbs/llm/01_chat.ipynb #391efb01
 @dataclass(frozen=True)
@@ -318,7 +318,8 @@ def why_refused(chat, e):
     "What to raise for the client's error `e`"
     import openai
     never = type(e.__cause__).__name__ in ('ConnectError', 'ConnectTimeout', 'PoolTimeout') # so nothing was sent
-    if EndlessBody in (type(e), type(e.__cause__)): return Trouble('endless reply', usage=(None, None))
+    over = next((x for x in (e, e.__cause__) if isinstance(x, EndlessBody)), None)
+    if over: return Trouble('endless reply', str(over), usage=(None, None))
     if isinstance(e, openai.APITimeoutError): return Trouble('timeout', lost=not never)
     if isinstance(e, openai.APIStatusError):
         body = chat.masked(e.body)
@@ -349,10 +350,7 @@ class OpenAIConnection(Chat):
             raise UserError(f'{self.endpoint} needs a key: set the environment variable {self.key_name}')
         for name in ('httpx', 'httpx2'): logging.getLogger(name).setLevel(logging.WARNING) # they log whole addresses
         bare, _, query = self.address.partition('#')[0].partition('?')
-        live = client == 'AsyncOpenAI'
-        plain = openai.DefaultAsyncHttpxClient if live else openai.DefaultHttpxClient
-        hooks = {'response': [body_check(most, live)]}
-        http = plain(follow_redirects=False, headers=AS_IT_IS, event_hooks=hooks) # they would carry prompts elsewhere
+        http = bounded_client(client, most, follow_redirects=False) # they would carry the prompts elsewhere
         options |= dict(base_url=bare, default_query=dict(parse_qsl(query)))
         return getattr(openai, client)(http_client=http, api_key=self.token or 'none', **options)
 

@@ -1,6 +1,7 @@
 "What is read: bodies to their limit, result files where they lie, and answers without a count at their most"
 
 import contextlib
+import gzip
 import http.server
 import json
 import threading
@@ -69,8 +70,18 @@ def test_a_body_without_an_end_is_not_read(monkeypatch, tmp_path):
         meter = Meter(TEN)
         model = make_chat('openai:m', base_url=f'{url}/v1')
         got = ask_all(model, requests(1), store, limits=Limits(tries=1, timeout=20), meter=meter)
-    assert got[0].reason == 'endless reply' and len(sent) < 100
+    assert got == {0: Failure('endless reply', 'more than 3,000,000 bytes')} and len(sent) < 100
     assert meter.lost.replies == 1  # somebody wrote it, and may want to be paid
+
+
+@pytest.mark.parametrize('zeros, reason', [(1000, None), (5_000_000, 'endless reply')])
+def test_a_body_that_is_compressed_unasked_is_read_to_its_limit_unpacked(zeros, reason, monkeypatch):
+    body = json.dumps({'choices': [{'message': {'content': 'a text'}}], 'usage': {}}).encode() + b' ' * zeros
+    packed = gzip.compress(body)
+    monkeypatch.setattr(chat.OpenAIChat.connect, '__defaults__', ('AsyncOpenAI', 3_000_000))
+    with answering(partial(say, data=packed, content_encoding='gzip', content_type='application/json')) as url:
+        got = ask_all(make_chat('openai:m', base_url=f'{url}/v1'), requests(1), limits=Limits(tries=1, timeout=20))
+    assert len(packed) < 10_000 and (got[0].reason if reason else got[0].text) == (reason or 'a text')
 
 
 def moved(storage, seen, status=302):
@@ -99,6 +110,22 @@ def test_results_on_a_storage_host_are_fetched_without_the_key(status, monkeypat
     (method, path, headers) = storage[0]
     assert (method, path) == ('GET', '/blob?signature=s3cret-signature')
     assert 'a-key-of-some-length' not in str(headers) and 'authorization' not in map(str.lower, headers)
+
+
+def test_a_storage_host_may_send_on_a_few_times():
+    lines = b'{"custom_id": "a"}\n'
+    with answering(partial(say, data=lines)) as last, answering(moved(last, [])) as there:
+        with answering(moved(there, [])) as here:
+            model = make_chat('openai:m', base_url=f'{here}/v1')
+            assert batch._file(model.connect('OpenAI', max_retries=0), 'file-1') == lines.decode()
+
+    def round_and_round(handler):
+        say(handler, b'', 302, location='/again')
+
+    with answering(round_and_round) as here:
+        model = make_chat('openai:m', base_url=f'{here}/v1')
+        with pytest.raises(UserError, match='/again, cannot be fetched .HTTP 302'):
+            batch._file(model.connect('OpenAI', max_retries=0), 'file-1')
 
 
 def test_a_storage_host_that_refuses_is_one_line_without_its_signature():
