@@ -14,9 +14,10 @@ from ..core import UserError, digest, public_address, read_json, write_json
 from .bodies import EndlessBody, bounded_client
 from .chat import UNANSWERED, Chat, Failure, Trouble, read_reply, why_refused
 
-# %% ../../nbs/llm/05_batch.ipynb #a34aa126
+# %% ../../nbs/llm/05_batch.ipynb #b4332913
 BATCH_MOST = 20_000 # Requests in one file: below what providers allow, and below 200 MB
 
+# %% ../../nbs/llm/05_batch.ipynb #a34aa126
 def batch_lines(
     chat, # An `OpenAIChat`
     requests, # `Request`s
@@ -48,9 +49,10 @@ def batch_results(content):
         except (ValueError, RecursionError): pass
     return out
 
-# %% ../../nbs/llm/05_batch.ipynb #44f48fee
+# %% ../../nbs/llm/05_batch.ipynb #c392c7be
 FILE_MOST = 1_000_000_000 # Bytes of a file of results
 
+# %% ../../nbs/llm/05_batch.ipynb #44f48fee
 def _from_storage(address):
     "The text of the file at `address`, for which nothing but the address is sent; `UserError` when it is not there"
     try:
