@@ -190,7 +190,7 @@ def public_address(
         parts = urlsplit(url)
         parts.port # raises where a part of a password stands in its place
     except ValueError: return 'an address that cannot be read'
-    if not parts.netloc: return re.split('[?#]', url.rpartition('@')[2])[0]
+    if not parts.netloc: return re.split('[?#]', url)[0].rpartition('@')[2]
     return urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path.rstrip('/'), '', ''))
 
 # %% ../nbs/00_core.ipynb #ebb65540

@@ -13,6 +13,10 @@ from autogets.core import UserError
 from autogets.generators.build import build_pool
 from autogets.generators.registry import make_generator
 from autogets.job import improve
+from autogets.search.candidates import Budget
+from autogets.search.halving import halving_rungs, run_halving
+from autogets.search.loop import run_search
+from autogets.search.registry import make_strategy
 
 HOLD = '''import sys, time
 from autogets.core import folder_lock
@@ -77,6 +81,21 @@ def test_from_python(other, small, tmp_path):
         improve(small, 'eda', out=tmp_path / 'out', strategy='random', budget=2, progress=False)
     with pytest.raises(UserError, match=f'in use by process {other.pid}'):
         build_pool(make_generator('eda'), small.train, tmp_path / 'out', n=1, progress=False)
+
+
+def test_a_search_from_python(other, small, small_pool, costly, tmp_path):
+    ev = worlds.evaluator()
+    strategy, budget, out = make_strategy('random', ev, 'recall'), Budget(evaluations=3), tmp_path / 'out'
+    with pytest.raises(UserError, match=f'in use by process {other.pid}'):
+        run_search(strategy, ev, 'recall', budget=budget, folder=out, progress=False)
+    rungs = halving_rungs('costly', finalists=3)
+    with pytest.raises(UserError, match=f'in use by process {other.pid}'):
+        run_halving(small, small_pool, rungs, budget=budget, folder=out, progress=False)
+    assert [p.name for p in out.iterdir()] == ['.lock']
+    other.kill()
+    other.wait()
+    assert len(run_search(strategy, ev, 'recall', budget=budget, folder=out, progress=False)) > 1
+    assert sorted(p.name for p in out.iterdir()) == ['run.json', 'trace.csv']
 
 
 def test_a_refused_job_leaves_no_folder(small, tmp_path):

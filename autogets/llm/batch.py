@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 from ..core import UserError, digest, public_address, read_json, write_json
-from .bodies import AS_IT_IS, EndlessBody, body_check
+from .bodies import EndlessBody, bounded_client
 from .chat import UNANSWERED, Chat, Failure, Trouble, read_reply, why_refused
 
-# %% ../../nbs/llm/05_batch.ipynb #a34aa126
+# %% ../../nbs/llm/05_batch.ipynb #b4332913
 BATCH_MOST = 20_000 # Requests in one file: below what providers allow, and below 200 MB
 
+# %% ../../nbs/llm/05_batch.ipynb #a34aa126
 def batch_lines(
     chat, # An `OpenAIChat`
     requests, # `Request`s
@@ -48,16 +49,19 @@ def batch_results(content):
         except (ValueError, RecursionError): pass
     return out
 
-# %% ../../nbs/llm/05_batch.ipynb #44f48fee
+# %% ../../nbs/llm/05_batch.ipynb #c392c7be
 FILE_MOST = 1_000_000_000 # Bytes of a file of results
 
+# %% ../../nbs/llm/05_batch.ipynb #44f48fee
 def _from_storage(address):
     "The text of the file at `address`, for which nothing but the address is sent; `UserError` when it is not there"
-    from openai import DefaultHttpxClient
-    hooks = {'response': [body_check(FILE_MOST)]}
     try:
-        with DefaultHttpxClient(headers=AS_IT_IS, timeout=60, event_hooks=hooks) as http:
-            return http.get(address).raise_for_status().text
+        with bounded_client('OpenAI', FILE_MOST, timeout=60, follow_redirects=False) as http:
+            for _ in range(5): # a storage host may send on too
+                got = http.get(address)
+                if not got.has_redirect_location: break
+                address = str(got.url.join(got.headers['location']))
+            return got.raise_for_status().text
     except Exception as e: # of whichever HTTP library openai has
         status = getattr(getattr(e, 'response', None), 'status_code', None)
         why = f'HTTP {status}' if status else type(e).__name__
@@ -126,6 +130,9 @@ class BatchedChat(BatchJobs, Chat):
             raise UserError(f'the batch endpoint of {self.endpoint} failed ({trouble.reason} {trouble.detail}): '
                             'run the same command again to go on waiting')
         found = {k: v for part in parts for k, v in batch_results(part).items()}
-        for got in found.values():
+        used = (None, None) if job.status == 'completed' else (0, 0) # of what the files say nothing about
+        why = self.chat.masked(f'batch {job.status}')
+        out = [found.get(self.key(r)) or Failure(why, usage=used) for r in requests]
+        for got in out:
             if isinstance(got, Failure): got.batch = job.id
-        return [found.get(self.key(r), Failure(self.chat.masked(f'batch {job.status}'))) for r in requests]
+        return out

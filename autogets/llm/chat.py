@@ -10,6 +10,7 @@ __all__ = ['UNSAFE', 'DATA', 'PROVIDERS', 'SUFFIXES', 'LOCAL', 'REPLY_FORMS', 'S
 # %% ../../nbs/llm/01_chat.ipynb #cb804082
 import html
 import json
+import logging
 import os
 import re
 import time
@@ -19,10 +20,10 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib import import_module
 from inspect import signature
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..core import UserError, digest, one_of, public_address
-from .bodies import AS_IT_IS, BODY_MOST, EndlessBody, body_check
+from .bodies import BODY_MOST, EndlessBody, bounded_client
 
 # %% ../../nbs/llm/01_chat.ipynb #391efb01
 @dataclass(frozen=True)
@@ -317,7 +318,8 @@ def why_refused(chat, e):
     "What to raise for the client's error `e`"
     import openai
     never = type(e.__cause__).__name__ in ('ConnectError', 'ConnectTimeout', 'PoolTimeout') # so nothing was sent
-    if EndlessBody in (type(e), type(e.__cause__)): return Trouble('endless reply', usage=(None, None))
+    over = next((x for x in (e, e.__cause__) if isinstance(x, EndlessBody)), None)
+    if over: return Trouble('endless reply', str(over), usage=(None, None))
     if isinstance(e, openai.APITimeoutError): return Trouble('timeout', lost=not never)
     if isinstance(e, openai.APIStatusError):
         body = chat.masked(e.body)
@@ -346,21 +348,21 @@ class OpenAIConnection(Chat):
         self.token = secret(self.key_name) if self.key_name else ''
         if self.key_name and not self.token:
             raise UserError(f'{self.endpoint} needs a key: set the environment variable {self.key_name}')
-        live = client == 'AsyncOpenAI'
-        plain = openai.DefaultAsyncHttpxClient if live else openai.DefaultHttpxClient
-        hooks = {'response': [body_check(most, live)]}
-        http = plain(follow_redirects=False, headers=AS_IT_IS, event_hooks=hooks)
-        options |= dict(http_client=http) # a redirect would carry the prompts elsewhere
-        return getattr(openai, client)(base_url=self.address, api_key=self.token or 'none', **options)
+        for name in ('httpx', 'httpx2'): logging.getLogger(name).setLevel(logging.WARNING) # they log whole addresses
+        bare, _, query = self.address.partition('#')[0].partition('?')
+        http = bounded_client(client, most, follow_redirects=False) # they would carry the prompts elsewhere
+        options |= dict(base_url=bare, default_query=dict(parse_qsl(query)))
+        return getattr(openai, client)(http_client=http, api_key=self.token or 'none', **options)
 
     @property
     def secrets(self):
         "What no reply may bring back: the key, and what the address holds of user, password and query"
         parts = urlsplit(self.address)
         login = parts.netloc.rpartition('@')[0]
-        more = (parts.password, login, b64encode(login.encode()).decode().rstrip('='))
-        asked = [parts.query.partition('=')[2], *(v for _, v in parse_qsl(parts.query))]
-        return [s for s in (self.token, *more, *asked) if s]
+        sent = b64encode(unquote(login).encode()).decode().rstrip('=')
+        more = (login, sent, parts.password or parts.username, parts.query, *(v for _, v in parse_qsl(parts.query)))
+        found = {w for s in (self.token, *more) if s for w in (s, unquote(s))}
+        return sorted(found, key=lambda s: (-len(s), s)) # the whole before its parts
 
     def masked(self, said):
         "`said`, text or JSON of the endpoint, without any of the `secrets`"

@@ -174,6 +174,7 @@ class _Loop(threading.Thread):
     def __init__(self, *args):
         super().__init__(daemon=True)
         self.args, self.out, self.stopped = args, queue.Queue(), threading.Event()
+        self.over = threading.Event() # an interrupted `join` takes a running thread for one that has ended
         self.loop = self.task = self.ending = None
 
     async def main(self):
@@ -188,22 +189,24 @@ class _Loop(threading.Thread):
         except asyncio.CancelledError: pass
         except BaseException as e: end = e
         self.out.put(end)
+        self.over.set()
 
     def tell(self, what):
         "Call the method `what` of the task or the event, in the loop"
-        if self.task is None or not self.is_alive(): return
+        if self.task is None or self.over.is_set(): return
         try: self.loop.call_soon_threadsafe(what(self))
         except RuntimeError: pass # it has just ended
 
     def stop(self):
         "Send nothing more and wait for what is under way; an interrupt meanwhile ends that at once"
         self.stopped.set()
+        if self.ident is None: return # never started
         self.tell(lambda self: self.ending.set)
         try:
-            while self.is_alive(): self.join(.1)
+            while not self.over.wait(.1): pass
         except BaseException:
             self.tell(lambda self: self.task.cancel)
-            self.join()
+            self.over.wait()
             raise
 
 # %% ../../nbs/llm/04_client.ipynb #74f68874

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..classifiers.refit import refit_class
-from ..core import UserError, digest, one_of, read_json, write_atomic
+from ..core import UserError, alone, digest, one_of, read_json, write_atomic
 from .candidates import Budget, Candidate, as_candidate
 from .evaluator import Evaluator
 from .loop import choose, run_search, run_settings
@@ -213,6 +213,7 @@ class Halving:
         return f.assign(**head)[[*head, *f.columns]].dropna(axis=1, how='all')
 
 # %% ../../nbs/search/12_halving.ipynb #953283a1
+@alone('folder')
 def run_halving(
     corpus, # A `Corpus`
     pool:pd.DataFrame, # Synthetic texts: `Pool.texts`

@@ -1,10 +1,12 @@
 "What is read: bodies to their limit, result files where they lie, and answers without a count at their most"
 
 import contextlib
+import gzip
 import http.server
 import json
 import threading
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from llm.common import ask_all, requests
@@ -68,8 +70,18 @@ def test_a_body_without_an_end_is_not_read(monkeypatch, tmp_path):
         meter = Meter(TEN)
         model = make_chat('openai:m', base_url=f'{url}/v1')
         got = ask_all(model, requests(1), store, limits=Limits(tries=1, timeout=20), meter=meter)
-    assert got[0].reason == 'endless reply' and len(sent) < 100
+    assert got == {0: Failure('endless reply', 'more than 3,000,000 bytes')} and len(sent) < 100
     assert meter.lost.replies == 1  # somebody wrote it, and may want to be paid
+
+
+@pytest.mark.parametrize('zeros, reason', [(1000, None), (5_000_000, 'endless reply')])
+def test_a_body_that_is_compressed_unasked_is_read_to_its_limit_unpacked(zeros, reason, monkeypatch):
+    body = json.dumps({'choices': [{'message': {'content': 'a text'}}], 'usage': {}}).encode() + b' ' * zeros
+    packed = gzip.compress(body)
+    monkeypatch.setattr(chat.OpenAIChat.connect, '__defaults__', ('AsyncOpenAI', 3_000_000))
+    with answering(partial(say, data=packed, content_encoding='gzip', content_type='application/json')) as url:
+        got = ask_all(make_chat('openai:m', base_url=f'{url}/v1'), requests(1), limits=Limits(tries=1, timeout=20))
+    assert len(packed) < 10_000 and (got[0].reason if reason else got[0].text) == (reason or 'a text')
 
 
 def moved(storage, seen, status=302):
@@ -98,6 +110,22 @@ def test_results_on_a_storage_host_are_fetched_without_the_key(status, monkeypat
     (method, path, headers) = storage[0]
     assert (method, path) == ('GET', '/blob?signature=s3cret-signature')
     assert 'a-key-of-some-length' not in str(headers) and 'authorization' not in map(str.lower, headers)
+
+
+def test_a_storage_host_may_send_on_a_few_times():
+    lines = b'{"custom_id": "a"}\n'
+    with answering(partial(say, data=lines)) as last, answering(moved(last, [])) as there:
+        with answering(moved(there, [])) as here:
+            model = make_chat('openai:m', base_url=f'{here}/v1')
+            assert batch._file(model.connect('OpenAI', max_retries=0), 'file-1') == lines.decode()
+
+    def round_and_round(handler):
+        say(handler, b'', 302, location='/again')
+
+    with answering(round_and_round) as here:
+        model = make_chat('openai:m', base_url=f'{here}/v1')
+        with pytest.raises(UserError, match='/again, cannot be fetched .HTTP 302'):
+            batch._file(model.connect('OpenAI', max_retries=0), 'file-1')
 
 
 def test_a_storage_host_that_refuses_is_one_line_without_its_signature():
@@ -151,3 +179,25 @@ def test_a_failure_without_a_count_is_counted_once_when_a_batch_is_read_again(tm
             meter = Meter(TEN, before=store)
             ask_all(Late(), requests(1), store, meter=meter)
             assert meter.lost.replies == store.lost.replies == 1
+
+
+FINISHED = {'completed': 2, 'expired': 0, 'failed': 0, 'cancelled': 0}
+
+
+@pytest.mark.parametrize('status', FINISHED)
+def test_what_a_batch_says_nothing_about_is_on_the_bill_only_if_it_was_done(status, tmp_path, monkeypatch):
+    "One line cannot be read and one is missing; the third request has its reply, with a count"
+    asked = requests(3, max_tokens=60)
+    chat_ = make_chat('openai:m', base_url='http://127.0.0.1:9/v1')
+    body = {'choices': [{'message': {'content': 'a text'}}], 'usage': {'prompt_tokens': 5, 'completion_tokens': 2}}
+    line = json.dumps({'custom_id': chat_.key(asked[0]), 'response': {'status_code': 200, 'body': body}})
+    job = SimpleNamespace(id='b', status=status, output_file_id='f', error_file_id=None)
+    monkeypatch.setattr(batch, '_file', lambda client, id: line + '\n{"custom_id": "' + chat_.key(asked[1])[:9])
+    monkeypatch.setattr(BatchedChat, 'started', lambda *_: 'b')
+    monkeypatch.setattr(BatchedChat, 'waited', lambda *_: job)
+    for _ in range(2):  # read again after a kill: counted once
+        with Replies(tmp_path / 'r.jsonl') as store:
+            meter = Meter(TEN, before=store)
+            got = ask_all(BatchedChat(chat_, tmp_path), asked, store, meter=meter)
+            assert [type(got[i]) for i in range(3)] == [Reply, Failure, Failure]
+            assert meter.lost.replies == store.lost.replies == FINISHED[status]

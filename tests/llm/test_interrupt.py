@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from llm.common import ask_all, requests
 from servers import serving
 
-from autogets.core import UserError
+from autogets.core import UserError, read_json
 from autogets.llm import client
 from autogets.llm.cache import Meter, Price, Replies
 from autogets.llm.chat import Chat, Reply, Trouble
@@ -62,12 +63,21 @@ def test_a_second_interrupt_ends_at_once_and_says_what_is_unaccounted(tmp_path):
         assert any('under way' in line for line in process.stderr) and process.poll() is None
         begun = time.perf_counter()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        err = process.communicate(timeout=20)[1]
         assert time.perf_counter() - begun < 20  # the answers take 25 s
         assert process.returncode == 130 and 'Traceback' not in err, err
         sent = s.stats()['requests']
-    with Replies(tmp_path / 'p/replies.jsonl') as store:
-        assert 0 < store.lost.replies == sent - len(store)
+        with Replies(tmp_path / 'p/replies.jsonl') as store:
+            lost = store.lost.replies
+            assert 0 < lost == sent - len(store)
+        line = rf'unaccounted: {lost} requests that did not come back, at most \$0\.\d+'
+        assert re.search(f'note: {line}', err), err
+        assert read_json(tmp_path / 'p/run.json')['unaccounted']['requests'] == lost
+        s.set(delay=0.0)  # every later run says it again, at its start and at its end
+        process = started(tmp_path, s)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and re.search(f'note: earlier runs left {line}', err), err
+    assert re.search(f'^{line}$', out, re.M), out
 
 
 class Failing(Chat):

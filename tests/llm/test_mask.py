@@ -4,6 +4,7 @@ import contextlib
 import html
 import http.server
 import json
+import logging
 import threading
 import urllib.parse
 
@@ -11,6 +12,7 @@ import pytest
 import worlds
 
 from autogets.core import UserError
+from autogets.data import datasets
 from autogets.generators import run
 from autogets.llm import batch, chat
 from autogets.llm.chat import make_chat
@@ -48,7 +50,7 @@ KINDS = {
 
 
 @contextlib.contextmanager
-def saying(status, body):
+def saying(status, body, seen=None):
     "A server that answers everything so"
     data = (body if isinstance(body, str) else json.dumps(body)).encode()
 
@@ -57,7 +59,10 @@ def saying(status, body):
 
         def do_POST(self):
             self.rfile.read(int(self.headers['content-length']))
-            assert self.headers['authorization'] == f'Bearer {KEY}'
+            if seen is None:
+                assert self.headers['authorization'] == f'Bearer {KEY}'
+            else:
+                seen.append((self.path, self.headers['authorization']))
             self.send_response(status)
             self.send_header('content-type', 'text/html' if isinstance(body, str) else 'application/json')
             self.send_header('content-length', str(len(data)))
@@ -126,10 +131,50 @@ def test_results_of_a_batch(monkeypatch):
     assert not any(p in str(found).lower() for p in parts(KEY))
 
 
-def test_a_password_in_the_address():
-    model = make_chat('openai:m', base_url='http://me:a-long-password@127.0.0.1:9/v1')
+ADDRESS = 'http://me:a%20long%2Fpassword@127.0.0.1:9/v1?version=1&token=abcdefgh12'
+HELD = ['a%20long%2Fpassword', 'a long/password', 'bWU6YSBsb25nL3Bhc3N3b3Jk', 'abcdefgh12', 'me:a long/password']
+
+
+@pytest.mark.parametrize('held', HELD)
+def test_a_password_or_a_token_in_the_address(held):
+    model = make_chat('openai:m', base_url=ADDRESS)
     model.connect()
-    assert model.masked({'error': ['a-long-password', 'bWU6YS1sb25nLXBhc3N3b3Jk']}) == {'error': ['[key]', '[key]']}
+    assert model.masked({'error': [f'x {held} y']}) == {'error': ['x [key] y']}
+
+
+@pytest.mark.parametrize(
+    'address', ['me:a-password@host/v1', 'ftp://me:a-password@host', 'http://me:a-password@host:x/']
+)
+def test_an_address_of_another_form_is_not_repeated(address):
+    with pytest.raises(UserError, match='is no http address') as e:
+        make_chat('openai:m', base_url=address)
+    assert 'a-password' not in str(e.value)
+
+
+def test_what_an_address_holds_is_sent_and_shown_nowhere(tmp_path, capfd, caplog):
+    "Neither in a message, nor in a file, nor in the log of the client: from the command line's own function"
+    corpus, said = worlds.corpus(), []
+    settings = run.GenerationSettings('openai:m', n=2, target=corpus.classes[0], filtered=False)
+    caplog.set_level(logging.DEBUG, 'root')
+    seen = []
+    with saying(*completion(json.dumps({'texts': ['a paint', 'b paint']})), seen=seen) as url:
+        address = url.replace('//', '//me:a%20long%2Fpassword@') + '?version=1&token=abcdefgh12'
+        asked = run.RequestSettings(base_url=address, limits=Limits(tries=1, in_flight=4))
+        said.append(run.say_run(run.run_generation(corpus, settings, tmp_path, requests=asked, progress=False)))
+    assert {path for path, _ in seen} == {'/v1/chat/completions?version=1&token=abcdefgh12'}
+    assert {key for _, key in seen} == {'Basic bWU6YSBsb25nL3Bhc3N3b3Jk'}
+    said += [*capfd.readouterr(), *(p.read_text() for p in tmp_path.rglob('*') if p.is_file()), caplog.text]
+    assert [h for h in HELD if h in '\n'.join(said)] == []
+
+
+def test_the_password_of_a_mirror_is_not_repeated(tmp_path, monkeypatch):
+    pytest.importorskip('pooch')
+    monkeypatch.setenv('AUTOGETS_MIRROR', 'http://me:a-password@127.0.0.1:9/sets')
+    monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path))
+    monkeypatch.delenv('AUTOGETS_DATA', raising=False)
+    with pytest.raises(UserError, match='http://127.0.0.1:9/sets') as e:
+        datasets.load_corpus('trec6')
+    assert 'a-password' not in str(e.value)
 
 
 def test_short_keys_are_words(monkeypatch):
