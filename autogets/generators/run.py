@@ -219,6 +219,9 @@ def forecast(
     how = _own_judge(settings, requests, meter, replies=None) if settings.judge_model else None
     return _with_judge(plan, settings, _judge(settings, corpus, writer, how=how), examples=examples)
 
+# %% ../../nbs/generators/14_run.ipynb #6c5fdcc4
+def _sum(amounts): return None if None in amounts else sum(amounts)
+
 # %% ../../nbs/generators/14_run.ipynb #ec970077
 def _with_judge(plan, settings, judge, examples):
     "The forecast with a request to the judge for each text"
@@ -318,8 +321,6 @@ def generate(
     return load_pool(out)
 
 # %% ../../nbs/generators/14_run.ipynb #8441a5e7
-def _sum(amounts): return None if None in amounts else sum(amounts)
-
 class _Bills:
     "The bills of the models of a run: caches and meters"
     def __init__(self): self.bills = []
