@@ -51,8 +51,8 @@ class GenerationSettings:
     judge_model:str = None # The model that scores; the one that writes unless given
     def __post_init__(self):
         for k in (self.n, self.exactly, self.most):
-            if k is not None and (type(k) is not int or k < 1):
-                raise UserError(f'cannot make {k!r} texts per example: give a whole number from 1')
+            if k is None or type(k) is int and k > 0: continue
+            raise UserError(f'cannot make {k!r} texts per example: give a whole number from 1')
 
 # %% ../../nbs/generators/14_run.ipynb #df15ee04
 @dataclass(frozen=True)
@@ -153,8 +153,7 @@ def _filters(settings, corpus, generator, judge=None):
     found = default_filters(corpus.classes, _held_out(corpus)) if settings.filtered else []
     if generator.name in ('eda', 'back-translation'): found = [f for f in found if f.name == 'held-out']
     if generator.name == 'recorded': found = [] # their drops would change what others measured
-    if generator.prompt == 'expand': found = [*found, Novelty()]
-    return [*found, judge] if judge else found
+    return [*found, *[Novelty()]*(generator.prompt == 'expand'), *[judge]*bool(judge)]
 
 # %% ../../nbs/generators/14_run.ipynb #a10f5910
 def _judge_chat(settings, requests):
@@ -175,9 +174,8 @@ class JudgeReplies(Replies):
 def _own_judge(settings, requests, meter, replies):
     "How a judge that does not write is asked, billed under the limit of `meter`"
     chat, own = _judge_chat(settings, requests), Meter(before=replies)
-    given, option = requests.judge_price, '--judge-price'
-    own.price = _price(chat, given, requests.prices, option=option)
-    own.limited(requests.max_cost, option)
+    own.price = _price(chat, requests.judge_price, requests.prices, option='--judge-price')
+    own.limited(requests.max_cost, '--judge-price')
     own.beside, meter.beside = [meter], [own]
     return dict(chat=chat, replies=replies, limits=requests.limits, meter=own)
 
@@ -227,8 +225,7 @@ def _with_judge(plan, settings, judge, examples):
     "The forecast with a request to the judge for each text"
     some, meter = examples.head(200), judge.meter
     judge.prepare(examples)
-    texts = (settings.n or 5)*plan['examples']
-    if settings.exactly: texts = settings.exactly*examples.label.nunique()
+    texts = settings.exactly*examples.label.nunique() if settings.exactly else (settings.n or 5)*plan['examples']
     prompt, reply, most = texts*sum(map(prompt_tokens, judge.requests(some)))/len(some), texts*40, texts*128
     more = {'requests': texts, 'prompt_tokens': round(prompt), 'completion_tokens': reply, 'most_tokens': most}
     more |= {'cost': meter.dollars(prompt, reply), 'most_cost': meter.dollars(prompt, most)}
