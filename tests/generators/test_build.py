@@ -241,6 +241,31 @@ def test_a_bad_line_inside_an_unfinished_store(tmp_path):
         build_pool(Mortal(9), numbered(10), tmp_path / 'p', n=2)
 
 
+@pytest.mark.parametrize(
+    'line',
+    [
+        b'rubbish',
+        b'[3]',
+        b'{"texts": []}',
+        b'\xff\xfe',
+        b'{"missing": 3, "source_id": "a", "label": "X", "generator": "", "model": "", "prompt": "", "parameters": {}, '
+        b'"texts": []}',
+        b'{"missing": {"late": 1}, "attempts": "2", "source_id": "a", "label": "X", "generator": "", "model": "", '
+        b'"prompt": "", "parameters": {}, "texts": []}',
+    ],
+)
+@pytest.mark.parametrize('retry', [False, True])
+def test_a_bad_line_is_one_line_when_texts_are_asked_for_again(tmp_path, line, retry):
+    with pytest.raises(ConnectionError):
+        build_pool(Mortal(2), numbered(10), tmp_path / 'p', n=2)
+    path = tmp_path / 'p' / 'texts.jsonl'
+    path.write_bytes(line + b'\n' + path.read_bytes())
+    before = files(tmp_path / 'p')
+    with pytest.raises(UserError, match='texts.jsonl, line 1: not a line of a pool; restore the file'):
+        build_pool(Mortal(9), numbered(10), tmp_path / 'p', n=2, retry=retry)
+    assert files(tmp_path / 'p') == before
+
+
 def test_texts_without_a_manifest_are_not_overwritten(tmp_path):
     (tmp_path / 'texts.jsonl').write_text('mine\n')
     with pytest.raises(UserError, match='no manifest.json'):

@@ -34,6 +34,26 @@ def test_cached_replies_survive_a_cut_at_any_byte(tmp_path):
         assert path.read_bytes() == whole[: max(e for e in ends if e <= cut)]
 
 
+@pytest.mark.parametrize('where', ['a closer', 'the journal', 'the disk'])
+def test_the_lock_is_given_back_whatever_goes_wrong_at_the_end(tmp_path, monkeypatch, where):
+    path, stopped = tmp_path / 'r.jsonl', []
+
+    def fail(*_):
+        raise UserError('no')
+
+    with pytest.raises(UserError, match='^no$'), Replies(path) as store:
+        store.add(*one('a', 'b'))
+        store.closers |= {lambda: stopped.append(1), lambda: stopped.append(2)}
+        if where == 'a closer':
+            store.closers.add(fail)
+        monkeypatch.setattr(store.sent, 'close', fail if where == 'the journal' else store.sent.close)
+        monkeypatch.setattr(os, 'fsync', fail if where == 'the disk' else os.fsync)
+    monkeypatch.undo()
+    assert sorted(stopped) == [1, 2]
+    with Replies(path) as again:
+        assert len(again) == 1
+
+
 def test_odd_texts_come_back_as_they_were(tmp_path):
     odd = ['line\u2028sep\r\n', '"}{', '\x00', '', 'ünïcødé 漢字 🙂']
     with Replies(tmp_path / 'r.jsonl') as store:
