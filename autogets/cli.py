@@ -300,9 +300,9 @@ def bench_command(
 # %% ../nbs/07_cli.ipynb #a3494752
 @data_app.command('list')
 def data_list():
-    "Which data sets there are, and which are at hand."
-    from autogets.data.datasets import list_datasets
-    typer.echo(list_datasets().to_string(index=False))
+    "Which corpora and recorded texts there are, what a download takes, and which are at hand."
+    from autogets.data.sources import list_sources
+    typer.echo(list_sources().to_string(index=False, max_colwidth=40))
 
 # %% ../nbs/07_cli.ipynb #1d144015
 @data_app.command('describe')
@@ -313,10 +313,14 @@ def data_describe(name:str=typer.Argument(..., help='A name from autogets data l
 
 # %% ../nbs/07_cli.ipynb #4b0f3b47
 @data_app.command('fetch')
-def data_fetch(name:str=typer.Argument(..., help='A name from autogets data list.')):
-    "Download a public data set into the user's cache and check its content."
-    from autogets.data.datasets import fetch_dataset
-    typer.echo(fetch_dataset(name))
+def data_fetch(name:str=typer.Argument(None, help='A name from autogets data list.'),
+        every:bool=typer.Option(False, '--all', help='Everything that is not here; sizes are told first.')):
+    "Download a corpus or recorded texts into the user's cache and check their content."
+    from autogets.data import sources
+    if every == bool(name): raise UserError('give the name of a data set, or --all')
+    rows = sources.lacking()
+    if every: typer.echo(f'{rows[["name", "MB", "license"]].to_string(index=False)}\n{rows.MB.sum():.0f} MB in all')
+    for one in list(rows.name) if every else [name]: typer.echo(sources.fetch_source(one))
 
 # %% ../nbs/07_cli.ipynb #7175788a
 @knowledge_app.command('show')

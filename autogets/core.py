@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONTROL', 'HELD', 'for_terminal', 'PlainStream', 'UserError', 'one_of', 'write_atomic', 'write_json', 'read_json',
-           'read_yaml', 'digest', 'text_id', 'public_address', 'folder_lock', 'alone', 'end_with', 'interruptible',
-           'cached', 'project_root', 'shipped', 'lazy', 'docments']
+           'read_yaml', 'digest', 'text_id', 'public_address', 'FolderBusy', 'folder_lock', 'alone', 'end_with',
+           'interruptible', 'cached', 'project_root', 'shipped', 'lazy', 'docments']
 
 # %% ../nbs/00_core.ipynb #123b476c
 import errno
@@ -208,6 +208,9 @@ def _same_file(fd, path):
     try: return os.path.samestat(os.fstat(fd), os.stat(path))
     except OSError: return False
 
+# %% ../nbs/00_core.ipynb #b5bb3b13
+class FolderBusy(UserError): "Another process holds the lock of a folder"
+
 # %% ../nbs/00_core.ipynb #16806fd4
 def _locked(path):
     "The open lock file `path`; `UserError` that names the process that has it"
@@ -216,7 +219,7 @@ def _locked(path):
         except OSError as e: raise UserError(f'cannot write {path}: {e.strerror}; choose a folder you may write to')
         if not _flock(fd):
             with os.fdopen(fd, errors='replace') as f: who = f.read(200).strip() or 'another process'
-            raise UserError(f'{path.parent} is in use by {who}: wait for it, or choose another folder')
+            raise FolderBusy(f'{path.parent} is in use by {who}: wait for it, or choose another folder')
         if _same_file(fd, path): break
         os.close(fd) # its holder has just removed it
     os.ftruncate(fd, 0)
