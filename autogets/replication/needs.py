@@ -67,7 +67,10 @@ def remedy(
     names, # Of sets that are missing
 )->str:
     "What to do about them"
-    return f'autogets data fetch {names[0]} or set AUTOGETS_DATA'
+    known = {**RECORDINGS, **DATASETS}
+    fetched = [n for n in names if known.get(n, {}).get('home')]
+    commands = '; '.join(f'autogets data fetch {n}' for n in fetched)
+    return f'{commands} or set AUTOGETS_DATA' if fetched else 'set AUTOGETS_DATA'
 
 # %% ../../nbs/replication/02a_needs.ipynb #22ec76ed
 def shipped_note(
