@@ -68,9 +68,7 @@ class Job(JobBudget):
     "What to improve, how, and what it may cost"
     target:object = 'all' # The class to improve, or all; may be repeated for several classes
     objective:str = 'macro-f1' # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
-    # class-weights, common-weight (for encoder:NAME, and its default), random, sliding-window, hierarchical, genetic,
-    # merge or ensemble
-    strategy:str = None
+    strategy:str = None # random, sliding-window, hierarchical, genetic, merge, class-weights, common-weight or ensemble
     # What must hold on validation: accuracy>=baseline, recall:CLASS>=baseline-0.02; may be repeated
     constraints:tuple = ()
     # Keep accuracy (macro F1, if accuracy is the objective) from falling by more than its standard error in the choice

@@ -19,6 +19,7 @@ from ..core import UserError, public_address
 # %% ../../nbs/data/02a_download.ipynb #fb8089ba
 RAW = 'https://raw.githubusercontent.com/'
 
+# %% ../../nbs/data/02a_download.ipynb #3471bfdd
 def pinned(
     repository:str, # owner/name on GitHub
     commit:str, # All 40 digits

@@ -17,7 +17,7 @@ import pytest
 from autogets.core import UserError
 from autogets.data import download, recordings
 from autogets.data.datasets import DATASETS, DataMissing, content, fetch_dataset, load_corpus
-from autogets.data.raw_recordings import CONVERTERS, METHODS, MODELS, WRITERS
+from autogets.data.raw_recordings import CONVERTERS, CHANGES, MODELS, WRITERS
 from autogets.data.recordings import RECORDINGS, fetch_recording, further_rows, list_recordings, recording_corpus
 from autogets.data.sources import fetch_source, lacking, list_sources
 from autogets.data.tables import tidy
@@ -162,7 +162,7 @@ def paraphrase_files():
     files = {'toy_seeds_train.csv': pd.DataFrame(seeds, columns=['text', 'label']).to_csv(index=False)}
     files['test.csv'] = pd.DataFrame([(f'held out {k}', float(k % 2)) for k in range(8)], columns=['text', 'label'])
     files['test.csv'] = files['test.csv'].to_csv(index=False)
-    for way in METHODS:
+    for way in CHANGES:
         for model, form in MODELS.items():
             rows = [(label, f' {model} {way} "{text}", ', text) for text, label in seeds]
             rows += [(0, 'of nobody', 'not a seed'), (1, ' ', seeds[1][0])]
@@ -218,7 +218,7 @@ def test_a_recording_is_fetched_converted_and_kept(make, server, monkeypatch, tm
 def test_what_the_converters_leave_out():
     files, home = paraphrase_files()
     tables = CONVERTERS['paraphrases'](lambda n: files[n].encode(), home)
-    assert len(tables['llm']) == 12 * len(METHODS) * len(MODELS) and set(tables['llm'].label) == {'even', 'odd'}
+    assert len(tables['llm']) == 12 * len(CHANGES) * len(MODELS) and set(tables['llm'].label) == {'even', 'odd'}
     assert tables['train'].values.tolist() == [['more', 'even'], ['again', 'odd']]
     files, home = similar_files()
     tables = CONVERTERS['similar examples'](lambda n: files[n].encode(), home)

@@ -93,10 +93,8 @@ def test_texts_that_a_judge_never_reads_stop_a_run_early(tmp_path):
         odd = '{"choices": [{"message": {"content": "hm"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'
         judge.set(bodies=[odd])
         words = dict(judge=3.0, judge_model='openai:j')
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv('OPENAI_BASE_URL', judge.url)
-            with pytest.raises(UserError, match='none of the first 80 texts is of use .80 not judged.*'):
-                run_generation(corpus(63), order(**words), tmp_path / 'p', requests(s))
+        with pytest.raises(UserError, match='none of the first 80 texts is of use .80 not judged.*'):
+            run_generation(corpus(63), order(**words), tmp_path / 'p', requests(s, judge_base_url=judge.url))
         assert s.stats()['requests'] == 80 and judge.stats()['requests'] == 160
 
 

@@ -533,7 +533,7 @@ def test_validation_and_test_texts_are_never_shown(tmp_path, server):
         (['--model', 'openai:m', '--in-flight', '0'], 'in flight is 0'),
         (['--model', 'openai:m', '--target', 'nobody'], 'nobody'),
         (['--model', 'openai:m', '--base-url', 'vllm', '--n', '0'], 'whole number'),
-        (['--model', 'recorded:nowhere.jsonl'], 'no recording nowhere.jsonl'),
+        (['--model', 'recorded:nowhere.jsonl'], 'no file nowhere.jsonl'),
         (['--model', 'openai:m', '--temperature', '-1'], 'below 0'),
         (
             ['--model', 'openai:m', '--demonstrations', 'clever', '--prompt', 'few-shot-3', '--base-url', 'vllm'],
