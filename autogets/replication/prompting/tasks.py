@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ...core import UserError, one_of, shipped, text_id
-from ...data.datasets import DataMissing, data_folder, load_corpus
-from ...data.recordings import RECORDINGS
+from ...data.datasets import load_corpus
+from ...data.recordings import RECORDINGS, third_party_folder
 from ...generators.recordings import load_recording
 from ...data.tables import read_table
 from ...generators.recorded import Recorded
@@ -118,18 +118,10 @@ def _tickets(name, seed, real, test_rows):
     drawn = _drawn(_columns(corpus.train), real, seed)
     return drawn, corpus.train, _columns(corpus.test).head(test_rows), stored.assign(method=method)
 
-# %% ../../../nbs/replication/prompting/01_tasks.ipynb #eb39948b
-def _recording_folder(name):
-    "The folder of recorded texts `name`; `DataMissing` when there is none"
-    folder = data_folder() and data_folder()/'llm_generated'/name
-    if folder and (folder/'llm.csv.gz').is_file(): return folder
-    raise DataMissing(f'the recorded texts {name} are not here: set AUTOGETS_DATA to a folder with '
-        f'llm_generated/{name}')
-
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #57f343f1
 def _third_party(name, seed, real, test_rows):
     "A set of `RECORDINGS`: `real` of its examples are drawn, the others join what further training texts it has"
-    folder = _recording_folder(name)
+    folder = third_party_folder(name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         corpus, generator = load_recording(name, 0, 'all', method='all', test_rows=test_rows)
@@ -140,7 +132,7 @@ def _third_party(name, seed, real, test_rows):
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #8a81ea50
 def _tweets(name, seed, real, test_rows):
     "Tweets written from five examples each: all 180 examples are taken, since any five may stand in one prompt"
-    folder, other = _recording_folder(name), _recording_folder('parrot_tweet_sentiment')
+    folder, other = third_party_folder(name), third_party_folder('parrot_tweet_sentiment')
     paths = (folder/'seeds.csv.gz', other/'train.csv.gz', other/'test.csv.gz')
     drawn, further, test = (_columns(read_table(p)) for p in paths)
     n = min(test_rows, len(test)-180)
@@ -151,7 +143,7 @@ def _tweets(name, seed, real, test_rows):
 # %% ../../../nbs/replication/prompting/01_tasks.ipynb #4182209e
 def _questions(name, seed, real, test_rows):
     "Questions paraphrased by three small models; only classes with ten examples"
-    folder = _recording_folder(name)
+    folder = third_party_folder(name)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         seeds, corpus = _columns(read_table(folder/'seeds.csv.gz')), load_corpus('trec6', 'given')
