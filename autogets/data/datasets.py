@@ -148,8 +148,8 @@ def _parse(data, spec):
 def tell_license(
     entry:dict, # Of a registry
 ):
-    "License and citation of what is about to be fetched, on standard error"
-    print(f'fetching {entry["title"]} (license: {entry["license"]}); please cite {entry["citation"]}', file=sys.stderr)
+    "License and citation of what was fetched, on standard error"
+    print(f'fetched {entry["title"]} (license: {entry["license"]}); please cite {entry["citation"]}', file=sys.stderr)
 
 # %% ../../nbs/data/03_datasets.ipynb #87f20095
 @contextmanager
@@ -193,8 +193,8 @@ def _fetch(name, anew=False):
     if not home: raise _missing(name, DATASETS[name]['home_note'])
     with waiting_for(folder):
         if not anew and _whole(name, folder): return folder
-        tell_license(DATASETS[name])
         frames = {s: _fetch_split(name, s) for s in dict.fromkeys(spec['split'] for spec in home)}
+        tell_license(DATASETS[name])
         for split, frame in frames.items(): write_rows(folder/f'{split}.csv.gz', frame[['text', 'label']])
     return folder
 

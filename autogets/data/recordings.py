@@ -77,8 +77,9 @@ def fetch_recording(
     if not home: raise _not_here(name, 'llm.csv.gz', RECORDINGS[name].get('home_note', 'nobody serves it'))
     with waiting_for(folder):
         if not force and all((folder/f'{p}.csv.gz').is_file() for p in _expected(name)): return folder
+        tables = _converted(name, home)
         tell_license(RECORDINGS[name])
-        for part, rows in _converted(name, home).items(): write_rows(folder/f'{part}.csv.gz', rows)
+        for part, rows in tables.items(): write_rows(folder/f'{part}.csv.gz', rows)
     return folder
 
 # %% ../../nbs/data/04_recordings.ipynb #1fc444ce

@@ -98,7 +98,7 @@ def test_homes_are_tried_in_turn(server, monkeypatch, capfd):
     assert len(load_corpus('toy').train) > 0
     assert [p for p, _ in server.asked] == ['/toy/gone.csv', '/toy/b.csv']
     err = capfd.readouterr().err
-    assert err.count('fetching title (license: license); please cite citation') == 1
+    assert err.count('fetched title (license: license); please cite citation') == 1
     load_corpus('toy')
     assert len(server.asked) == 2 and capfd.readouterr().err == ''
 
