@@ -3,13 +3,11 @@
 import http.server
 import io
 import json
-import sys
 import threading
-import warnings
 
 import pytest
 
-from autogets import cli, core
+from autogets import core
 from autogets.core import UserError
 
 EVIL = 'a\x1b]0;owned\x07b\x1b[2J\x9b1mc\rd\x08e\u202ef\u2066g\x7f'
@@ -22,18 +20,12 @@ def plain(said):
 
 
 @pytest.fixture
-def command(capfd, monkeypatch, tmp_path):
+def command(in_process):
     "Runs a command line in this process; all that it wrote to either stream"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
 
     def run(*words):
-        monkeypatch.setattr(sys, 'argv', ['autogets', *words])
-        try:
-            cli.main()
-        except SystemExit:
-            pass
-        return ''.join(capfd.readouterr())
+        _, out, err = in_process(*words)
+        return out + err
 
     return run
 

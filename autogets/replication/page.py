@@ -43,7 +43,8 @@ def experiment_section(
 )->str: # HTML
     "One experiment's part of the page"
     out, captions = Path(out), record.get('captions', {})
-    parts = [report.text(f'Reproduces: {paper}')] if paper else []
+    alone = (paper or '').startswith('no published')
+    parts = [report.text(paper[0].upper()+paper[1:] if alone else f'Reproduces: {paper}')] if paper else []
     if record.get('lacks'):
         said = f'{shipped_note(record["lacks"])}. Published numbers beside ours are about other texts.'
         parts.append(report.text(said[0].upper()+said[1:], 'note'))
