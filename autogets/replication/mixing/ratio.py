@@ -297,9 +297,9 @@ def curves_figure(
     colors:dict=None, # Added texts -> color
     columns:int=4, # Panels in a row
     size:tuple=(3.5, 2.7), # Inches of a panel
-    shade:float=.14, # Opacity of the CIs
+    shade:float=.14, # Opacity of the CI
 ):
-    "One panel a setting, classifier and training mode: AUC by the share of added texts, with 95 % CIs"
+    "One panel a setting, classifier and training mode: AUC by the share of added texts, with the 95 % CI of the first"
     parts = list(table.groupby(CURVE_KEY[:3], sort=False))
     fig, axes = grid(len(parts), columns, size)
     for ax, (key, d) in zip(axes, parts):
@@ -314,9 +314,9 @@ def curves_figure(
 # %% ../../../nbs/replication/mixing/03_ratio.ipynb #44137d8d
 def _draw_curves(ax, d, colors, shade):
     "The curves of one panel"
-    for name, g in d.groupby('texts', sort=False):
+    for k, (name, g) in enumerate(d.groupby('texts', sort=False)):
         color = colors.get(name, COLORS['plain'])
-        ax.fill_between(100*g.share, g.low, g.high, color=color, alpha=shade, lw=0)
+        if k == 0: ax.fill_between(100*g.share, g.low, g.high, color=color, alpha=shade, lw=0)
         ax.plot(100*g.share, g.auc, 'o--' if '/' in name else 'o-', ms=3, lw=1.4, color=color, label=name)
     base = d.auc[d.added == 0].iloc[0]
     ax.axhline(base, color=COLORS['baseline'], lw=1, ls='--', label='real texts alone')
