@@ -6,8 +6,8 @@
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'NOT', 'TRAIN', 'CORPUS', 'TALK', 'JOB_NAMES',
            'REQUEST_NAMES', 'BUILT', 'HINTS', 'OLD_OPTIONS', 'Commands', 'options', 'fill', 'CorpusFile', 'read_file',
            'folder_option', 'improve_options', 'improve_command', 'weak_options', 'weak_command', 'predict_command',
-           'generate_options', 'generate_command', 'replicate_command', 'bench_command', 'data_list', 'data_describe',
-           'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
+           'generate_options', 'generate_command', 'replicate_command', 'scoreboard_command', 'bench_command',
+           'data_list', 'data_describe', 'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
@@ -276,6 +276,18 @@ def replicate_command(
     if publish: runner.publish(profile, out)
     typer.echo(f'Every table and figure on one page: {report.attrs["index"]}')
     raise typer.Exit(runner.exit_code(report))
+
+# %% ../nbs/07_cli.ipynb #39ef52fe
+@app.command('scoreboard')
+def scoreboard_command(
+    out:Path=typer.Option(None, help='Folder of results that were rerun; runs/jupyter unless given.')):
+    "How many of the papers' findings hold, and what notebooks rerun by hand have changed."
+    from autogets.replication import scoreboard as board
+    found, ids = board.rerun_findings(out)
+    typer.echo(board.counts_table(board.load_claims(), board.board_rows(board.load_claims(), found)))
+    if not ids: return typer.echo('nothing was rerun by hand: run a notebook of nbs/experiments, then ask again')
+    old, new = ([f for f in fs if f['id'] in ids] for fs in (board.load_findings(), found))
+    typer.echo(board.compare_findings(old, new).to_string(index=False))
 
 # %% ../nbs/07_cli.ipynb #74e79ff3
 @app.command('bench')

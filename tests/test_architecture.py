@@ -30,7 +30,7 @@ PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a
 MOST_LINES = 350
 
 # the commands that run the replication import it when they are called
-REPLICATION_COMMANDS = {'replicate_command', 'bench_command'}
+REPLICATION_COMMANDS = {'replicate_command', 'scoreboard_command', 'bench_command'}
 
 
 def module_name(path):

@@ -305,4 +305,6 @@ class Experiment(Findings):
     def save(self, seeds=None)->pd.DataFrame:
         "Write the record, results/ID.json, and return the findings as a table"
         write_json(self.folder/'results'/f'{self.id}.json', self.record(seeds))
+        if self.folder.parts[-2:] == ('runs', 'jupyter'):
+            print('kept in runs/jupyter; beside the committed findings: autogets scoreboard')
         return findings_table(self.findings)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIGNS', 'COLUMNS', 'Row', 'load_claims', 'load_findings', 'board_rows', 'short_number', 'verdict_cell', 'row_cells',
-           'markdown_rows', 'board_table', 'counts_table', 'notebook_links', 'markdown_table', 'board_part',
-           'fill_markdown']
+           'markdown_rows', 'board_table', 'counts_table', 'notebook_links', 'rerun_findings', 'compare_findings',
+           'markdown_table', 'board_part', 'fill_markdown']
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #28e63f69
 import re
@@ -157,6 +157,36 @@ def notebook_links(
     listed = [e for e in load_manifest(root) if e.id in ids]
     named = [(e.id.split('/')[-1], e.path.relative_to(root).as_posix()) for e in listed]
     return '\n'.join(f'[{name}]: {path}' for name, path in named) + '\n'
+
+# %% ../../nbs/replication/08_scoreboard.ipynb #f824f9c4
+def rerun_findings(
+    folder=None, # Where results were rerun; runs/jupyter in the checkout when None
+    committed=None, # data/results in the checkout when None
+)->tuple: # The findings with those of the rerun experiments in their place; the ids of these experiments
+    "The scoreboard's findings after a rerun"
+    folder = Path(folder or project_root()/'runs'/'jupyter')/'results'
+    ids = {r['id'] for r in map(read_json, sorted(folder.rglob('*.json')))}
+    kept = [f for f in load_findings(committed) if f['id'] not in ids]
+    return kept+load_findings(folder), sorted(ids)
+
+# %% ../../nbs/replication/08_scoreboard.ipynb #66165475
+def compare_findings(
+    old:list, # Findings of `load_findings`
+    new:list, # Findings of the same experiments, run again
+)->pd.DataFrame: # A row a finding: experiment, finding, committed, rerun
+    "Findings beside what they were"
+    def key(f): return f['id'], f['claim'], f['setting'], f['protocol']
+    before, after = ({key(f): f for f in fs} for fs in (old, new))
+    rows = [(i, ', '.join(filter(None, names)), _said(before.get(k)), _said(after.get(k)))
+            for k in dict.fromkeys([*after, *before]) for i, *names in [k]]
+    return pd.DataFrame(rows, columns=['experiment', 'finding', 'committed', 'rerun'])
+
+# %% ../../nbs/replication/08_scoreboard.ipynb #b4042b1b
+def _said(f):
+    "Estimate, CI and verdict of a finding; '' for None"
+    if f is None: return ''
+    ci = '' if f['low'] is None else f' [{short_number(f["low"])}, {short_number(f["high"])}]'
+    return f'{short_number(f["estimate"])}{ci} {f["verdict"]}'.strip()
 
 # %% ../../nbs/replication/08_scoreboard.ipynb #61596ac6
 def markdown_table(
