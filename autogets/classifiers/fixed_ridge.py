@@ -107,7 +107,7 @@ class FixedRidge(FixedSolution):
         return np.append(s.vectors[rows[0]], INTERCEPT)@cho_solve(cho_factor(gram, lower=True), moment)
 
 # %% ../../nbs/classifiers/02c_fixed_ridge.ipynb #c608fd9a
-MOST_JUDGED = 20_000 # Texts of families that are left out of a candidate
+MOST_JUDGED = 15_000 # Texts of families that are left out of a candidate
 
 def judging(
     members:np.ndarray, # From `family`

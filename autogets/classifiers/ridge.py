@@ -139,9 +139,9 @@ def checked_vectors(
             f'{synthetic.shape[1]}: use one encoder for both')
     out = np.concatenate([real, synthetic])
     if out.dtype != np.float32: out = out.astype(np.float64, copy=False)
-    sums = np.abs(out).sum(1, dtype=np.float64)
-    if not np.isfinite(sums).all(): raise UserError('a text has no finite embedding: check the encoder')
-    if not sums.any(): raise UserError('the embeddings of all texts are 0: check the encoder')
+    sizes = [np.abs(out[k:k+4096]).sum(dtype=np.float64) for k in range(0, len(out), 4096)]
+    if not np.isfinite(sizes).all(): raise UserError('a text has no finite embedding: check the encoder')
+    if not any(sizes): raise UserError('the embeddings of all texts are 0: check the encoder')
     return out
 
 # %% ../../nbs/classifiers/02a_ridge.ipynb #86077334
@@ -183,17 +183,20 @@ def weighted_sums(
 )->tuple: # (width + 1) squared, its lower triangle alone, and (width + 1) x classes
     """The matrices A, without the penalty, and B. Where the texts of a kind count alike, their kept sum serves; where
     most do, only the others are summed"""
-    usual = np.array([_usual(weights[own]) for own in system.kinds.values()])
-    codes = np.array([code for code, _ in system.kinds])
-    gram, change = system.mixed(usual*factors[codes]), weights.copy()
-    sums = system.kept[:, -len(gram):].T/INTERCEPT
-    moment = (sums*usual*factors[codes])@np.eye(system.classes)[codes]
-    for own, share in zip(system.kinds.values(), usual): change[own] -= share
-    change *= factors[system.codes]
-    for sign in (1, -1):
-        other = np.flatnonzero(sign*change > 0)
-        gram += sign*system.product(other, sign*change[other], dtype)
-        moment += sign*system.moment(other, sign*change[other])
+    usual, others, changes = [], [], []
+    for (code, _), own in system.kinds.items():
+        w = weights[own]
+        usual.append(_usual(w)*factors[code])
+        if (different := w*factors[code] != usual[-1]).any():
+            others.append(own[different])
+            changes.append(w[different]*factors[code]-usual[-1])
+    gram, codes = system.mixed(np.array(usual)), np.array([code for code, _ in system.kinds])
+    moment = (system.kept[:, -len(gram):].T/INTERCEPT*usual)@np.eye(system.classes)[codes]
+    if others:
+        others, changes = np.concatenate(others), np.concatenate(changes)
+        for sign, part in ((1, changes > 0), (-1, changes < 0)):
+            gram += sign*system.product(others[part], sign*changes[part], dtype)
+            moment += sign*system.moment(others[part], sign*changes[part])
     return gram, moment
 
 # %% ../../nbs/classifiers/02a_ridge.ipynb #755e8eb1
