@@ -90,7 +90,7 @@ class OutOfFold(ScoredRows):
         if self.folds:
             parts = ((self.truth(s), predicted[s]) for s in ('train', 'validation'))
             true, codes = (np.concatenate(p) for p in zip(*parts))
-            known = true >= 0
+            known = (true >= 0) & (codes >= 0)
             tenths = np.bincount((self.tenth*k*k+true*k+codes)[known], minlength=10*k*k).reshape(10, k, k)
             cm = tenths.sum(0)
         test = self.counts('test', predicted['test']) if 'test' in predicted else None
@@ -100,7 +100,8 @@ class OutOfFold(ScoredRows):
     def likelihood(self, scores):
         "Mean log likelihood of the training rows and validation from their `scores`, and without each tenth"
         true = np.concatenate([self.truth('train'), self.truth('validation')])
-        losses, tenth = log_losses(scores[true >= 0], true[true >= 0])[0], self.tenth[true >= 0]
+        known = (true >= 0) & np.isfinite(scores[:, 0])
+        losses, tenth = log_losses(scores[known], true[known])[0], self.tenth[known]
         return (-losses.mean(), *(-losses[tenth != k].mean() for k in range(10)))
 
 # %% ../../nbs/search/02_evaluator.ipynb #9fe7155a
@@ -202,7 +203,8 @@ class FinalScores(CalibratedModels):
 
     def _predicted(self, candidate):
         rows = self.rows(candidate)
-        if refit_class(self.classifier) is not PlainRefit: return self.both.predict(rows, self.weights(candidate, rows))
+        if refit_class(self.classifier) is not PlainRefit:
+            return getattr(self.both, 'final', self.both.predict)(rows, self.weights(candidate, rows))
         model = self.fit(candidate)
         def codes(d):
             return pd.Index(self.classes).get_indexer(model.predict(*classifier_inputs(d, self.corpus.features)))
@@ -247,8 +249,9 @@ def train_many(
     folds:list, # The evaluator's `masks`
     workers:int=1, # Processes
 )->list: # What `train_one` gives, in the order of `todo`
-    "Several trainings, spread over processes"
-    if workers == 1 or len(todo) < 2: return [train_one(refit, *rw, folds=folds) for rw in todo]
+    "Several trainings, spread over processes unless they are too quick to pay for that"
+    if workers == 1 or len(todo) < 2 or getattr(refit, 'quick', False):
+        return [train_one(refit, *rw, folds=folds) for rw in todo]
     with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, max_nbytes='100K', idle_worker_timeout=20,
                          initializer=end_with, initargs=(os.getpid(),)):
         return Parallel()(delayed(train_one)(refit, *rw, folds=folds) for rw in todo)
