@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import traceback
+import warnings
 from concurrent.futures import BrokenExecutor, CancelledError
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -51,8 +52,8 @@ def run_chunk(
         try: return list(work(*shared, items)), time.perf_counter()-start, None
         except Exception as e: return [], time.perf_counter()-start, _for_the_way(e)
 
-# %% ../nbs/00b_executors.ipynb #647746a7
-WORTH = 1. # Seconds of work in a chunk
+# %% ../nbs/00b_executors.ipynb #5e35e761
+WORTH = 1. # Seconds of work in a chunk, up to 250 workers
 LEAST = .1 # Seconds of work that are not divided further
 
 # %% ../nbs/00b_executors.ipynb #a92dbc86
@@ -70,10 +71,13 @@ class Workers:
         "`n` items took `seconds`"
         if n: self.pace = seconds/n if self.pace is None else (self.pace+seconds/n)/2
 
+    @property
+    def worth(self): return max(WORTH, self.count/250)
+
     def size(self, n):
         "How many of `n` items go into a chunk"
         if not self.pace: return 1
-        return max(1, min(int(WORTH/self.pace), max(-(-n//self.count), int(LEAST/self.pace))))
+        return max(1, min(int(self.worth/self.pace), max(-(-n//self.count), int(LEAST/self.pace))))
 
     def map(self, work, items, *shared):
         "A result for each of `items`, in their order, from `work(*shared, items)`"
@@ -128,10 +132,18 @@ class ProcessWorkers(Workers):
         sent = self.chunks(work, items, len(results), shared=shared)
         with parallel_config('loky', n_jobs=self.count, inner_max_num_threads=1, max_nbytes='100K',
                              idle_worker_timeout=20, initializer=end_with, initargs=(os.getpid(),)):
-            for done, seconds, error in Parallel(return_as='generator', batch_size=1)(sent):
-                if error: raise error
+            outputs = Parallel(return_as='generator', batch_size=1)(sent)
+            for done, seconds, error in outputs:
+                if error: return self.stop(outputs, error)
                 results += done
                 self.measure(len(done), seconds)
+
+    def stop(self, outputs, error):
+        "End what still runs, without joblib's warning that there was more to do"
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            outputs.close()
+        raise error
 
 # %% ../nbs/00b_executors.ipynb #f4979d86
 class _Piece(NamedTuple):
@@ -235,6 +247,19 @@ class _Round(_Sending):
         if self.failed: raise self.failed[1]
         return self.results
 
+# %% ../nbs/00b_executors.ipynb #6073455e
+def _within(seconds, call):
+    "What `call()` returns, or `TimeoutError`"
+    back = SimpleQueue()
+    def run():
+        try: back.put((call(), None))
+        except Exception as e: back.put((None, e))
+    threading.Thread(target=run, daemon=True).start()
+    try: value, error = back.get(timeout=seconds)
+    except Empty: raise TimeoutError(f'nothing was said for {seconds:g} s') from None
+    if error: raise error
+    return value
+
 # %% ../nbs/00b_executors.ipynb #3d006eb5
 def dask_client(
     address:str, # Of a Dask scheduler, such as tcp://10.0.0.5:8786
@@ -246,7 +271,7 @@ def dask_client(
     try: from distributed import Client
     except ImportError: raise UserError("a cluster needs the package distributed: pip install 'autogets[cluster]'")
     logging.getLogger('distributed.client').setLevel(logging.CRITICAL) # one line says what it logs on many
-    try: return Client(address, timeout=timeout, set_as_default=False)
+    try: return _within(2*timeout+1, lambda: Client(address, timeout=timeout, set_as_default=False))
     except Exception as e: # whatever listens there may answer anything
         raise UserError(f'no Dask scheduler answers at {address} ({str(e) or type(e).__name__}): check that it runs '
             'there and can be reached from here')

@@ -44,8 +44,10 @@ class Cluster:
         "Wait until as many workers have come as there are processes"
         from distributed import Client
 
+        if not self.alive():
+            return self
         with Client(self.address, timeout=30, set_as_default=False) as client:
-            client.wait_for_workers(sum(w.poll() is None for w in self.workers), timeout=60)
+            client.wait_for_workers(len(self.alive()), timeout=60)
         return self
 
     def alive(self):

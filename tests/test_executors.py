@@ -65,7 +65,9 @@ def test_a_chunk_is_worth_a_second_or_a_fair_share(threads, tmp_path):
     for pace, n, size in ((2.0, 100, 1), (0.3, 100, 3), (0.01, 1000, 100), (0.01, 60, 30), (0.01, 8, 10), (None, 9, 1)):
         team.pace = pace
         assert team.size(n) == size, (pace, n)
-    log = tmp_path / 'sizes'
+    team.pace, team.count = 0.1, 1000
+    assert team.size(10**6) == 40, 'one scheduler cannot serve a thousand workers every second'
+    log, team = tmp_path / 'sizes', ExecutorWorkers(threads)
     shared = str(log), 0.02
     assert team.map(chores.sizes, NUMBERS, *shared) == NUMBERS
     first = [int(s) for s in log.read_text().split()]
@@ -94,7 +96,7 @@ def test_a_thread_pool_trains_one_at_a_time(threads):
 # --- searches ---
 
 
-def searched(team, n=24):
+def searched(team, n=12):
     c = uneven(n=40, seed=5)
     ev = evaluator(c, workers=team)
     t = run_search(make_strategy('random', ev, 'accuracy', 2), ev, 'accuracy', Budget(n))
@@ -107,12 +109,12 @@ def test_same_trace_whoever_trains(threads, cluster):
 
 
 def test_folds_weights_and_views_travel_too(threads, cluster):
-    c = corpus(n=12)
+    c = corpus(n=10)
     told = []
     for team in every_team(threads, cluster):
         ev = Evaluator(c, texts(c), folds=3, seed=1, executor=team)
         wanted = [as_candidate(ev.sources[k::3], {'bee': 0.3}) for k in range(3)]
-        told.append([r.jackknife for e in (ev, ev.with_folds(2)) for r in e.evaluate([(), *wanted])])
+        told.append([r.jackknife for e in (ev, ev.with_folds(2)) for r in e.evaluate([(), *wanted[:2]])])
     assert len(told) == 4 and all(t == told[0] for t in told)
 
 
@@ -164,7 +166,7 @@ def test_work_that_always_kills_is_given_up():
 
 
 class Killing(ClusterWorkers):
-    "Kills the process of a worker when the fourth chunk goes out"
+    "Kills the process of a worker when the second chunk goes out"
 
     def __init__(self, address, process):
         super().__init__(address)
@@ -173,7 +175,7 @@ class Killing(ClusterWorkers):
     def submit(self, *sent):
         self.chunks += 1
         future = super().submit(*sent)
-        if self.chunks == 4:
+        if self.chunks == 2:
             self.process.kill()
         return future
 
@@ -181,7 +183,7 @@ class Killing(ClusterWorkers):
 def test_a_search_survives_one_of_two_workers(cluster):
     with Killing(cluster.address, cluster.alive()[0]) as team:
         found = searched(team)
-        assert team.process.wait(10) == -9 and team.chunks > 4 and len(team.client.nthreads()) == 1
+        assert team.process.wait(10) == -9 and team.chunks > 2 and len(team.client.nthreads()) == 1
     assert found == searched(Workers())
     cluster.add().ready()
 
@@ -229,7 +231,7 @@ def test_an_error_is_the_one_that_one_process_would_meet(threads, cluster):
 def test_an_error_that_cannot_be_made_again_is_told(cluster):
     with ClusterWorkers(cluster.address) as team:
         for t in (ProcessWorkers(2), team):
-            with pytest.raises(RuntimeError, match='^Odd: 1 and 2$'):
+            with pytest.raises(RuntimeError, match='^Odd: 1 and 2'):
                 t.map(chores.odd, NUMBERS)
 
 

@@ -80,7 +80,8 @@ class _LoopState:
     def chunk(self):
         "How many candidates to ask for"
         n, workers = len(self.trace)-1, self.evaluator.workers
-        each = min(256, (3 if workers > 1 else 1)*n/self.spent) if n and self.spent else 1
+        seconds = 3*self.evaluator.team.worth if workers > 1 else 1
+        each = min(1000, seconds*n/self.spent) if n and self.spent else 1
         size = int(workers*max(1, each))
         return size if self.budget.evaluations is None else min(size, self.budget.evaluations-n)
 
