@@ -20,7 +20,7 @@ from ..classifiers.ridge import log_losses
 from ..classifiers.refit import PlainRefit, make_refit, origin, refit_class, search_params
 from ..core import UserError, one_of
 from ..data.corpus import classifier_inputs, text_folds
-from ..executors import make_workers
+from ..executors import Workers, make_workers
 from ..metrics import class_recalls, class_report, scores
 from ..paired import PairedTest
 from .candidates import (PROTOCOLS, AddedTexts, Result, as_candidate, class_index, target_name)
@@ -329,7 +329,9 @@ class Evaluator(Memo):
         unique = {key[c]: c for c in reversed(candidates)}
         todo = {k: self.rows(c) for k, c in unique.items() if k not in self.memo and k not in self.tallies}
         work = [(rows, self.weights(unique[k], rows)) for k, rows in todo.items()]
-        trained = self.team.map(train_chunk, work, self.refit, self.masks) if work else []
+        # milliseconds are not worth a journey to another process
+        team = Workers() if getattr(self.refit, 'quick', False) else self.team
+        trained = team.map(train_chunk, work, self.refit, self.masks) if work else []
         for (k, rows), (predicted, seconds) in zip(todo.items(), trained):
             self.tallies[k] = self.tally(rows, predicted, seconds)
             self.evaluations += 1
