@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 import autogets as ag
 from autogets.classifiers.encoders import Embedder, tiny_encoder
@@ -14,9 +15,13 @@ from autogets.classifiers.ridge import (
     best_ridge,
     class_factors,
     family,
+    log_losses,
     with_intercept,
 )
 from autogets.core import UserError
+from autogets.generators.build import build_pool
+from autogets.generators.registry import make_generator
+from autogets.replication.ours.cost import mixed_candidates
 from autogets.search.candidates import weights_of
 from autogets.search.class_weights import COMMON_WEIGHTS
 from autogets.search.evaluator import Evaluator
@@ -216,6 +221,21 @@ def tiny(tmp_path_factory):
     "An encoder with random weights, and a cache of its own"
     folder = tmp_path_factory.mktemp('encoder')
     return tiny_encoder(folder / 'tiny', list(ag.load_corpus('tickets').train.text))
+
+
+def test_choices_hardly_change_with_one_penalty(tiny, tmp_path):
+    corpus = ag.load_corpus('tickets')
+    pool = build_pool(make_generator('recorded:tickets'), corpus.train, n=2, progress=False).texts
+    ev = Evaluator(corpus, pool, classifier=f'encoder:{tiny}', folds=4, folder=tmp_path)
+    system, true = ev.refit.system, ev.truth('train')
+    own, one = [], []
+    for c in mixed_candidates(ev, 60):
+        rows = ev.rows(c)
+        counted = ev.refit.counted(rows, ev.weights(c, rows))
+        own.append(-best_ridge(system, counted)[3].mean())
+        one.append(-log_losses(FixedRidge(system, counted, ev.refit.alpha, dtype='float32').left_out(), true)[0].mean())
+    assert spearmanr(own, one).statistic > 0.98
+    assert own[int(np.argmax(one))] > max(own) - 0.005
 
 
 def test_a_job_with_an_encoder(small, small_pool, tiny, tmp_path, monkeypatch):
