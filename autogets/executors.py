@@ -94,29 +94,9 @@ class Workers:
 # %% ../nbs/00b_executors.ipynb #f8f1457e
 RESENT = 3 # How often a chunk is sent again after the worker that had it has died
 
-# %% ../nbs/00b_executors.ipynb #8ce83779
-class ProcessWorkers(Workers):
-    "Processes on this machine"
-    def __init__(self,
-        count:int, # Processes
-    ):
-        super().__init__()
-        self.count = count
-
-    def map(self, work, items, *shared):
-        "A result for each of `items`, in their order, from `work(*shared, items)`"
-        self.begin(shared)
-        results, tries = [], 0
-        if len(items) < 2 or self.pace and self.pace*len(items) < LEAST: return super().map(work, items, *shared)
-        while (there := len(results)) < len(items):
-            try: self.extend(results, work, items, shared=shared)
-            except BrokenExecutor as e:
-                tries = tries+1 if len(results) == there else 0
-                if tries > RESENT:
-                    raise UserError(f'a process died {tries} times in a row during the same trainings, perhaps for '
-                        'want of memory: use fewer workers') from e
-        return results
-
+# %% ../nbs/00b_executors.ipynb #8ce83778
+class _Sent(Workers):
+    "Chunks for joblib, and what it brings back"
     def chunks(self, work, items, start, shared):
         "Calls for the items from `start` on, each made when somebody can take it"
         from joblib import delayed
@@ -144,6 +124,29 @@ class ProcessWorkers(Workers):
             warnings.simplefilter('ignore')
             outputs.close()
         raise error
+
+# %% ../nbs/00b_executors.ipynb #8ce83779
+class ProcessWorkers(_Sent):
+    "Processes on this machine"
+    def __init__(self,
+        count:int, # Processes
+    ):
+        super().__init__()
+        self.count = count
+
+    def map(self, work, items, *shared):
+        "A result for each of `items`, in their order, from `work(*shared, items)`"
+        self.begin(shared)
+        results, tries = [], 0
+        if len(items) < 2 or self.pace and self.pace*len(items) < LEAST: return super().map(work, items, *shared)
+        while (there := len(results)) < len(items):
+            try: self.extend(results, work, items, shared=shared)
+            except BrokenExecutor as e:
+                tries = tries+1 if len(results) == there else 0
+                if tries > RESENT:
+                    raise UserError(f'a process died {tries} times in a row during the same trainings, perhaps for '
+                        'want of memory: use fewer workers') from e
+        return results
 
 # %% ../nbs/00b_executors.ipynb #f4979d86
 class _Piece(NamedTuple):

@@ -452,6 +452,8 @@ OPTIONS = {
     'negative seconds': ('--seconds -1.5', ('the budget is -1.5', 'give a positive one')),
     'seconds not a number': ('--seconds nan', ('seconds is nan',)),
     'workers': ('--workers 0', ('workers is 0', 'give 1 or more')),
+    'address of a cluster': ('--cluster 10.0.0.5:8786', ("'10.0.0.5:8786' is no address", 'tcp://10.0.0.5:8786')),
+    'workers twice': ('--workers 2 --cluster tcp://10.0.0.5:8786', ('give --cluster or --workers, not both',)),
     'texts per example': ('--n 0', ('texts per example is 0', 'give 1 or more')),
     'patience': ('--patience 0', ('patience is 0', 'give 1 or more')),
     'seed': ('--seed -1', ('seed',)),

@@ -309,9 +309,8 @@ class Evaluator(Memo):
         super().__init__(corpus, pool, target)
         self.classifier, self.params, self.protocol, self.stop = classifier, params, protocol, 'validation'
         if protocol != 'honest': self.stop = 'test'
-        self.seed, self.folds, self.goal, self.evaluations = seed, folds, None, 0
-        self.team = make_workers(workers, executor)
-        self.memo, self.tallies, self.predictions, self.true, self.fitted = {}, {}, {}, {}, {}
+        self.seed, self.folds, self.goal, self.team = seed, folds, None, make_workers(workers, executor)
+        self.evaluations, self.memo, self.tallies, self.predictions, self.true, self.fitted = 0, {}, {}, {}, {}, {}
 
     @property
     def workers(self): return self.team.count
