@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 from .linear import CLASSIFIERS, LinearClassifier, fit_words, make_classifier, read_classifier
+from .influence import RidgeInfluence
 from .ridge import RidgeRows, best_ridge, family, sources_of
 from ..core import UserError, one_of
 
@@ -239,6 +240,13 @@ class EncoderRefit:
         "Scores of the training rows, each with its family left out, then of validation"
         solution, alpha, left_out, *_ = self.solved(rows, weights)
         return np.vstack([left_out, solution.scores(self.splits['validation'], alpha)])
+
+    def influence(self, rows, weights, codes, balanced=False):
+        "Derivatives by the weight of each text; `codes` are the classes of the training rows, then of validation"
+        counted = self.system.plain.copy()
+        counted[self.system.real+np.asarray(rows, int)] = 1 if weights is None else weights
+        return RidgeInfluence(self.system, counted, self.solved(rows, weights), vectors=self.splits['validation'],
+            codes=codes, balanced=balanced)
 
 # %% ../../nbs/classifiers/03_refit.ipynb #c463abc7
 def origin(
