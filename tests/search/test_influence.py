@@ -78,7 +78,7 @@ def test_where_all_texts_are_alike_few_sources_go():
         s, _ = searched(ev, 'influence')
         found = s._slopes.at(as_candidate(ev.sources))
         told = s._slopes.by_source(found, dict.fromkeys(NAMES, 1.0))
-        out.append(len(s.harmful(told)) / len(ev.sources))
+        out.append(len(s.harmful(told, np.ones(len(told), bool))) / len(ev.sources))
         shares.append(len(ids_of(s.choice)) / len(ev.sources))
     assert max(out) < 0.05 and min(shares) > 0.95
 
@@ -88,7 +88,7 @@ def test_noise_is_not_believed():
     rng, home = np.random.default_rng(0), np.arange(300) % 3
     out = []
     for _ in range(20):
-        effect = shrunk(rng.standard_t(5, size=(200, 300)), home)
+        effect = shrunk(rng.standard_t(5, size=(200, 300)), home, np.arange(200) % 3)
         out.append(((effect.mean > 0) & (effect.apart > effect.error)).sum())
     assert np.mean(out) < 3
 
@@ -96,7 +96,7 @@ def test_noise_is_not_believed():
 def test_real_differences_between_sources_are():
     rng, home = np.random.default_rng(0), np.arange(300) % 3
     real = rng.normal(0, 0.2, 300)
-    effect = shrunk(rng.normal(size=(200, 300)) + real, home)
+    effect = shrunk(rng.normal(size=(200, 300)) + real, home, np.arange(200) % 3)
     out = (effect.mean > 0) & (effect.apart > effect.error)
     assert out.sum() > 50 and (real[out] > 0).mean() > 0.95
     raw = (rng.normal(size=(200, 300)) + real).mean(0)
@@ -120,7 +120,7 @@ def test_sources_with_wrong_texts_are_found():
     told = s._slopes.by_source(
         s._slopes.at(as_candidate(ev.sources, dict.fromkeys(NAMES, 0.3))), dict.fromkeys(NAMES, 0.3)
     )
-    out = s.harmful(told)
+    out = s.harmful(told, np.ones(len(told), bool))
     assert len(out & bad) > 0.5 * len(bad) and len(out - bad) < 0.1 * len(out)
     assert len(set(ids_of(s.choice)) & bad) < 0.5 * len(bad)
     full = as_candidate(ev.sources)
