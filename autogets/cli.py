@@ -187,7 +187,7 @@ def improve_command(train, out, verbose, quiet, as_json, **words):
 
 # %% ../nbs/07_cli.ipynb #454d1d0a
 def weak_options():
-    classifier = typer.Option('linear', '--classifier', help='As for improve.')
+    classifier = typer.Option(None, '--classifier', help='As for improve.')
     top = typer.Option(10, '--top', min=1, metavar='NUMBER', help='Show so many, the weakest.')
     return [TRAIN, *CORPUS, Parameter('classifier', Parameter.KEYWORD_ONLY, annotation=str, default=classifier),
             Parameter('top', Parameter.KEYWORD_ONLY, annotation=int, default=top), *TALK]

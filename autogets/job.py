@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from . import job_report
 from .classifiers.free_baselines import FreeBaselines, free_baselines
+from .classifiers.encoders import default_classifier
 from .classifiers.linear import make_classifier
 from .core import UserError, alone, digest, one_of, text_id, write_atomic
 from .data.corpus import Corpus, classifier_inputs
@@ -39,13 +40,13 @@ from .verdict import best_free, decide, free_table, how_tried, paired_test, weig
 # %% ../nbs/06_job.ipynb #bbf761fe
 def weak_classes(
     corpus, # A `Corpus`
-    classifier:str='linear', # As for `make_classifier`
+    classifier:str=None, # As for `make_classifier`; `default_classifier()` unless given
     seed:int=0, # Of the classifier
 )->pd.DataFrame: # class, train and validation (rows), recall, precision, f1, taken_for (most confused with, how often)
     "How the baseline does on each class of validation, weakest F1 first; a class that training lacks is found never"
     train, validation = _corpus(corpus).train, corpus.validation
     texts, features = classifier_inputs(train, corpus.features)
-    model = make_classifier(classifier, seed).fit(texts, list(train.label), features=features)
+    model = make_classifier(classifier or default_classifier(), seed).fit(texts, list(train.label), features=features)
     said = list(model.predict(*classifier_inputs(validation, corpus.features)))
     classes = corpus.classes+sorted(set(validation.label)-set(corpus.classes))
     seen = confusion(list(validation.label), said, classes)
@@ -299,10 +300,10 @@ def improve(
     corpus, # A `Corpus`
     texts='eda', # Synthetic texts: a pool, a DataFrame, the folder of a pool, or a generator such as 'recorded:tickets'
     objective:str='macro-f1', # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
-    strategy:str=None, # One of `list_strategies()`; common-weight for encoder:NAME and else class-weights unless given
+    strategy:str=None, # One of `list_strategies()`; `default_strategy(classifier, objective)` unless given
     target='all', # A class, a list of classes, or all
     budget:int=None, # Candidates to evaluate; 100 for strategies that weigh all classes together, else 500
-    classifier:str='linear', # One of `list_classifiers()`, such as encoder:offline
+    classifier:str=None, # One of `list_classifiers()`; encoder:offline where it is installed, else linear
     out=None, # Folder for everything; a killed run is resumed there
     progress:bool=True, # Show a bar, on a terminal
     **more, # Any other field of `Job`: constraints, seed, workers, screen, protocol, ...

@@ -10,11 +10,10 @@ __all__ = ['STEPS', 'READABLE', 'SLOW', 'counted', 'tuned_offsets', 'MethodModel
 import hashlib
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .encoders import OFFLINE
+from .encoders import encoder_at_hand
 from .linear import make_classifier
 from .refit import origin
 from ..core import UserError, digest, read_json, write_json
@@ -175,10 +174,9 @@ def stronger_encoder(
     classifier:str, # The job's classifier
 )->tuple: # Its name as a classifier or None, and a note where there is none
     "The encoder to compare with"
-    name = os.environ.get('AUTOGETS_ENCODER', 'offline')
-    if name == 'none' or classifier.partition(':')[0] in ('encoder', 'frozen', 'transformer'): return None, ''
-    if name == 'offline' and not all(map(find_spec, (OFFLINE, 'torch', 'transformers'))):
-        return None, 'A stronger encoder was not tried: pip install "autogets[offline]".'
+    name, off = encoder_at_hand(), os.environ.get('AUTOGETS_ENCODER') == 'none'
+    if off or classifier.partition(':')[0] in ('encoder', 'frozen', 'transformer'): return None, ''
+    if not name: return None, 'A stronger encoder was not tried: pip install "autogets[offline]".'
     return f'frozen:{name}', ''
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #52d01f71

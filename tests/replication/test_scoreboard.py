@@ -1,8 +1,11 @@
 """The scoreboard, and committed numbers in markdown."""
 
 import pytest
+from typer.testing import CliRunner
 
-from autogets.core import UserError, write_atomic
+from autogets import cli
+from autogets.core import UserError, write_atomic, write_json
+from autogets.replication import scoreboard
 from autogets.replication.results import make_finding
 from autogets.replication.scoreboard import board_part, board_rows, counts_table, fill_markdown, row_cells
 
@@ -63,3 +66,24 @@ def test_the_committed_findings_make_a_board_and_unknown_parts_are_refused():
     assert '[search]: nbs/experiments/autogets/02_search.ipynb' in board_part('notebooks')
     with pytest.raises(UserError, match='choose counts, notebooks'):
         board_part('autogetz')
+
+
+def record(folder, id, *claims, holds=True):
+    "A record of `id` in `folder`, its findings with an estimate of .3 that holds or not"
+    low, high = (0.1, 0.5) if holds else (-0.5, -0.1)
+    found = [vars(make_finding(c, 0.3, low=low, high=high)) for c in claims]
+    write_json(folder / f'{id}.json', dict(id=id, findings=found))
+
+
+def test_what_is_rerun_by_hand_is_on_the_scoreboard(tmp_path, monkeypatch):
+    monkeypatch.setattr(scoreboard, 'project_root', lambda: tmp_path)
+    monkeypatch.setattr(scoreboard, 'load_claims', dict)
+    record(tmp_path / 'data/results', 'mixing/ratio', 'a gains')
+    record(tmp_path / 'data/results', 'ours/joint', 'b gains')
+    said = CliRunner().invoke(cli.app, ['scoreboard']).output
+    assert '| all | 2 | 0 | 0 | 2 |' in said and 'nothing was rerun by hand' in said
+    record(tmp_path / 'runs/jupyter/results', 'mixing/ratio', 'a gains', holds=False)
+    said = CliRunner().invoke(cli.app, ['scoreboard']).output
+    assert '| all | 1 | 1 | 0 | 2 |' in said
+    (row,) = [line for line in said.splitlines() if 'a gains' in line]
+    assert '0.3 [0.1, 0.5] holds' in row and row.endswith('does not hold') and 'ours/joint' not in said
