@@ -81,9 +81,9 @@ class Datamodel(Subsets):
         sources:dict, # Class -> its source ids
         objective:str='macro-f1', # One of `OBJECTIVES`; the likelihood counts where there is one
         seed:int=0, # Seed of the sets
-        draws:int=32, # Random sets at first
-        rounds:int=4, # Times that the model proposes
-        more:int=6, # Further sets drawn in a round
+        draws:int=18, # Random sets at first
+        rounds:int=2, # Times that the model proposes
+        more:int=2, # Further sets drawn in a round
         errors:float=1., # A proposal must be better by so many standard errors
     ):
         super().__init__(sources, objective, seed)
