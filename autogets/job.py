@@ -19,6 +19,7 @@ from .classifiers.encoders import default_classifier
 from .classifiers.linear import make_classifier
 from .core import UserError, alone, digest, one_of, text_id, write_atomic
 from .data.corpus import Corpus, classifier_inputs
+from .executors import make_workers
 from .generators.base import Generator
 from .generators.build import build_pool
 from .generators.recorded import Recorded
@@ -170,22 +171,31 @@ def run_job(
     out=None, # Folder for everything; a killed run is resumed there. None keeps the result in memory
     generator=None, # A generator object to use instead of the job's spec
     progress:bool=True, # Show how far it is
+    executor=None, # Where to train, instead of the job's workers or cluster: see `make_workers`
 )->Outcome:
     "Generate, search, choose on validation, measure on test once"
     start, r = time.perf_counter(), resolve(job, corpus, out)
-    pool = _pool(r, generator, progress)
-    say(f'texts: {len(pool):,} in the pool, of {len(pool.sources):,} examples', detail=True)
-    labels = 'all' if set(r.examples.label) == set(corpus.classes) else tuple(sorted(set(r.examples.label)))
-    ev = Evaluator(corpus, pool.texts, labels, classifier=job.classifier, protocol=job.protocol, seed=job.seed,
-        workers=job.workers, folds=0 if job.screen else job.scored_folds, **job.parameters)
-    runner = _ensemble if job.strategy == 'ensemble' else _halving if job.screen else _search
-    say(f'search: {job.strategy} for {job.objective}, with {job.classifier}', detail=True)
-    found = runner(ev, r, _map(corpus, job), progress)
+    with make_workers(job.workers, job.cluster if executor is None else executor) as team:
+        team.check()
+        pool = _pool(r, generator, progress)
+        found = _found(r, pool, team, progress=progress)
     free = _free(r, found['evaluator'], found['trace'])
     outcome = Outcome(job, seconds=time.perf_counter()-start, manifest=pool.manifest, free=free, **found)
     say('the choice is made: calibrating its probabilities, writing the report', detail=True)
     if r.folder: job_report.write_outcome(outcome, r.folder)
     return outcome
+
+# %% ../nbs/06_job.ipynb #4e79f4c0
+def _found(r, pool, team, progress):
+    "What the search found, as parts of an `Outcome`"
+    j, corpus = r.job, r.corpus
+    say(f'texts: {len(pool):,} in the pool, of {len(pool.sources):,} examples', detail=True)
+    labels = 'all' if set(r.examples.label) == set(corpus.classes) else tuple(sorted(set(r.examples.label)))
+    ev = Evaluator(corpus, pool.texts, labels, classifier=j.classifier, protocol=j.protocol, seed=j.seed,
+        workers=team, folds=0 if j.screen else j.scored_folds, **j.parameters)
+    runner = _ensemble if j.strategy == 'ensemble' else _halving if j.screen else _search
+    say(f'search: {j.strategy} for {j.objective}, with {j.classifier}', detail=True)
+    return runner(ev, r, _map(corpus, j), progress)
 
 # %% ../nbs/06_job.ipynb #93a49eb9
 def _free(r, ev, trace):
@@ -243,7 +253,7 @@ def _halving(ev, r, xy, progress):
     j, target = r.job, 'all' if len(ev.labels) == len(ev.classes) else tuple(ev.labels)
     rungs = halving_rungs(j.classifier, j.screen, j.finalists or 9, **ev.params)
     c = run_halving(ev.corpus, ev.pool, rungs, budget=j.budget, target=target, strategy=j.strategy,
-        objective=j.objective, folder=r.folder, seed=j.seed, workers=j.workers, protocol=j.protocol,
+        objective=j.objective, folder=r.folder, seed=j.seed, workers=ev.team, protocol=j.protocol,
         constraints=j.constraints, guarded=j.guard, patience=j.patience, folds=j.scored_folds, xy=xy, progress=progress)
     return dict(evaluator=c.evaluator, trace=c.trace, row=c.row, final=c.final(), xy=xy, halving=c,
         guard=_guard(c.evaluator, j))
@@ -306,6 +316,7 @@ def improve(
     classifier:str=None, # One of `list_classifiers()`; encoder:offline where it is installed, else linear
     out=None, # Folder for everything; a killed run is resumed there
     progress:bool=True, # Show a bar, on a terminal
+    executor=None, # A `concurrent.futures.Executor`, a Dask client or the address of a scheduler, to train on
     **more, # Any other field of `Job`: constraints, seed, workers, screen, protocol, ...
 )->Outcome: # Shows itself; has .texts, .gains(), .summary(), .report(path), .model and .trace
     "Find the synthetic texts, and their weight, that improve `classifier` most, and measure the gain on test once"
@@ -315,4 +326,5 @@ def improve(
     named = target if isinstance(target, str) or not np.iterable(target) else tuple(target)
     job = Job(named, objective, strategy, classifier=classifier, evaluations=budget,
         generator=generator if isinstance(generator, str) else generator.name, **more)
-    return run_job(corpus, job, out, generator=None if isinstance(generator, str) else generator, progress=progress)
+    return run_job(corpus, job, out, generator=None if isinstance(generator, str) else generator, progress=progress,
+        executor=executor)

@@ -108,6 +108,7 @@ class Job(JobBudget):
     finalists:int = None
     seed:int = 0 # Seed of generator, strategy and classifier
     workers:int = 1 # Processes; the result does not depend on it
+    cluster:str = None # Train on a Dask cluster instead: the address of its scheduler, such as tcp://10.0.0.5:8786
     def __post_init__(self):
         check_kinds(self)
         object.__setattr__(self, 'objective', read_objective(self.objective))
@@ -180,6 +181,7 @@ def _contradictions(j):
         f'the {j.protocol} protocol is for the strategies of the paper, without constraints: use the honest one'),
         (j.strategy in LIKELIHOOD and (not in_closed_form(j.classifier) or j.folds == 0 or j.screen),
         f'{j.strategy} needs likelihoods out of fold: give --classifier encoder:NAME, no --screen and no --folds 0'),
+        (j.cluster and j.workers > 1, 'the cluster has workers of its own: give --cluster or --workers, not both'),
         (ensemble and j.patience is not None, 'the ensemble ends its phases by itself: leave out the patience'),
         (ensemble and j.screen, 'the ensemble trains the classifier itself in each phase: leave out the screen, or '
         'choose ' 'another strategy'),

@@ -8,7 +8,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = {'nbdev', 'fastcore', 'execnb', 'torch', 'transformers', 'catboost', 'openai', 'nltk', 'datasets', 'papermill'}
+HEAVY = {
+    'nbdev',
+    'fastcore',
+    'execnb',
+    'torch',
+    'transformers',
+    'catboost',
+    'openai',
+    'nltk',
+    'datasets',
+    'papermill',
+    'dask',
+}
 
 
 def _hidden(path):

@@ -14,6 +14,7 @@ PACKAGE = ROOT / 'autogets'
 ORDER = [
     'core',
     'progress',
+    'executors',
     'stats',
     'metrics',
     'paired',

@@ -379,6 +379,7 @@ def test_pyproject_says_once_what_is_needed():
         'datasets',
         'wordnet',
         'openai',
+        'cluster',
         'transformers',
         'offline',
         'notebooks',

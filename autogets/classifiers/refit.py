@@ -14,8 +14,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.base import clone
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
-from .linear import CLASSIFIERS, LinearClassifier, fit_words, make_classifier, read_classifier
+from .fixed_ridge import ClosedForm
 from .influence import RidgeInfluence
+from .linear import CLASSIFIERS, LinearClassifier, fit_words, make_classifier, read_classifier
 from .ridge import RidgeRows, best_ridge, family, sources_of
 from ..core import UserError, one_of
 
@@ -203,7 +204,7 @@ class FrozenRefit(Refit):
     def known(self): return self.train, self.splits
 
 # %% ../../nbs/classifiers/03_refit.ipynb #91f77366
-class EncoderRefit:
+class EncoderRefit(ClosedForm):
     "`EncoderClassifier` in closed form, on vectors that are computed once"
     def __init__(self,
         train:pd.DataFrame, # Training rows: id, text, label
@@ -218,35 +219,31 @@ class EncoderRefit:
         members = family(list(train.id), sources_of(pool))
         self.system = RidgeRows(embed(list(train.text)), codes, len(classes), synthetic=embed(list(pool.text)),
             members=members)
-        self.splits, self.last = {k: embed(list(v.text)) for k, v in splits.items()}, (None, None)
-
-    def solved(self, rows, weights=None):
-        "What `best_ridge` gives for the training rows and pool `rows`, which count `weights`; the last is remembered"
-        counted = self.system.plain.copy()
-        counted[self.system.real+np.asarray(rows, int)] = 1 if weights is None else weights
-        if self.last[0] != counted.tobytes(): self.last = counted.tobytes(), best_ridge(self.system, counted)
-        return self.last[1]
+        self.splits = {k: embed(list(v.text)) for k, v in splits.items()}
+        self.dtype = 'float32' if len(codes) >= 2000 else 'float64'
 
     def predict(self, rows, weights=None):
         "Class indices per split after training on the training rows and pool `rows`, which count `weights`"
-        solution, alpha, *_ = self.solved(rows, weights)
+        return {k: self.solved(rows, weights).scores(v).argmax(1) for k, v in self.splits.items()}
+
+    def final(self, rows, weights=None):
+        "As `predict`, with the penalty that is best for these texts"
+        solution, alpha, *_ = best_ridge(self.system, self.counted(rows, weights))
         return {k: solution.scores(v, alpha).argmax(1) for k, v in self.splits.items()}
 
     def out_of_fold(self, rows, weights, folds):
-        "Class indices of the training rows, each with its family left out; the `folds` are not needed"
-        return self.solved(rows, weights)[2].argmax(1)
+        "Class indices of the training rows, each with its family left out, -1 for those that do not judge"
+        left = self.left_out(rows, weights)
+        return np.where(np.isnan(left[:, 0]), -1, left.argmax(1))
 
     def held_out(self, rows, weights=None):
         "Scores of the training rows, each with its family left out, then of validation"
-        solution, alpha, left_out, *_ = self.solved(rows, weights)
-        return np.vstack([left_out, solution.scores(self.splits['validation'], alpha)])
+        return np.vstack([self.left_out(rows, weights), self.solved(rows, weights).scores(self.splits['validation'])])
 
     def influence(self, rows, weights, codes, balanced=False):
         "Derivatives by the weight of each text; `codes` are the classes of the training rows, then of validation"
-        counted = self.system.plain.copy()
-        counted[self.system.real+np.asarray(rows, int)] = 1 if weights is None else weights
-        return RidgeInfluence(self.system, counted, self.solved(rows, weights), vectors=self.splits['validation'],
-            codes=codes, balanced=balanced)
+        return RidgeInfluence(self.solved(rows, weights), self.counted(rows, weights), self.left_out(rows, weights),
+            vectors=self.splits['validation'], codes=codes, balanced=balanced)
 
 # %% ../../nbs/classifiers/03_refit.ipynb #c463abc7
 def origin(

@@ -6,7 +6,10 @@
 __all__ = ['over_cells']
 
 # %% ../../nbs/replication/03a_cells.ipynb #3c0ce113
-from joblib import Parallel, delayed, parallel_config
+from ..executors import make_workers
+
+# %% ../../nbs/replication/03a_cells.ipynb #10c33342
+def _rows(cell, todo): return [cell(*t) for t in todo]
 
 # %% ../../nbs/replication/03a_cells.ipynb #10c33343
 def over_cells(
@@ -15,8 +18,4 @@ def over_cells(
     workers:int=1, # Processes
 )->list: # The rows of all cells, in their order
     "Run `cell` for each of `todo`, here or in several processes"
-    if workers == 1: parts = [cell(*t) for t in todo]
-    else:
-        with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=20):
-            parts = Parallel()(delayed(cell)(*t) for t in todo)
-    return [r for p in parts for r in p]
+    return [r for rows in make_workers(workers).map(_rows, todo, cell) for r in rows]

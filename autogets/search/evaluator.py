@@ -4,24 +4,23 @@
 
 # %% auto #0
 __all__ = ['QUICK', 'check_folds', 'Tally', 'ScoredRows', 'OutOfFold', 'FittedModels', 'CalibratedModels', 'Final', 'FinalScores',
-           'train_one', 'train_many', 'PhaseView', 'Memo', 'Evaluator']
+           'train_one', 'train_chunk', 'PhaseView', 'Memo', 'Evaluator']
 
 # %% ../../nbs/search/02_evaluator.ipynb #93e03a05
 import copy
-import os
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
 from ..classifiers.calibration import fit_temperature, reliability_table
 from ..classifiers.linear import make_classifier
 from ..classifiers.ridge import log_losses
 from ..classifiers.refit import PlainRefit, make_refit, origin, refit_class, search_params
-from ..core import UserError, end_with, one_of
+from ..core import UserError, one_of
 from ..data.corpus import classifier_inputs, text_folds
+from ..executors import Workers, make_workers
 from ..metrics import class_recalls, class_report, scores
 from ..paired import PairedTest
 from .candidates import (PROTOCOLS, AddedTexts, Result, as_candidate, class_index, target_name)
@@ -90,7 +89,7 @@ class OutOfFold(ScoredRows):
         if self.folds:
             parts = ((self.truth(s), predicted[s]) for s in ('train', 'validation'))
             true, codes = (np.concatenate(p) for p in zip(*parts))
-            known = true >= 0
+            known = (true >= 0) & (codes >= 0)
             tenths = np.bincount((self.tenth*k*k+true*k+codes)[known], minlength=10*k*k).reshape(10, k, k)
             cm = tenths.sum(0)
         test = self.counts('test', predicted['test']) if 'test' in predicted else None
@@ -100,7 +99,8 @@ class OutOfFold(ScoredRows):
     def likelihood(self, scores):
         "Mean log likelihood of the training rows and validation from their `scores`, and without each tenth"
         true = np.concatenate([self.truth('train'), self.truth('validation')])
-        losses, tenth = log_losses(scores[true >= 0], true[true >= 0])[0], self.tenth[true >= 0]
+        known = (true >= 0) & np.isfinite(scores[:, 0])
+        losses, tenth = log_losses(scores[known], true[known])[0], self.tenth[known]
         return (-losses.mean(), *(-losses[tenth != k].mean() for k in range(10)))
 
 # %% ../../nbs/search/02_evaluator.ipynb #9fe7155a
@@ -202,7 +202,8 @@ class FinalScores(CalibratedModels):
 
     def _predicted(self, candidate):
         rows = self.rows(candidate)
-        if refit_class(self.classifier) is not PlainRefit: return self.both.predict(rows, self.weights(candidate, rows))
+        if refit_class(self.classifier) is not PlainRefit:
+            return getattr(self.both, 'final', self.both.predict)(rows, self.weights(candidate, rows))
         model = self.fit(candidate)
         def codes(d):
             return pd.Index(self.classes).get_indexer(model.predict(*classifier_inputs(d, self.corpus.features)))
@@ -241,17 +242,13 @@ def train_one(
     return out, time.perf_counter()-t
 
 # %% ../../nbs/search/02_evaluator.ipynb #f30e0c90
-def train_many(
+def train_chunk(
     refit, # A refit of the classifier
-    todo:list, # (rows, weights) of each training
     folds:list, # The evaluator's `masks`
-    workers:int=1, # Processes
+    todo:list, # (rows, weights) of each training
 )->list: # What `train_one` gives, in the order of `todo`
-    "Several trainings, spread over processes"
-    if workers == 1 or len(todo) < 2: return [train_one(refit, *rw, folds=folds) for rw in todo]
-    with parallel_config('loky', n_jobs=workers, inner_max_num_threads=1, max_nbytes='100K', idle_worker_timeout=20,
-                         initializer=end_with, initargs=(os.getpid(),)):
-        return Parallel()(delayed(train_one)(refit, *rw, folds=folds) for rw in todo)
+    "Several trainings, one after another"
+    return [train_one(refit, *rw, folds=folds) for rw in todo]
 
 # %% ../../nbs/search/02_evaluator.ipynb #cc535ea3
 class PhaseView(FinalScores):
@@ -303,16 +300,21 @@ class Evaluator(Memo):
         classifier:str='linear', # As for `refit_class`: linear, catboost, frozen:NAME ...
         protocol:str='honest', # 'honest': validation only; 'paper': test as well (a leak, for comparison)
         seed:int=0, # Seed of the classifier
-        workers:int=1, # Processes
+        workers=1, # Processes, or `Workers` of `executors`
         folds:int=0, # Score the training rows too, out of fold in so many folds; 0 scores validation alone
+        executor=None, # Instead of processes: see `make_workers`
         **params, # Arguments of the classifier
     ):
         check_folds(folds, one_of(protocol, PROTOCOLS, 'protocol'), classifier)
         super().__init__(corpus, pool, target)
         self.classifier, self.params, self.protocol, self.stop = classifier, params, protocol, 'validation'
         if protocol != 'honest': self.stop = 'test'
-        self.seed, self.workers, self.folds, self.goal, self.evaluations = seed, workers, folds, None, 0
+        self.seed, self.folds, self.goal, self.evaluations = seed, folds, None, 0
+        self.team = make_workers(workers, executor)
         self.memo, self.tallies, self.predictions, self.true, self.fitted = {}, {}, {}, {}, {}
+
+    @property
+    def workers(self): return self.team.count
 
     @cached_property
     def refit(self):
@@ -327,8 +329,10 @@ class Evaluator(Memo):
         unique = {key[c]: c for c in reversed(candidates)}
         todo = {k: self.rows(c) for k, c in unique.items() if k not in self.memo and k not in self.tallies}
         work = [(rows, self.weights(unique[k], rows)) for k, rows in todo.items()]
-        for (k, rows), (predicted, seconds) in zip(todo.items(),
-                train_many(self.refit, work, self.masks, workers=self.workers)):
+        # milliseconds are not worth a journey to another process
+        team = Workers() if getattr(self.refit, 'quick', False) else self.team
+        trained = team.map(train_chunk, work, self.refit, self.masks) if work else []
+        for (k, rows), (predicted, seconds) in zip(todo.items(), trained):
             self.tallies[k] = self.tally(rows, predicted, seconds)
             self.evaluations += 1
         for k, c in unique.items():

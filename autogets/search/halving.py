@@ -224,7 +224,7 @@ def run_halving(
     objective:str='overall-balanced-accuracy', # One of `OBJECTIVES`
     folder=None, # Where to keep the traces; a run that was killed there is resumed
     seed:int=0, # Seed of classifiers and strategy
-    workers:int=1, # Processes
+    workers=1, # Processes, or `Workers` of `executors`
     protocol:str='honest', # No other one is possible
     constraints:tuple=(), # Such as 'accuracy>=baseline'; see `selection`
     guarded:bool=False, # Whether `guard` is a constraint too, on each rung with the noise of its classifier

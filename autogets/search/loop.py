@@ -79,8 +79,10 @@ class _LoopState:
 
     def chunk(self):
         "How many candidates to ask for"
-        n = len(self.trace)-1
-        size = int(min(64, self.evaluator.workers*max(1, n/self.spent))) if n and self.spent else self.evaluator.workers
+        n, workers = len(self.trace)-1, self.evaluator.workers
+        seconds = 3*self.evaluator.team.worth if workers > 1 else 1
+        each = min(1000, seconds*n/self.spent) if n and self.spent else 1
+        size = int(workers*max(1, each))
         return size if self.budget.evaluations is None else min(size, self.budget.evaluations-n)
 
     def count(self, key, result):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from autogets.classifiers.fixed_ridge import FixedRidge
 from autogets.classifiers.influence import RidgeInfluence, logistic_influence, row_counts
-from autogets.classifiers.ridge import RidgeRows, best_ridge, family
+from autogets.classifiers.ridge import RidgeRows, family
 from autogets.core import UserError
 
 
@@ -23,10 +24,12 @@ def world(seed, real=30, synthetic=50, width=6, classes=4, most=3):
     return system, weights, further, judged
 
 
-def influence(made, weights, alpha, balanced):
-    system, _, further, judged = made
-    solved = best_ridge(system, weights, [alpha])
-    return RidgeInfluence(system, weights, solved, vectors=further, codes=judged, balanced=balanced)
+def influence(made, weights, alpha, balanced, judged=None):
+    system, _, further, codes = made
+    solution = FixedRidge(system, weights, alpha)
+    left_out = np.full((system.real, system.classes), np.nan)
+    left_out[slice(None) if judged is None else judged] = solution.left_out(judged)
+    return RidgeInfluence(solution, weights, left_out, vectors=further, codes=codes, balanced=balanced)
 
 
 @pytest.mark.parametrize('balanced', [False, True])
@@ -85,3 +88,18 @@ def test_a_logistic_head_that_does_not_converge():
     head = LogisticRegression(C=1e6, max_iter=5000).fit(x, y)
     with pytest.raises(UserError, match='did not converge'):
         logistic_influence(head, x, y, np.ones(40), held=x[:5], held_codes=y[:5])
+
+
+def test_rows_that_do_not_judge_say_nothing():
+    made, judged = world(5), np.arange(0, 30, 2)
+    weights, step = made[1], 1e-4
+    there = influence(made, weights, 1.0, False, judged)
+    told = there.by_text()
+    for j in np.flatnonzero(weights > step)[:40:5]:
+        up, down = weights.copy(), weights.copy()
+        up[j] += step
+        down[j] -= step
+        seen = [influence(made, w, 1.0, False, judged).losses.mean() for w in (up, down)]
+        np.testing.assert_allclose(told[j], (seen[0] - seen[1]) / (2 * step), rtol=1e-4, atol=1e-7)
+    rows = there.contributions(np.eye(len(weights)))
+    assert (rows[1:30:2] == 0).all() and (rows[0:30:2] != 0).any(axis=1).all()

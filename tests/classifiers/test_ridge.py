@@ -4,11 +4,22 @@ import numpy as np
 import pytest
 
 import autogets as ag
-from autogets.classifiers.encoders import tiny_encoder
-from autogets.classifiers.ridge import Ridge, RidgeHead, RidgeRows, best_ridge, class_factors, family
+from autogets.classifiers.encoders import Embedder, tiny_encoder
+from autogets.classifiers.fixed_ridge import FixedRidge, common_penalty, judging
+from autogets.classifiers.ridge import (
+    INTERCEPT,
+    Ridge,
+    RidgeHead,
+    RidgeRows,
+    best_ridge,
+    class_factors,
+    family,
+    with_intercept,
+)
 from autogets.core import UserError
 from autogets.search.candidates import weights_of
 from autogets.search.class_weights import COMMON_WEIGHTS
+from autogets.search.evaluator import Evaluator
 
 
 def world(seed, real=30, synthetic=50, width=6, classes=4):
@@ -76,6 +87,130 @@ def test_two_classes_and_one_text_of_a_class():
     np.testing.assert_allclose(head.predict_proba([[1.0, 0]]).sum(), 1)
 
 
+def candidates(rng, codes, real, classes):
+    "Weights of every kind: none, all, by class, a few texts, most texts, all different"
+    new, w = len(codes) - real, []
+    w += [np.zeros(new), np.ones(new), rng.choice([0, 0.1, 1, 3], classes)[codes[real:]]]
+    w += [np.eye(1, new, 3)[0], 1.0 - np.eye(1, new, 3)[0], rng.uniform(size=new)]
+    return [np.concatenate([np.ones(real), x]) for x in w]
+
+
+def fitted_without(system, weights, alpha, i):
+    "Scores of the real text `i` by a least squares fit from scratch to the texts outside its family"
+    counted = weights * class_factors(weights, system.codes, system.classes)[system.codes]
+    counted[system.members[i][system.members[i] >= 0]] = 0
+    rows = with_intercept(system.vectors)
+    gram = (rows.T * counted) @ rows + alpha * np.eye(rows.shape[1])
+    return rows[i] @ np.linalg.solve(gram, (rows.T * counted) @ np.eye(system.classes)[system.codes])
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('alpha', [0.05, 1.0, 20.0])
+def test_one_penalty_is_fitting_again(seed, alpha):
+    real, synthetic, codes, own, sources, rng = world(seed)
+    system = RidgeRows(real, codes, 4, synthetic=synthetic, members=family(own, sources))
+    for weights in candidates(rng, codes, len(real), 4):
+        fixed, every = FixedRidge(system, weights, alpha), Ridge(system, weights)
+        again = [fitted_without(system, weights, alpha, i) for i in range(len(real))]
+        np.testing.assert_allclose(fixed.left_out(block=11), again, atol=1e-8)
+        np.testing.assert_allclose(every.left_out([alpha])[0], again, atol=1e-8)
+        np.testing.assert_allclose(fixed.scores(synthetic), every.scores(synthetic, alpha), atol=1e-9)
+        single = FixedRidge(system, weights, alpha, dtype='float32')
+        np.testing.assert_allclose(single.left_out(), again, atol=1e-4 if alpha < 1 else 1e-5)
+
+
+def test_sums_are_those_of_all_texts_whatever_is_kept():
+    real, synthetic, codes, own, sources, rng = world(4)
+    system = RidgeRows(real.astype(np.float32), codes, 4, synthetic=synthetic.astype(np.float32))
+    assert system.vectors.dtype == np.float32
+    for weights in candidates(rng, codes, len(real), 4):
+        solved = Ridge(system, weights)
+        np.testing.assert_allclose(solved.gram, (system.rows.T * solved.weights) @ system.rows, rtol=1e-6)
+        moment = (system.rows.T * solved.weights) @ system.targets
+        np.testing.assert_allclose(solved.axes @ solved.moment, moment, atol=1e-5 * INTERCEPT)
+
+
+def test_large_families_small_blocks_and_a_part_of_the_texts():
+    real, synthetic, codes, own, sources, rng = world(6, synthetic=80)
+    sources = [('r0',) if k < 25 else s for k, s in enumerate(sources)]
+    system = RidgeRows(real, codes, 4, synthetic=synthetic, members=family(own, sources))
+    weights = np.concatenate([np.ones(len(real)), rng.uniform(size=80)])
+    some, fixed = np.array([0, 5, 17]), FixedRidge(system, weights, 1.0)
+    again = [fitted_without(system, weights, 1.0, i) for i in some]
+    for block in (1, 7, 10**6):
+        np.testing.assert_allclose(fixed.left_out(some, block=block), again, atol=1e-8)
+
+
+@pytest.mark.parametrize('shape', ['one class left', 'more classes than texts', 'copies', 'constant numbers'])
+def test_systems_without_a_solution_of_their_own(shape):
+    real, synthetic, codes, own, sources, rng = world(7)
+    classes = 4
+    if shape == 'one class left':
+        codes, classes = np.where(np.arange(len(codes)) == 0, 1, 0), 2
+        codes[len(real) :] = [int('r0' in s) for s in sources]
+    if shape == 'more classes than texts':
+        codes, classes = np.arange(len(codes)), 200
+    if shape == 'copies':
+        real, synthetic = np.repeat(real[:1], len(real), axis=0), np.repeat(real[:1], len(synthetic), axis=0)
+    if shape == 'constant numbers':
+        real, synthetic = (np.hstack([x, np.ones((len(x), 3))]) for x in (real, synthetic))
+    system, weights = RidgeRows(real, codes, classes, synthetic, family(own, sources)), np.ones(len(codes))
+    found = FixedRidge(system, weights, 0.1).left_out()
+    again = [fitted_without(system, weights, 0.1, i) for i in range(len(real))]
+    np.testing.assert_allclose(found, again, atol=1e-8)
+    assert np.isfinite(best_ridge(system, weights)[3]).all()
+
+
+def test_what_cannot_be_is_said_in_one_line():
+    real, synthetic, codes, own, sources, _ = world(8)
+    system, ones = RidgeRows(real, codes, 4, synthetic=synthetic), np.ones(len(codes))
+    for weights, said in [
+        (ones * 1e308, 'text 0 has the weight 1e\\+308: give weights from 0'),
+        (-ones, 'weight -1: give'),
+        (np.where(ones.cumsum() == 3, np.nan, 1), 'text 2 has the weight nan'),
+        (ones[:-1], '79 weights for 80 texts'),
+        (0 * ones, 'all texts have the weight 0'),
+    ]:
+        for solve in (FixedRidge, Ridge):
+            with pytest.raises(UserError, match=said):
+                solve(system, weights)
+    with pytest.raises(UserError, match='penalty is 0: give a number above 0'):
+        FixedRidge(system, ones, 0)
+    for args, said in [
+        ((np.full_like(real, np.nan), codes, 4), 'no finite embedding'),
+        ((np.full_like(real, np.inf), codes, 4), 'no finite embedding'),
+        ((0 * real, codes, 4, 0 * synthetic), 'embeddings of all texts are 0'),
+        ((real, codes, 4, synthetic[:, 1:]), 'of 6 numbers and synthetic ones of 5'),
+    ]:
+        with pytest.raises(UserError, match=said):
+            RidgeRows(*args)
+
+
+def test_texts_without_a_vector_are_no_obstacle():
+    real, synthetic, codes, own, sources, _ = world(2)
+    real[3], synthetic[:5] = 0, 0
+    system, ones = RidgeRows(real, codes, 4, synthetic, family(own, sources)), np.ones(len(codes))
+    np.testing.assert_allclose(FixedRidge(system, ones).left_out()[3], fitted_without(system, ones, 1.0, 3), atol=1e-8)
+
+
+def test_the_common_penalty_is_that_of_the_full_pool():
+    real, synthetic, codes, own, sources, _ = world(5)
+    system = RidgeRows(real, codes, 4, synthetic=synthetic, members=family(own, sources))
+    for alphas in [(0.01, 1.0, 100.0), (3.0, 30.0)]:
+        assert common_penalty(system, alphas=alphas) == best_ridge(system, np.ones(len(codes)), alphas)[1]
+    some = np.arange(0, 30, 2)
+    assert common_penalty(system, some, (7.0,), dtype='float32') == 7.0
+
+
+def test_a_part_judges_where_there_are_too_many():
+    members = family(list(range(1000)), [(i,) for i in range(500) for _ in range(4)])
+    assert judging(members) is None
+    some = judging(members, 600)
+    sizes = (members >= 0).sum(1)
+    assert 590 <= sizes[some].sum() <= 600 and (np.diff(some) > 0).all()
+    assert (some == judging(members, 600)).all()
+
+
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
     "An encoder with random weights, and a cache of its own"
@@ -117,6 +252,55 @@ def test_a_job_with_a_strategy_for_encoders(strategy, small, small_pool, tiny, t
     assert (tmp_path / 'run' / 'report.html').exists()
     again = ag.improve(small, small_pool, out=tmp_path / 'run', **asked)
     assert again.trace.rows == first.trace.rows and again.final.candidate == first.final.candidate
+
+
+def test_one_by_one_and_together(small, small_pool, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path / 'cache'))
+    ids = list(dict.fromkeys(i for s in small_pool.source_ids for i in s))
+    sets = [(), tuple(ids), *(tuple(ids[k::3]) for k in range(3))]
+
+    def made(workers):
+        return Evaluator(small, small_pool, classifier=f'encoder:{tiny}', folds=4, workers=workers)
+
+    together, apart = made(2).evaluate(sets), [made(1).evaluate([s])[0] for s in reversed(sets)][::-1]
+    for a, b in zip(together, apart, strict=True):
+        assert (a.scores, a.likelihood, a.jackknife) == (b.scores, b.likelihood, b.jackknife)
+
+
+def test_texts_that_do_not_judge_are_not_counted(small, small_pool, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path / 'cache'))
+    ev = Evaluator(small, small_pool, classifier=f'encoder:{tiny}', folds=4)
+    ev.refit.judged = np.arange(0, len(small.train), 2)
+    (few,) = ev.evaluate([()])
+    left = Ridge(ev.refit.system).left_out([ev.refit.alpha])[0].argmax(1)[::2]
+    right = (left == ev.truth('train')[::2]).sum() + (
+        ev.refit.predict([])['validation'] == ev.truth('validation')
+    ).sum()
+    assert few.scores['accuracy'] == pytest.approx(right / (len(left) + len(small.validation)))
+    assert len(few.likelihood) == 11 and np.isfinite(few.likelihood).all()
+
+
+def test_test_is_scored_with_the_penalty_of_the_model_that_is_delivered(small, small_pool, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path / 'cache'))
+    ev = Evaluator(small, small_pool, classifier=f'encoder:{tiny}', folds=4)
+    ev.both.__dict__['alpha'] = ev.refit.__dict__['alpha'] = 1e4  # what a search would not choose
+    found, model = ev.predict(())['test'], ev.fit(())
+    assert (np.array(small.classes)[found] == model.predict(list(small.test.text))).all()
+    assert (ev.both.predict([])['test'] != found).any()
+
+
+def test_kept_embeddings_of_another_width(small, tiny, tmp_path):
+    embedder, texts = Embedder(tiny, tmp_path), list(small.train.text)
+    vectors = embedder.embed(texts[:3])
+    embedder.kept.do('update vectors set vector = substr(vector, 1, 64)')
+    for some in (texts[:3], texts[:5]):
+        with pytest.raises(UserError, match=r'hold vectors of 16 numbers where the encoder has 32: delete'):
+            embedder.embed(some)
+    embedder.kept.do('update vectors set vector = substr(vector, 1, 63)')
+    with pytest.raises(UserError, match='delete that file'):
+        embedder.embed(texts[:3])
+    embedder.kept.path.unlink()
+    assert (Embedder(tiny, tmp_path).embed(texts[:3]) == vectors).all()
 
 
 def test_common_weight_needs_likelihoods(small, small_pool):

@@ -34,7 +34,7 @@ def planted(wrong=(), seed=0, n=30, per=5, spread=1.2, **how):
     refit = EncoderRefit.__new__(EncoderRefit)
     members = family(list(c.train.id), sources_of(ev.pool))
     refit.system = RidgeRows(made['train'], codes, 3, synthetic=off, members=members)
-    refit.splits, refit.last = {'validation': made['validation']}, (None, None)
+    refit.splits, refit.dtype = {'validation': made['validation']}, 'float64'
     ev.refit, ev.made = refit, made
     return ev
 
@@ -42,8 +42,8 @@ def planted(wrong=(), seed=0, n=30, per=5, spread=1.2, **how):
 def on_test(ev, candidate):
     "Share of the test texts that are right"
     rows = ev.rows(candidate)
-    solution, alpha, *_ = ev.refit.solved(rows, ev.weights(candidate, rows))
-    return (solution.scores(ev.made['test'], alpha).argmax(1) == ev.truth('test')).mean()
+    found = ev.refit.solved(rows, ev.weights(candidate, rows)).scores(ev.made['test'])
+    return (found.argmax(1) == ev.truth('test')).mean()
 
 
 def searched(ev, name, budget=100, seed=0, **how):
