@@ -234,7 +234,8 @@ def _choice(ev, r, trace, strategy, own):
     "Row of the trace to keep, and what rescoring said"
     j, allowed = r.job, _allowed(ev, [*r.constraints, *([own] if own else [])], trace)
     finalists = j.rescored_finalists(len(trace)-1)
-    settled = [i for i in (range(len(trace)) if allowed is None else allowed) if trace.ids(i) == strategy.choice]
+    own = None if strategy.choice is None else ev.key(strategy.choice)
+    settled = [i for i in (range(len(trace)) if allowed is None else allowed) if ev.key(trace.ids(i)) == own]
     if settled: return settled[0], None
     if j.protocol == 'honest' and finalists and not ev.folds:
         return rescore(ev, trace, j.objective, finalists=finalists, allowed=allowed)

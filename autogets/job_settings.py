@@ -18,7 +18,7 @@ from .classifiers.linear import read_classifier
 from .core import UserError, one_of
 from .metrics import read_objective
 from .search.candidates import PROTOCOLS, Budget
-from .search.registry import read_strategy
+from .search.registry import LIKELIHOOD, read_strategy
 from .search.evaluator import QUICK
 from .search.selection import affordable_finalists
 
@@ -39,7 +39,7 @@ def _setting(word):
     except (ValueError, SyntaxError): return name, value
 
 # %% ../nbs/05a_job_settings.ipynb #f5795fba
-JOINT = ('class-weights', 'common-weight', 'ensemble') # Strategies that weigh all classes together, scored out of fold
+JOINT = ('class-weights', 'common-weight', 'influence', 'datamodel', 'ensemble') # For all classes, scored out of fold
 
 # %% ../nbs/05a_job_settings.ipynb #8cc72fdf
 def in_closed_form(
@@ -79,7 +79,9 @@ class Job(JobBudget):
     "What to improve, how, and what it may cost"
     target:object = 'all' # The class to improve, or all; may be repeated for several classes
     objective:str = 'macro-f1' # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
-    strategy:str = None # random, sliding-window, hierarchical, genetic, merge, class-weights, common-weight or ensemble
+    # random, sliding-window, hierarchical, genetic, merge, class-weights, common-weight, influence, datamodel or
+    # ensemble
+    strategy:str = None
     # What must hold on validation: accuracy>=baseline, recall:CLASS>=baseline-0.02; may be repeated
     constraints:tuple = ()
     # Keep accuracy (macro F1, if accuracy is the objective) from falling by more than its standard error in the choice
@@ -177,8 +179,8 @@ def _contradictions(j):
         (j.plan and not ensemble, f'a plan is for the strategy ensemble, not for {j.strategy}'),
         (j.protocol != 'honest' and (j.strategy in JOINT or j.constraints),
         f'the {j.protocol} protocol is for the strategies of the paper, without constraints: use the honest one'),
-        (j.strategy == 'common-weight' and (not in_closed_form(j.classifier) or j.folds == 0 or j.screen),
-        'common-weight needs likelihoods out of fold: give --classifier encoder:NAME, no --screen and no --folds 0'),
+        (j.strategy in LIKELIHOOD and (not in_closed_form(j.classifier) or j.folds == 0 or j.screen),
+        f'{j.strategy} needs likelihoods out of fold: give --classifier encoder:NAME, no --screen and no --folds 0'),
         (j.cluster and j.workers > 1, 'the cluster has workers of its own: give --cluster or --workers, not both'),
         (ensemble and j.patience is not None, 'the ensemble ends its phases by itself: leave out the patience'),
         (ensemble and j.screen, 'the ensemble trains the classifier itself in each phase: leave out the screen, or '

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 from .fixed_ridge import ClosedForm
+from .influence import RidgeInfluence
 from .linear import CLASSIFIERS, LinearClassifier, fit_words, make_classifier, read_classifier
 from .ridge import RidgeRows, best_ridge, family, sources_of
 from ..core import UserError, one_of
@@ -238,6 +239,11 @@ class EncoderRefit(ClosedForm):
     def held_out(self, rows, weights=None):
         "Scores of the training rows, each with its family left out, then of validation"
         return np.vstack([self.left_out(rows, weights), self.solved(rows, weights).scores(self.splits['validation'])])
+
+    def influence(self, rows, weights, codes, balanced=False):
+        "Derivatives by the weight of each text; `codes` are the classes of the training rows, then of validation"
+        return RidgeInfluence(self.solved(rows, weights), self.counted(rows, weights), self.left_out(rows, weights),
+            vectors=self.splits['validation'], codes=codes, balanced=balanced)
 
 # %% ../../nbs/classifiers/03_refit.ipynb #c463abc7
 def origin(

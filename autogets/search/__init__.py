@@ -15,6 +15,7 @@ __getattr__, __dir__ = lazy(__name__, {
     'Evaluator': 'evaluator', 'Strategy': 'strategy', 'Random': 'strategy', 'Trace': 'trace', 'read_trace': 'trace',
     'run_search': 'loop', 'choose': 'loop', 'running_best': 'loop', 'search_map': 'map', 'SlidingWindow': 'windows',
     'HierarchicalWindow': 'windows', 'Genetic': 'genetic', 'ClassWeights': 'class_weights', 'Merge': 'class_weights',
+    'Influence': 'influence', 'Datamodel': 'datamodel',
     'STRATEGIES': 'registry', 'make_strategy': 'registry', 'read_constraints': 'selection', 'rescore': 'selection',
     'halving_rungs': 'halving', 'run_halving': 'halving', 'KnowledgeMap': 'knowledge', 'load_knowledge': 'knowledge',
     'Phase': 'phases', 'Goal': 'phases', 'Ensemble': 'phases', 'Adaptive': 'phases', 'regret_table': 'regret'})

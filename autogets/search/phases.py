@@ -16,7 +16,7 @@ from ..metrics import OBJECTIVES
 from .candidates import Budget, as_candidate, ids_of, standard_error, weights_of
 from .knowledge import characteristics
 from .loop import run_search
-from .registry import PAPER_STRATEGIES, STRATEGIES, make_strategy
+from .registry import PAPER_STRATEGIES, STRATEGIES, WEIGHING, make_strategy
 from .selection import figures, keeps
 from .trace import OLD_WORDS, Trace, encode
 from ..stats import pareto
@@ -100,7 +100,8 @@ class GoalRules:
 
     def decide(self, results, view, choice):
         "Rules 2 and 3: the row taken (or None), what it makes of the base, gain, standard error, whether accepted"
-        own = [i for i, r in enumerate(results) if r.candidate == choice and self.feasible(r)]
+        wanted = None if choice is None else view.key(choice)
+        own = [i for i, r in enumerate(results) if view.key(r.candidate) == wanted and self.feasible(r)]
         row = own[0] if own else self.best(results)
         whole = self.base if row is None else as_candidate(view.whole(results[row].candidate))
         old, new = self.scorer.evaluate([self.base, whole])
@@ -158,7 +159,7 @@ class PhaseSearch(JoinedPhases):
         target = phase.target if isinstance(phase.target, str) else tuple(phase.target)
         view = self.evaluator.view(target, self.base, phase.how, measure=own)
         # a weight of 1 is not written, so drop the base's
-        if phase.strategy in ('class-weights', 'common-weight') and phase.how == 'replace':
+        if phase.strategy in WEIGHING and phase.how == 'replace':
             others = {c: w for c, w in weights_of(self.base).items() if c not in view.labels}
             view.base = as_candidate(ids_of(self.base), others)
         if own != self.goal.target: view.goal = self.goal.target

@@ -263,6 +263,17 @@ def test_workers_change_nothing(small, small_pool, tiny, tmp_path, monkeypatch):
     assert one == two
 
 
+@pytest.mark.parametrize('strategy', ['influence', 'datamodel'])
+def test_a_job_with_a_strategy_for_encoders(strategy, small, small_pool, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path / 'cache'))
+    asked = dict(strategy=strategy, classifier=f'encoder:{tiny}', budget=40, free=False, guard=False, progress=False)
+    first = ag.improve(small, small_pool, out=tmp_path / 'run', **asked)
+    assert 20 < len(first.trace) < 41, 'the strategy has ended by itself'
+    assert (tmp_path / 'run' / 'report.html').exists()
+    again = ag.improve(small, small_pool, out=tmp_path / 'run', **asked)
+    assert again.trace.rows == first.trace.rows and again.final.candidate == first.final.candidate
+
+
 def test_one_by_one_and_together(small, small_pool, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path / 'cache'))
     ids = list(dict.fromkeys(i for s in small_pool.source_ids for i in s))

@@ -14,7 +14,7 @@ from autogets.data.corpus import Corpus
 from autogets.search.candidates import Budget, as_candidate, ids_of, standard_error, weights_of
 from autogets.search.evaluator import Evaluator
 from autogets.search.phases import Adaptive, Ensemble, Goal, Phase, fixed, read_plan
-from autogets.search.registry import STRATEGIES
+from autogets.search.registry import LIKELIHOOD, STRATEGIES
 from autogets.search.selection import Constraint, keeps, read_constraints
 from autogets.search.trace import read_trace, result_of
 
@@ -305,7 +305,7 @@ def test_no_phase_at_all():
     consistent(run)
 
 
-@pytest.mark.parametrize('strategy', [s for s in STRATEGIES if s != 'common-weight'])  # it needs likelihoods
+@pytest.mark.parametrize('strategy', [s for s in STRATEGIES if s not in LIKELIHOOD])
 def test_classes_without_texts_end_their_phase_at_once(strategy):
     ev = world({'ant': 0.2}, n=30)
     run = ensemble(
