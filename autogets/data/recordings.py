@@ -10,8 +10,7 @@ __all__ = ['RECORDINGS', 'PARTS', 'is_shipped', 'fetch_recording', 'recording_fi
 import hashlib
 import warnings
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,8 @@ import pandas as pd
 from ..core import UserError, one_of, read_json, shipped, text_id
 from .corpus import split_corpus
 from .datasets import DATASETS, DataMissing, cache_folder, data_folder, list_datasets, load_corpus
-from .datasets import tell_license, waiting_for, write_rows
-from .download import download, why_not
+from .datasets import official_rows, tell_license, waiting_for, write_rows
+from .download import addresses, download_all, forget, why_not
 from .raw_recordings import CONVERTERS
 from .tables import from_csv, need_columns, read_bytes, read_table
 
@@ -85,10 +84,11 @@ def fetch_recording(
 # %% ../../nbs/data/04_recordings.ipynb #1fc444ce
 def _converted(name, home):
     "The checked tables of the recorded dataset `name`, downloaded and converted"
-    kept = cache_folder()/'downloads'
+    kept = cache_folder()/'downloads'/name
     try:
-        files = {PurePosixPath(urlsplit(u).path).name: download(name, u, kept) for u in home['urls']}
-        tables = CONVERTERS[home['format']](files.__getitem__, home)
+        files = download_all(name, addresses(home), kept)
+        try: tables = CONVERTERS[home['format']](files.__getitem__, home)
+        finally: forget(kept)
         return {part: _table(name, part, rows) for part, rows in tables.items()}
     except (UserError, OSError, ValueError) as e:
         raise _not_here(name, 'llm.csv.gz', f'its home did not serve it ({why_not(e)})')
@@ -124,10 +124,16 @@ def read_part(
     part:str, # seeds or test
 )->pd.DataFrame: # Columns text and label
     "The real rows in the file `part` of the recorded dataset `name`, as they are"
+    real = RECORDINGS.get(str(name), {}).get('real')
+    if real and part == 'test': return _test_of(real)
     path = recording_file(name, part)
     raw = from_csv(_checked(name, part, path), path)
     need_columns(raw, ['text', 'label'], path)
     return pd.DataFrame({'text': raw.text, 'label': raw.label.str.strip()})
+
+def _test_of(name):
+    "The test rows of another set"
+    return official_rows(name, 'test')[['text', 'label']] if name in DATASETS else read_part(name, 'test')
 
 # %% ../../nbs/data/04_recordings.ipynb #f0d49735
 def _distinct(rows):
@@ -242,7 +248,8 @@ def third_party_folder(
 def _where(name):
     "Where the real examples and the texts of `name` are: shipped, AUTOGETS_DATA, cache or not here"
     if is_shipped(name): return list_datasets().set_index('name')['where'][name]
-    try: found = {recording_file(name, part, fetch=False).is_relative_to(cache_folder()) for part in PARTS}
+    parts = RECORDINGS[name]['files']
+    try: found = {recording_file(name, part, fetch=False).is_relative_to(cache_folder()) for part in parts}
     except DataMissing: return 'not here'
     return 'cache' if True in found else 'AUTOGETS_DATA'
 

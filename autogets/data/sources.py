@@ -13,15 +13,18 @@ import pandas as pd
 
 from ..core import one_of
 from .datasets import DATASETS, fetch_dataset, list_datasets
+from .download import addresses
+from .raw_corpora import splits_of
 from .recordings import RECORDINGS, fetch_recording, list_recordings, recording_file
 
 # %% ../../nbs/data/05_sources.ipynb #d6eeb1d8
 def _addresses(name):
     "Address -> bytes, None where nobody has said, of everything that is downloaded for the set `name`"
-    if name not in DATASETS: return RECORDINGS[name].get('home', {}).get('urls', {})
-    home, splits = DATASETS[name]['home'], {}
-    for spec in home: splits.setdefault(spec['split'], spec)
-    return {spec['url']: spec.get('bytes') for spec in splits.values()}
+    if name not in DATASETS: return addresses(RECORDINGS[name].get('home', {'urls': {}}))
+    first = {}
+    for home in DATASETS[name]['home']:
+        for split in splits_of(home): first.setdefault(split, home)
+    return {u: n for home in first.values() for u, n in addresses(home).items()}
 
 # %% ../../nbs/data/05_sources.ipynb #2c0f12e5
 def list_sources()->pd.DataFrame: # name, what, rows, classes, MB (to download; 0 for nothing), license, where

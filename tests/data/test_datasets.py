@@ -19,7 +19,6 @@ import pytest
 from data.common import put, refusal, rows
 
 from autogets.core import UserError, shipped
-from autogets.data import datasets
 from autogets.data.corpus import SPLIT_KINDS
 from autogets.data.datasets import (
     DATASETS,
@@ -30,6 +29,7 @@ from autogets.data.datasets import (
     list_datasets,
     load_corpus,
 )
+from autogets.data.raw_corpora import raw_rows, splits_of
 from autogets.data.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,9 +278,10 @@ def test_another_order_of_rows_is_accepted_with_a_warning(toy, tmp_path, monkeyp
         load_corpus('toy')
 
 
-def test_a_set_without_a_home_says_so():
-    message = refusal(fetch_dataset, 'amazon_reviews', kind=DataMissing)
-    assert 'only a copy under AUTOGETS_DATA' in message and 'data fetch' not in message
+def test_a_set_without_a_home_says_so(toy, monkeypatch):
+    monkeypatch.setitem(DATASETS, 'toy', DATASETS['toy'] | {'home': [], 'home_note': 'nobody serves it'})
+    message = refusal(fetch_dataset, 'toy', kind=DataMissing)
+    assert 'nobody serves it' in message and 'data fetch' not in message
 
 
 def test_unknown_names():
@@ -299,7 +300,7 @@ def test_registry_is_complete_and_holds_no_text():
         for c in e['content'].values():
             assert sum(c['classes'].values()) == c['rows'] >= c['ids'] and len(c['fingerprint']) == 64
         if e['home']:
-            assert {h['split'] for h in e['home']} == set(e['content'])
+            assert {s for h in e['home'] for s in splits_of(h)} == set(e['content'])
         shown = describe_dataset(name)
         assert e['license'] in shown and str(e['content']['train']['rows']) in shown
     listed = list_datasets().set_index('name')
@@ -309,9 +310,8 @@ def test_registry_is_complete_and_holds_no_text():
 
 
 def test_trec_files_are_latin_1():
-    got = datasets._parse(
-        'HUM:ind Who is Zoë : the : one ?\n\nABBR:exp What is AT&T ?\r\n'.encode('latin-1'), {'format': 'trec'}
-    )
+    data = 'HUM:ind Who is Zoë : the : one ?\n\nABBR:exp What is AT&T ?\r\n'.encode('latin-1')
+    got = raw_rows({'it': data}, {'format': 'trec', 'split': 'train'})['train']
     assert got.text.tolist() == ['Who is Zoë : the : one ?', 'What is AT&T ?'] and got.label.tolist() == ['HUM', 'ABBR']
 
 
@@ -328,7 +328,7 @@ def test_sms_rows_are_drawn_once_repeats_are_gone(packed):
         with zipfile.ZipFile(b, 'w') as z:
             z.writestr('SMSSpamCollection', data)
         data = b.getvalue()
-    got = {s: datasets._parse(data, {'format': 'sms', 'split': s}) for s in ('train', 'test')}
+    got = raw_rows({'it': data}, {'format': 'sms'})
     both = pd.concat(got.values())
     assert sorted(zip(both.label, both.text)) == sorted(rows)
     assert got['test'].label.value_counts().to_dict() == {'ham': 4, 'spam': 2}
@@ -346,7 +346,7 @@ def test_trec6_of_the_paper(monkeypatch):
 
 
 @needs_sets
-@pytest.mark.parametrize('name', ['amazon_reviews', 'sst2', 'emotion', 'banking77', 'sms_spam'])
+@pytest.mark.parametrize('name', ['amazon_reviews', 'sst2', 'emotion', 'banking77', 'sms_spam', 'boolq', 'rte'])
 def test_public_sets_load(name, monkeypatch):
     monkeypatch.setenv('AUTOGETS_DATA', str(SHARED))
     with warnings.catch_warnings():

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 from ... import __version__
 from ...core import cached, digest
-from ...data.datasets import DATASETS, DataMissing, cache_folder, data_folder, load_corpus
+from ...data.datasets import DATASETS, DataMissing, data_folder, load_corpus, official_rows
 from ...data.tables import read_table
 from ...curation.artifacts import artifacts
 from ...curation.giveaway_words import corrected, giveaway_words, pair_up, two_sided_p
@@ -92,10 +92,11 @@ def real_texts(
 )->tuple: # Rows, and the column of the text
     "The real texts of that name"
     name, _, column = name.partition('/')
-    if name in DATASETS: return load_corpus(name).train, column or 'text'
-    found = [f/name/'train.csv.gz' for f in (data_folder(), cache_folder()) if f]
-    path = next((p for p in found if p.is_file()), None)
-    if path is None:
+    if name in DATASETS:
+        whole = DATASETS[name].get('pairs')
+        return official_rows(name) if whole else load_corpus(name).train, column or 'text'
+    path = data_folder() and data_folder()/name/'train.csv.gz'
+    if not (path and path.is_file()):
         raise DataMissing(f'the texts {name} are not here: set AUTOGETS_DATA to a folder with {name}/train.csv.gz')
     return read_table(path, features=(column,) if column else ()), column or 'text'
 

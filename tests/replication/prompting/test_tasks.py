@@ -44,12 +44,13 @@ def test_texts_with_any_source_outside_are_left_out():
     assert found[['text', 'label']].values.tolist() == [['new one', 'a'], ['of none', 'b']]
 
 
-def test_missing_data_and_names(monkeypatch):
+def test_missing_data_and_names(monkeypatch, tmp_path):
     monkeypatch.delenv('AUTOGETS_DATA', raising=False)
-    with pytest.raises(DataMissing, match='AUTOGETS_DATA'):
-        load_prompt_task('tweet_sentiment_fewshot')
-    with pytest.raises(DataMissing, match='AUTOGETS_DATA'):
-        load_prompt_task('sst5')
+    monkeypatch.setenv('AUTOGETS_MIRROR', 'http://127.0.0.1:9')
+    monkeypatch.setenv('AUTOGETS_CACHE', str(tmp_path))
+    for name in ('tweet_sentiment_fewshot', 'trec6_paraphrase', 'sst5'):
+        with pytest.raises(DataMissing, match=f'connect and run: autogets data fetch {name}'):
+            load_prompt_task(name)
     with pytest.raises(UserError, match='unknown task'):
         load_prompt_task('boolean')
 
