@@ -14,19 +14,17 @@ from .metrics import OBJECTIVES
 # %% ../nbs/03_plots.ipynb #987fb2ff
 COLORS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d79b00', 'genetic': '#2b8a4b',
     'merge': '#7b4fa3', 'class-weights': '#c96a2b', 'common-weight': '#8a6d1f', 'ensemble': '#c2185b',
-    'influence': '#00838f', 'datamodel': '#6d4c41',
     'plan A': '#c2185b', 'plan A*': '#7b3fb0', 'plan B1': '#2f6fb5', 'plan B2': '#d79b00', 'plan B3': '#2b8a4b',
     'plan B': '#2f6fb5', 'plan C': '#8a8f98', 'on test': '#c0392b', 'on validation': '#1c6e8c', 'chosen': '#e8590c',
     'full-pool': '#5b6570', 'baseline': '#c0392b', 'real': '#1c6e8c', 'synthetic': '#e8590c', 'mixed': '#7b4fa3',
     'extra-real': '#2b8a4b', 'ink': '#1c2430', 'plain': '#5b6570', 'pale': '#b9c3cf', 'faint': '#d5d9df',
-    'lines': '#e6eaef'}
+    'lines': '#e6eaef', 'influence': '#00838f', 'datamodel': '#6d4c41'}
 
 # %% ../nbs/03_plots.ipynb #6fb32246
 NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA',
     'merge': 'merged and pruned', 'class-weights': 'class weights', 'common-weight': 'common weight',
-    'influence': 'influence', 'datamodel': 'datamodel',
-    'ensemble': 'ensemble', 'full-pool': 'full pool', 'one-class': 'best single class', 'llm': 'LLM texts',
-    'eda': 'EDA texts', 'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
+    **{s: s for s in ('ensemble', 'influence', 'datamodel')}, 'full-pool': 'full pool', 'one-class': 'best single class',
+    'llm': 'LLM texts', 'eda': 'EDA texts', 'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
 DASHES = {'llm': '-', 'eda': (0, (4, 2))}
 
 # %% ../nbs/03_plots.ipynb #e9915f18

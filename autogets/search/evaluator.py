@@ -286,6 +286,11 @@ class Memo(PhaseView):
         return Result(candidate, scores(cm, self.index), tuple(class_recalls(cm).tolist()), n_texts=tally.n_texts,
                       seconds=tally.seconds, test=test, jackknife=jack, goal=goal, likelihood=tally.likelihood)
 
+    def train_all(self, work):
+        "What `train_one` gives for each (rows, weights); milliseconds are not worth a journey to another process"
+        team = Workers() if getattr(self.refit, 'quick', False) else self.team
+        return team.map(train_chunk, work, self.refit, self.masks)
+
     def remember(self, result):
         "Put `result`, read from a trace, into the memo"
         self.memo.setdefault(self.key(result.candidate), result)
@@ -328,9 +333,7 @@ class Evaluator(Memo):
         unique = {key[c]: c for c in reversed(candidates)}
         todo = {k: self.rows(c) for k, c in unique.items() if k not in self.memo and k not in self.tallies}
         work = [(rows, self.weights(unique[k], rows)) for k, rows in todo.items()]
-        # milliseconds are not worth a journey to another process
-        team = Workers() if getattr(self.refit, 'quick', False) else self.team
-        trained = team.map(train_chunk, work, self.refit, self.masks) if work else []
+        trained = self.train_all(work) if work else []
         for (k, rows), (predicted, seconds) in zip(todo.items(), trained):
             self.tallies[k] = self.tally(rows, predicted, seconds)
             self.evaluations += 1
