@@ -28,24 +28,20 @@ class Shrunk(NamedTuple):
 # %% ../../nbs/search/09a_influence.ipynb #66683029
 def errors(
     contributions:np.ndarray, # Rows x effects
-    strata:np.ndarray, # Index of the class of each row
 )->np.ndarray: # Of the mean of each effect over the rows
-    "Standard errors of means over rows whose classes are given"
-    member = strata[:, None] == np.unique(strata)
-    apart = contributions-member@((member.T@contributions)/member.sum(0)[:, None])
-    return np.sqrt(np.square(apart).sum(0)/len(apart)/max(1, len(apart)-member.shape[1]))
+    "Standard errors of means over rows"
+    return contributions.std(0, ddof=1)/np.sqrt(len(contributions))
 
 # %% ../../nbs/search/09a_influence.ipynb #13fb34e8
 def shrunk(
     contributions:np.ndarray, # Rows x effects; the mean over rows is an effect
     groups:np.ndarray, # Index of the group of each effect
-    strata:np.ndarray, # Index of the class of each row
 )->Shrunk:
     "Effects shrunk towards the mean of their group, by the noise that the spread over the rows tells"
     onto = np.eye(groups.max()+1)[:, groups]
     centers = (contributions@onto.T/np.maximum(onto.sum(1), 1))[:, groups]
     apart = contributions-centers
-    effect, noise = apart.mean(0), np.square(errors(apart, strata))
+    effect, noise = apart.mean(0), np.square(errors(apart))
     there = noise > 0
     excess = max(0., (effect[there]**2/noise[there]).mean()-1) if there.any() else 0.
     share = excess/(1+excess)
@@ -115,7 +111,8 @@ class PartSteps(WeightSteps):
         "Evaluate the candidates of `states`, and look at each"
         asked = [self.state_candidate(s, f'{note}, part {k+1}' if len(states) > 1 else note)
             for k, s in enumerate(states)]
-        yield asked
+        results = yield asked
+        self._values = [self.value(r) for r in results]
         return [self._slopes.at(c.ids) for c in asked]
 
     def judged(self, found):
@@ -136,15 +133,15 @@ class PartSteps(WeightSteps):
 
     def stepped(self, state, found, rows, size):
         "One step along what `rows` say"
-        one, strata = np.zeros(len(self._sources), int), self._slopes.truth[rows]
+        one = np.zeros(len(self._sources), int)
         told = self.mixed(self._slopes.by_class(found)[rows], one)
-        slope, noise = shrunk(told, one, strata).mean, errors(told, strata)
+        slope, noise = shrunk(told, one).mean, errors(told)
         factors = np.exp(-size*slope/np.maximum(np.maximum(np.abs(slope), noise), 1e-300))
         return state._replace(weights={c: rounded(state.weights[c]*f) for c, f in zip(self._sources, factors)})
 
     def harmful(self, told, rows):
         "The sources that do harm, by these rows"
-        effect = shrunk(told[rows], self._slopes.home, self._slopes.truth[rows])
+        effect = shrunk(told[rows], self._slopes.home)
         ids = np.array([i for own in self._sources.values() for i in own], dtype=object)
         return frozenset(ids[(effect.mean > 0) & (effect.apart > self.sure*effect.error)])
 
@@ -177,6 +174,7 @@ class Influence(PartSteps):
         self._part = assign_folds(self._slopes.truth, self.parts, np.random.default_rng([self.seed, 2]))
         self._nothing, found = self._slopes.at(()).losses, self._slopes.at(others[best].candidate)
         self._settle(now, found)
+        self._value = self.value(others[best])
         if self.level == 'source': now, found = yield from self._arrive(now, self._sources_out(now, found), found)
         yield from self._arrive(now, self._class_steps(now, found), found)
 
@@ -185,12 +183,14 @@ class Influence(PartSteps):
         self.choice = self.state_candidate(state).ids if self.pays(self._nothing, found.losses) else ()
 
     def _arrive(self, now, way, found):
-        "Go a way, and make its end the choice"
+        "Go a way, and make its end the choice if the objective does not fall"
         end = yield from way
         if end == now: return now, found
-        found, = yield from self.looked([end], f'{len(end.out)} sources out' if end.out != now.out else 'class weights')
-        self._settle(end, found)
-        return end, found
+        there, = yield from self.looked([end], f'{len(end.out)} sources out' if end.out != now.out else 'class weights')
+        if self._values[0] < self._value: return now, found
+        self._settle(end, there)
+        self._value = self._values[0]
+        return end, there
 
     def _sources_out(self, start, found):
         "`start` without the sources that do harm in the full pool, perhaps at a higher weight, if the parts gain"

@@ -88,7 +88,7 @@ def test_noise_is_not_believed():
     rng, home = np.random.default_rng(0), np.arange(300) % 3
     out = []
     for _ in range(20):
-        effect = shrunk(rng.standard_t(5, size=(200, 300)), home, np.arange(200) % 3)
+        effect = shrunk(rng.standard_t(5, size=(200, 300)), home)
         out.append(((effect.mean > 0) & (effect.apart > effect.error)).sum())
     assert np.mean(out) < 3
 
@@ -96,7 +96,7 @@ def test_noise_is_not_believed():
 def test_real_differences_between_sources_are():
     rng, home = np.random.default_rng(0), np.arange(300) % 3
     real = rng.normal(0, 0.2, 300)
-    effect = shrunk(rng.normal(size=(200, 300)) + real, home, np.arange(200) % 3)
+    effect = shrunk(rng.normal(size=(200, 300)) + real, home)
     out = (effect.mean > 0) & (effect.apart > effect.error)
     assert out.sum() > 50 and (real[out] > 0).mean() > 0.95
     raw = (rng.normal(size=(200, 300)) + real).mean(0)
