@@ -23,8 +23,11 @@ COLORS = {'random': '#8a8f98', 'sliding-window': '#2f6fb5', 'hierarchical': '#d7
 # %% ../nbs/03_plots.ipynb #6fb32246
 NAMES = {'random': 'Random', 'sliding-window': 'SW', 'hierarchical': 'HSW', 'genetic': 'GA',
     'merge': 'merged and pruned', 'class-weights': 'class weights', 'common-weight': 'common weight',
-    **{s: s for s in ('ensemble', 'influence', 'datamodel')}, 'full-pool': 'full pool', 'one-class': 'best single class',
-    'llm': 'LLM texts', 'eda': 'EDA texts', 'honest': 'chosen on validation', 'paper': 'best on test', **OBJECTIVES}
+    **{s: s for s in ('ensemble', 'influence', 'datamodel')}, 'full-pool': 'full pool',
+    'one-class': 'best single class', 'llm': 'LLM texts', 'eda': 'EDA texts', 'honest': 'chosen on validation',
+    'paper': 'best on test', **OBJECTIVES}
+
+# %% ../nbs/03_plots.ipynb #215e5da4
 DASHES = {'llm': '-', 'eda': (0, (4, 2))}
 
 # %% ../nbs/03_plots.ipynb #e9915f18

@@ -277,6 +277,9 @@ class PhaseView(FinalScores):
 # %% ../../nbs/search/02_evaluator.ipynb #ba462da4
 class Memo(PhaseView):
     "Results by what a candidate adds"
+    @property
+    def workers(self): return self.team.count
+
     def result(self, candidate, tally):
         "The `Result` of `candidate` from its `Tally`"
         cm, jack, test = tally.cm, {}, {} if tally.test is None else scores(tally.test, self.index)
@@ -316,9 +319,6 @@ class Evaluator(Memo):
         if protocol != 'honest': self.stop = 'test'
         self.seed, self.folds, self.goal, self.team = seed, folds, None, make_workers(workers, executor)
         self.evaluations, self.memo, self.tallies, self.predictions, self.true, self.fitted = 0, {}, {}, {}, {}, {}
-
-    @property
-    def workers(self): return self.team.count
 
     @cached_property
     def refit(self):
