@@ -175,6 +175,10 @@ class Ways(PartSteps):
         logs = np.log([list(w.weights.values()) for w in ways]).mean(0)
         return start._replace(weights={c: rounded(w) for c, w in zip(start.weights, np.exp(logs))})
 
+    def _settle(self, state, found):
+        "Make `state` the choice if it pays, else no texts at all"
+        self.choice = self.state_candidate(state).ids if self.pays(self._nothing, found.losses) else ()
+
 # %% ../../nbs/search/09a_influence.ipynb #5bd7c457
 class Influence(Ways):
     "Steps along the derivatives of the held-out loss"
@@ -207,10 +211,6 @@ class Influence(Ways):
         self._value = self.value(others[best])
         if self.level == 'source': now, found = yield from self._arrive(now, self._sources_out(now, found), found)
         yield from self._arrive(now, self._class_steps(now, found), found)
-
-    def _settle(self, state, found):
-        "Make `state` the choice if it pays, else no texts at all"
-        self.choice = self.state_candidate(state).ids if self.pays(self._nothing, found.losses) else ()
 
     def _arrive(self, now, way, found):
         "Go a way, and make its end the choice if the objective does not fall"
