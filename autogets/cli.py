@@ -18,7 +18,7 @@ import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import MISSING, dataclass, fields
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, getsource
 from pathlib import Path
 from typing import get_type_hints
 import typer
@@ -61,6 +61,16 @@ def _options(version:bool=typer.Option(False, '--version', callback=_version, is
 # %% ../nbs/07_cli.ipynb #0c41b2d7
 NOT = {'filtered': 'unfiltered', 'guard': 'no-guard', 'free': 'no-free'} # What turns an option off
 
+# %% ../nbs/07_cli.ipynb #22517db9
+def _above(cls):
+    "Field -> the comment in the lines above it, where there is one"
+    found, said = {}, []
+    for line in map(str.strip, getsource(cls).splitlines()):
+        field = re.match(r'(\w+)\s*:', line)
+        if said and field: found[field[1]] = ' '.join(said)
+        said = [*said, line[2:]] if line.startswith('# ') else []
+    return found
+
 # %% ../nbs/07_cli.ipynb #fb8839ba
 def options(
     cls, # A dataclass
@@ -69,7 +79,7 @@ def options(
     skip:tuple=(), # Fields that are no options
 )->list: # Of `Parameter`
     "One option for each field of a dataclass, its comment as help"
-    helps, kinds = docments(cls), get_type_hints(cls)
+    helps, kinds = {**docments(cls), **_above(cls)}, get_type_hints(cls)
     return [_option(f, kinds[f.name], helps.get(f.name, ''), panel=panel, name=names.get(f.name, f.name))
             for f in fields(cls) if f.name not in skip]
 

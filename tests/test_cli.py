@@ -922,6 +922,7 @@ def test_help_lists_every_option(autogets):
     said = done(autogets('improve', '--help'))
     options = 'text label test target objective strategy generator classifier budget seconds seed workers out'.split()
     assert [o for o in options if not re.search(rf'--{o}\b', said)] == []
+    assert not re.search(r'--\S+( TEXT| NUMBER|) +\.', said), 'an option without a word about it'
     flat = re.sub(r'-\s+', '-', ' '.join(said.split()))  # a narrow column breaks words at hyphens
     for w in [
         *OBJECTIVES,

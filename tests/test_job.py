@@ -70,6 +70,8 @@ WRONG = [
     ('seed', None, 'give a whole number'),
     ('workers', 'x', 'give a whole number'),
     ('workers', 0, 'give 1 or more'),
+    ('cluster', 3, 'give a text'),
+    ('cluster', 'somewhere', 'no address of a Dask scheduler'),
     ('stratgy', 'random', 'strategy'),
 ]
 
