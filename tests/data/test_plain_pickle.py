@@ -252,6 +252,7 @@ def spoil(text, by):
         (question_files, spoil('town 3', 'town 9'), "TREC has no question 'How far is town 9 ?'"),
         (question_files, spoil('town 3', 'town 4'), 'not the llm expected here: 90 rows instead of 96'),
         (tweet_files, spoil('=> c0', '=> c1'), 'shows texts of another class'),
+        (tweet_files, lambda f: pickle.dumps([], 4), 'not the seeds expected here: 0 rows instead of 12'),
         (tweet_files, spoil('Another', 'A further'), 'not the llm expected here: other texts or labels'),
     ],
 )
@@ -259,7 +260,7 @@ def test_what_has_changed_is_said_and_nothing_is_kept(make, change, says, server
     monkeypatch.chdir(tmp_path)
     files, home = make()
     register_recording(monkeypatch, server, home, files, real='trec6')
-    for n in (n for n in files if n.startswith(('trec/collected_data/', 'tweets/collected_data/0'))):
+    for n in (n for n in files if n.startswith(('trec/collected_data/', 'tweets/collected_data'))):
         server.files[f'/toy/{served_names(files)[n]}'] = change(files[n])
     message = refusal(fetch_recording, 'toy', kind=DataMissing)
     assert says in message and 'autogets data fetch toy' in message

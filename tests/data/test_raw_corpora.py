@@ -139,7 +139,8 @@ def test_quotes_mean_nothing_in_pairs():
         (RTE, pair_files, 'RTE/dev.tsv', lambda f: f.replace(b' \tHyp', b' Hyp', 1), 'number, premise, hypothesis'),
         (BOOLQ, question_files, 'data/questions.jsonl', lambda f: f[:-1000], 'not JSON lines'),
         (BOOLQ, question_files, 'data/questions.jsonl', lambda f: f.replace(b'subject', b'q'), 'no questions with a'),
-        (BOOLQ, question_files, 'data/questions.jsonl', lambda f: f.replace(b'"True"', b'1', 1), 'are no text'),
+        (BOOLQ, question_files, 'data/questions.jsonl', lambda f: f.replace(b'"True"', b'1', 1), 'and True or False'),
+        (BOOLQ, question_files, 'data/questions.jsonl', lambda f: f.replace(b'"is it 3 or 0"', b'3'), 'are no text'),
         (
             BOOLQ,
             question_files,
