@@ -9,7 +9,7 @@ __all__ = ['FREE', 'FIXED', 'CELL_TRAITS', 'few_real', 'CellSettings', 'Cell', '
 
 # %% ../../../nbs/replication/ours/12_strategies.ipynb #def6c6f2
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,6 @@ class Cell:
         measured = FreeMethods(self.corpus, self.settings.classifier).measure(self.objective)
         return {r['method']: np.array(r['test']) for r in measured.rows}
 
-    @cached_property
-    def truth(self): return self.evaluator.truth('test')
-
 # %% ../../../nbs/replication/ours/12_strategies.ipynb #56d47f89
 def searched(
     cell:Cell, # What is searched
@@ -146,10 +143,7 @@ def cell_rows(
 )->list: # A dict a choice: corpus, each, seed, classifier, objective, strategy, and what `choice_row` gives
     "Every choice in one cell, with gains over `none`"
     names, s = ['none', *(c for c in choices if c != 'none')], settings
-    made = {}
-    def cell():
-        if not made: made[s] = Cell(s)
-        return made[s]
+    cell = cache(lambda: Cell(s)) # made when the first choice needs it
     def row(choice):
         key = [recording_identity(s.corpus), *list(vars(s).values())[1:], choice]
         return cached_rows(folder, key, lambda: [choice_row(cell(), choice)])[0]
