@@ -164,6 +164,8 @@ def _how(o):
 def _also(o):
     "What else the choice rests on"
     folds = o.evaluator.folds
+    if folds and o.evaluator.classifier.startswith('encoder'):
+        return ' and on the training rows, each scored without itself and what was written from it'
     if folds: return f' and on out-of-fold predictions for the training rows ({folds} folds)'
     return ', the best candidates rescored with out-of-fold predictions' if o.rescored is not None else ''
 

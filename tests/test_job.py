@@ -1,6 +1,7 @@
 "What `improve` takes: every parameter of the wrong kind is one line, and what cannot work is refused before it begins"
 
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from worlds import corpus, raises
 
 import autogets as ag
+from autogets import job_report
 from autogets.job_settings import Job
 from autogets.search.selection import guard
 
@@ -125,3 +127,21 @@ def test_an_ensemble_that_had_no_guard_is_resumed_without_it(tickets, tmp_path):
     )
     again = ag.improve(tickets, 'recorded:tickets', guard=False, **job)
     assert again.final.gain == before.final.gain
+
+
+# --- defaults ---
+
+
+def test_an_encoder_is_the_default_where_one_is_at_hand(monkeypatch):
+    monkeypatch.setenv('AUTOGETS_ENCODER', 'some/encoder')
+    assert (Job().classifier, Job().strategy) == ('encoder:some/encoder', 'common-weight')
+    assert Job(objective='recall').strategy == 'class-weights'
+    assert Job(protocol='paper', strategy='random').classifier == Job(classifier='linear').classifier == 'linear'
+    monkeypatch.setenv('AUTOGETS_ENCODER', 'none')
+    assert (Job().classifier, Job().strategy) == ('linear', 'class-weights')
+
+
+@pytest.mark.parametrize('spec, said', [('linear', '(4 folds)'), ('encoder:offline', 'scored without itself')])
+def test_the_report_says_how_training_rows_were_scored(spec, said):
+    outcome = SimpleNamespace(evaluator=SimpleNamespace(folds=4, classifier=spec), rescored=None)
+    assert said in job_report._also(outcome)
