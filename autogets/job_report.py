@@ -163,11 +163,13 @@ def _how(o):
 # %% ../nbs/05_job_report.ipynb #ee4b00a9
 def _also(o):
     "What else the choice rests on"
-    folds = o.evaluator.folds
-    if folds and o.evaluator.classifier.startswith('encoder'):
-        return ' and on the training rows, each scored without itself and what was written from it'
-    if folds: return f' and on out-of-fold predictions for the training rows ({folds} folds)'
+    if o.evaluator.folds: return f' and on {_held_out(o.evaluator)}'
     return ', the best candidates rescored with out-of-fold predictions' if o.rescored is not None else ''
+
+# %% ../nbs/05_job_report.ipynb #4ba89eb4
+def _held_out(ev):
+    if hasattr(ev.refit, 'held_out'): return 'the training rows, each without itself and what was written from it'
+    return f'out-of-fold predictions for the training rows ({ev.folds} folds)'
 
 # %% ../nbs/05_job_report.ipynb #cb60b9dc
 def _weights(o):

@@ -10,6 +10,7 @@ from worlds import corpus, raises
 
 import autogets as ag
 from autogets import job_report
+from autogets.classifiers.refit import EncoderRefit, LinearRefit
 from autogets.job_settings import Job
 from autogets.search.selection import guard
 
@@ -141,7 +142,7 @@ def test_an_encoder_is_the_default_where_one_is_at_hand(monkeypatch):
     assert (Job().classifier, Job().strategy) == ('linear', 'class-weights')
 
 
-@pytest.mark.parametrize('spec, said', [('linear', '(4 folds)'), ('encoder:offline', 'scored without itself')])
-def test_the_report_says_how_training_rows_were_scored(spec, said):
-    outcome = SimpleNamespace(evaluator=SimpleNamespace(folds=4, classifier=spec), rescored=None)
+@pytest.mark.parametrize('refit, said', [(LinearRefit, '(4 folds)'), (EncoderRefit, 'each without itself')])
+def test_the_report_says_how_training_rows_were_scored(refit, said):
+    outcome = SimpleNamespace(evaluator=SimpleNamespace(folds=4, refit=refit), rescored=None)
     assert said in job_report._also(outcome)
