@@ -12,4 +12,6 @@ from ..core import lazy
 __getattr__, __dir__ = lazy(__name__, {
     'giveaway_words': 'giveaway_words', 'pair_up': 'giveaway_words',
     'form_artifacts': 'text_form', 'form_only': 'text_form',
-    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts'})
+    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
+    'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
+    'proposed_sources': 'pool_view'})
