@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIRST_METHOD', 'NEXT_METHOD', 'RARE_METHOD', 'AnnotationSettings', 'annotation_method', 'unlabeled_rows',
-           'annotation_sheet', 'fill_in', 'annotate', 'write_sheet']
+           'annotation_sheet', 'examples_shown', 'fill_in', 'annotate', 'free_path']
 
 # %% ../../nbs/curation/33_annotation_sheet.ipynb #865002ec
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ..llm.classify import classify
 from ..llm.live import Live, open_chat
 from ..progress import say
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #e9801b6a
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #4392457f
 @dataclass(frozen=True)
 class AnnotationSettings:
     "Which texts to label next, and what is suggested"
@@ -38,6 +38,7 @@ class AnnotationSettings:
     task:str = 'texts' # What the texts are, for its prompt: "help-desk tickets"
     shown:int = 10 # Labeled texts that it is shown, as evenly over the classes as they allow
     def __post_init__(self):
+        if not isinstance(self.target, str): raise UserError('several classes to look for: give one, or all')
         if self.n < 1: raise UserError(f'the sheet has {self.n} texts: give a number from 1')
         if self.shown < 0: raise UserError(f'the model is shown {self.shown} texts: give 0 or more')
 
@@ -117,7 +118,17 @@ def annotation_sheet(
     p, names = trained[0][at], np.asarray(trained[1], object)
     return sheet.assign(suggestion=names[p.argmax(1)], probability=p.max(1).round(4), method=method)
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #0db22fc1
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #6ec6faf3
+def examples_shown(
+    labeled:pd.DataFrame, # text, label
+    n:int, # How many
+)->list: # Of (text, label)
+    "The first `n` labeled texts, as evenly over the classes as they allow"
+    turn = labeled.groupby('label').cumcount().sort_values(kind='stable')
+    shown = labeled.loc[turn.index][:n]
+    return list(zip(shown.text, shown.label))
+
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #b64425a4
 def fill_in(
     sheet:pd.DataFrame, # From `annotation_sheet`
     labeled:pd.DataFrame, # id, text, label
@@ -127,16 +138,14 @@ def fill_in(
     "The label of each text by an LLM"
     s = settings
     if labeled is None: raise UserError('an LLM needs to know the classes: give some labeled texts')
-    turn = labeled.groupby('label').cumcount()
-    shown = labeled.loc[turn.sort_values(kind='stable').index][:s.shown]
     live = Live(s.model, Path(folder), s.base_url, max_cost=s.max_cost, task=s.task)
     with open_chat(live) as it:
-        said = classify(it.chat, list(sheet.text), sorted(set(labeled.label)), list(zip(shown.text, shown.label)),
+        said = classify(it.chat, list(sheet.text), sorted(set(labeled.label)), examples_shown(labeled, s.shown),
             task=s.task, **it.how)
         cost = it.meter.spent if it.meter.price else None
     return sheet.assign(label=said, labeled_by=[s.model if c else '' for c in said]), cost
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #95dd2b67
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #7532103e
 def annotate(
     unlabeled, # A .csv, .tsv, .jsonl or .parquet file, or a DataFrame
     text:str='text', # Its column that holds the text
@@ -150,6 +159,7 @@ def annotate(
     for name in settings: one_of(name, list(AnnotationSettings.__dataclass_fields__), 'option')
     s, names = AnnotationSettings(**settings), {'text': real_text or text, 'label': real_label}
     if s.model and out is None: raise UserError('an LLM costs money: name a file (out), its replies are cached beside it')
+    if out is not None: out = free_path(out, real_label)
     frame, where = _table(unlabeled, 'the unlabeled texts')
     labeled = None if real is None else tidy(*_table(real, 'the labeled texts'), names['text'], label=real_label)
     rows = unlabeled_rows(frame, text, where, () if labeled is None else labeled.id)
@@ -158,7 +168,7 @@ def annotate(
     if (clash := set(names.values()) & (set(sheet)-{'text', 'label'})):
         raise UserError(f'the sheet has a column {min(clash)} of its own: rename that of the labeled texts')
     sheet = sheet.rename(columns=names)
-    if out is not None: write_sheet(sheet, out, real_label)
+    if out is not None: write_atomic(out, sheet.to_csv(index=False, lineterminator='\n'))
     return sheet
 
 # %% ../../nbs/curation/33_annotation_sheet.ipynb #294407ce
@@ -167,17 +177,15 @@ def _table(given, what):
     if isinstance(given, pd.DataFrame): return given.set_axis(range(1, len(given)+1)), what
     return read_frame(given), str(given)
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #4faec615
-def write_sheet(
-    sheet:pd.DataFrame, # From `annotate`
-    out, # A .csv file
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #bfb781b3
+def free_path(
+    out, # Where a sheet shall be written
     label:str='label', # Its column of labels
-):
-    "Write the sheet; `UserError` where it would replace one in which somebody has written labels"
+)->Path: # `out`
+    "`UserError` where the sheet would replace one in which labels are written"
     out = Path(out)
     if out.suffix != '.csv': raise UserError(f'cannot write the sheet {out}: name a .csv file')
-    if out.exists():
-        there = read_frame(out)
-        mine = 'labeled_by' not in there and label in there and any(v.strip() for v in as_strings(there[label]))
-        if mine: raise UserError(f'{out} holds labels already: choose another file')
-    write_atomic(out, sheet.to_csv(index=False, lineterminator='\n'))
+    there = read_frame(out) if out.exists() else {}
+    if label in there and any(v.strip() for v in as_strings(there[label])):
+        raise UserError(f'{out} holds labels already: choose another file')
+    return out
