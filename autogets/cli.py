@@ -184,8 +184,9 @@ def review_command(pool, out, verbose, quiet, as_json, **words):
         made.save(out, real=_found(o.real), file=asdict(file) | {k: _found(getattr(file, k)) for k in ('test',
             'validation')})
     left = ''.join(f'; left out: {n:,} ({why})' for why, n in made.facts['left_out'].items())
-    answer(f'{made!r}{left}\nopen {out/"review.html"} in a browser, or fill in {out/"review.csv"}; then: autogets review '
-           f'{out} --done review.csv', as_json and made.facts | {'texts': len(made.rows), 'out': str(out)}, quiet=quiet)
+    answer(f'{made!r}{left}\nopen {out/"review.html"} in a browser, or fill in {out/"review.csv"}; then: '
+           f'autogets review {out} --done PATH/OF/review.csv', as_json and made.facts | {'texts': len(made.rows),
+           'out': str(out)}, quiet=quiet)
 
 # %% ../nbs/07_cli.ipynb #1c20b55d
 def _found(path):

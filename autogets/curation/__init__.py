@@ -12,4 +12,6 @@ from ..core import lazy
 __getattr__, __dir__ = lazy(__name__, {
     'giveaway_words': 'giveaway_words', 'pair_up': 'giveaway_words',
     'form_artifacts': 'text_form', 'form_only': 'text_form',
-    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts'})
+    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
+    'Review': 'review', 'load_review': 'review', 'apply_review': 'corrections', 'review_effect': 'corrections',
+    'rank': 'annotation', 'Unlabeled': 'annotation', 'annotate': 'annotation_sheet'})

@@ -145,7 +145,7 @@ def fill_in(
         cost = it.meter.spent if it.meter.price else None
     return sheet.assign(label=said, labeled_by=[s.model if c else '' for c in said]), cost
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #7532103e
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #c332f1c3
 def annotate(
     unlabeled, # A .csv, .tsv, .jsonl or .parquet file, or a DataFrame
     text:str='text', # Its column that holds the text
@@ -158,7 +158,7 @@ def annotate(
     "A ranked sheet of the texts to label next"
     for name in settings: one_of(name, list(AnnotationSettings.__dataclass_fields__), 'option')
     s, names = AnnotationSettings(**settings), {'text': real_text or text, 'label': real_label}
-    if s.model and out is None: raise UserError('an LLM costs money: name a file (out), its replies are cached beside it')
+    if s.model and out is None: raise UserError('an LLM costs money: name a file (out), replies are cached beside it')
     if out is not None: out = free_path(out, real_label)
     frame, where = _table(unlabeled, 'the unlabeled texts')
     labeled = None if real is None else tidy(*_table(real, 'the labeled texts'), names['text'], label=real_label)

@@ -93,7 +93,7 @@ def _edits(made, corpus, sheet, where):
     _refuse(where, same, 'the edited text equals another text of the pool or the corpus', 'drop it, or edit it further')
     return edits
 
-# %% ../../nbs/curation/31_corrections.ipynb #1ff39f3c
+# %% ../../nbs/curation/31_corrections.ipynb #74029790
 def decisions(
     made:Review, # What was reviewed
     corpus, # Its `Corpus`
@@ -104,6 +104,9 @@ def decisions(
     _check_rows(made, rows, where)
     found = rows[['id', 'label']].assign(verdict=_verdicts(made, rows, where),
         edited=_edits(made, corpus, rows, where))
+    if not ((found.verdict != '') | (found.edited != '')).any():
+        raise UserError(f'{where} decides nothing (no verdict, no edited text): is it the sheet that was filled in? '
+            'What the page gives is where the browser puts downloads')
     kinds = made.rows[['id', 'label', 'kind']]
     return found.merge(kinds, on=['id', 'label'], how='left')[['id', 'label', 'kind', 'verdict', 'edited']]
 
@@ -170,11 +173,11 @@ def counted_decisions(
     return {k: kind[k] for k in ('kept', 'dropped', 'relabeled', 'undecided')} | dict(
         edited=int((said.edited != '').sum()), checked=len(check), check_refused=int((check.verdict != 'keep').sum()))
 
-# %% ../../nbs/curation/31_corrections.ipynb #6dd41b54
+# %% ../../nbs/curation/31_corrections.ipynb #5c6b300d
 def _held_out(corpus, texts, spec, seed):
     "Class indices of training rows out of fold, then of validation; with the texts, and without any"
     refit = make_refit(spec, corpus, texts, seed=seed)
-    if not hasattr(refit, 'out_of_fold'): raise UserError(f'{spec} cannot be scored out of fold: name another classifier')
+    if not hasattr(refit, 'out_of_fold'): raise UserError(f'{spec} cannot be scored out of fold: name another one')
     fold = text_folds(corpus.train, FOLDS, seed)
     home = dict(zip(corpus.train.id, fold))
     near = [{home.get(i) for i in ids} for ids in sources_of(texts)]

@@ -24,7 +24,7 @@ from ..generators.build import build_pool
 from ..generators.pool import Pool, load_pool
 from ..generators.registry import make_generator
 
-# %% ../../nbs/curation/30_review.ipynb #08dac4af
+# %% ../../nbs/curation/30_review.ipynb #77fa2989
 def as_pool(
     texts, # A `Pool`, a DataFrame, the folder of a pool or a run, a pool file, or a generator such as recorded:FILE
     corpus, # Their `Corpus`
@@ -34,8 +34,8 @@ def as_pool(
     if isinstance(texts, pd.DataFrame): return Pool(_completed(texts), {'generator': 'given'})
     path = Path(str(texts))
     if path.exists():
-        inside = path/'pool'
-        return load_pool(inside if (inside/'manifest.json').is_file() and not (path/'manifest.json').is_file() else path)
+        own, inside = ((p/'manifest.json').is_file() for p in (path, path/'pool'))
+        return load_pool(path/'pool' if inside and not own else path)
     if ':' not in str(texts): raise UserError(f'there is no pool and no run {texts}: check the path')
     held = [*corpus.validation.text, *corpus.test.text]
     return build_pool(make_generator(str(texts)), corpus.train, held_out=held, progress=False)
@@ -183,7 +183,7 @@ def _untouched(path):
     if any(v.strip() for c in ('verdict', 'edited_text') if c in there for v in as_strings(there[c])):
         raise UserError(f'{path} holds decisions: read them back with --done {path}, or choose another folder')
 
-# %% ../../nbs/curation/30_review.ipynb #ecab1031
+# %% ../../nbs/curation/30_review.ipynb #82d694d6
 @alone('folder')
 def save_review(
     made:Review, # What to save
@@ -198,7 +198,7 @@ def save_review(
     write_json(folder/'review.json', dict(format=1, facts=made.facts, classes=made.classes, origin=origin,
         rows=kept.to_dict('records')))
     write_atomic(folder/'review.html', review_page(made.rows.to_dict('records'), made.classes,
-        'Review of synthetic texts', f'autogets review {folder} --done review.csv'))
+        'Review of synthetic texts', f'autogets review {folder} --done PATH/OF/review.csv'))
     write_atomic(folder/'review.csv', made.sheet.to_csv(index=False, lineterminator='\n'))
     return folder
 

@@ -20,7 +20,7 @@ def embedded(
     for c, code in (('<', '\\u003c'), ('>', '\\u003e'), ('&', '\\u0026')): said = said.replace(c, code)
     return said.replace('\u2028', '\\u2028').replace('\u2029', '\\u2029')
 
-# %% ../../nbs/curation/29_review_page.ipynb #04b933c6
+# %% ../../nbs/curation/29_review_page.ipynb #68a3f310
 STYLE = '''
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#556170;--page:#fff;--card:#f5f7fa;--line:#b9c3cf;
   --keep:#1f6f3c;--drop:#a3271d;--other:#0b5cad}
@@ -33,7 +33,7 @@ main{max-width:46rem;margin:0 auto;padding:1rem 1rem 3rem}
 h1{font-size:1.3rem;margin:.2rem 0}
 h2{font-size:1.1rem;margin:.2rem 0}
 .soft{color:var(--soft);font-size:.9rem}
-progress{width:100%;height:.7rem;accent-color:var(--other)}
+progress{width:100%;height:1rem;accent-color:var(--other)}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:1rem;margin:.8rem 0}
 .text{white-space:pre-wrap;overflow-wrap:anywhere;font-size:1.1rem;margin:.6rem 0}
 .row{display:flex;flex-wrap:wrap;gap:.5rem;margin:.6rem 0}
@@ -45,6 +45,8 @@ button[aria-pressed=true]{outline:3px solid currentColor}
 .drop{color:var(--drop)}
 .other{color:var(--other)}
 textarea{width:100%;min-height:6rem}
+select{max-width:100%}
+label{max-width:100%}
 :focus-visible{outline:3px solid var(--other);outline-offset:2px}
 kbd{border:1px solid var(--line);border-radius:4px;padding:0 .35rem;font-size:.85rem}
 '''
@@ -145,11 +147,11 @@ at = Math.max(0, data.rows.findIndex(r => !of(r).verdict))
 show()
 '''
 
-# %% ../../nbs/curation/29_review_page.ipynb #86595121
+# %% ../../nbs/curation/29_review_page.ipynb #29421700
 BODY = '''<main>
 <h1>{title}</h1>
-<p class="soft">Does each synthetic text belong to its class, and would a person write it? Nothing leaves this page; your
-decisions stay in this browser until you download them.</p>
+<p class="soft">Does each synthetic text belong to its class, and would a person write it? Nothing leaves this page;
+your decisions stay in this browser until you download them.</p>
 <p id="stored" hidden role="alert">This browser stores nothing for local files: download before you close the page.</p>
 <progress id="bar" value="0" aria-label="Texts decided"></progress>
 <p class="soft"><span id="count"></span> · <span id="place"></span></p>
@@ -163,18 +165,22 @@ decisions stay in this browser until you download them.</p>
 <div class="row">
 <button class="keep" data-verdict="keep">Keep <kbd>k</kbd></button>
 <button class="drop" data-verdict="drop">Drop <kbd>d</kbd></button>
-<label class="other">It is <select id="class" aria-label="Another class"><option value="">another class</option></select>
-</label>
+<label class="other">It is <select id="class" aria-label="Another class"><option value="">another class</option>
+</select></label>
 </div>
 <details id="editing"><summary>Edit the text (<kbd>e</kbd>) <span id="edited" hidden>· edited</span></summary>
-<textarea id="edit" aria-label="Edited text" placeholder="The text as it should be; empty leaves it"></textarea></details>
+<textarea id="edit" aria-label="Edited text" placeholder="The text as it should be; empty leaves it"></textarea>
+</details>
 <div class="row">
 <button data-key="ArrowLeft">← Back</button>
 <button data-key="ArrowRight">Next →</button>
 <button data-key="u">Undo <kbd>u</kbd></button>
 <button id="save">Download review.csv</button>
 </div>
-<p class="soft">Then: <code>{command}</code></p>
+<p class="soft">Keys: <kbd>k</kbd> keep, <kbd>d</kbd> drop, <kbd>1</kbd> <kbd>2</kbd> … the class of that number,
+<kbd>u</kbd> undo, <kbd>e</kbd> edit (<kbd>Esc</kbd> leaves), <kbd>s</kbd> classifier and source,
+<kbd>←</kbd> <kbd>→</kbd> back and next.</p>
+<p class="soft">When you have downloaded the sheet: <code>{command}</code></p>
 <p id="said" class="soft" aria-live="polite"></p>
 </main>'''
 
