@@ -62,7 +62,7 @@ def annotation_method(
             f'method, such as {FIRST_METHOD}')
     return method
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #5cff437f
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #7e7260f1
 def unlabeled_rows(
     frame:pd.DataFrame, # Any columns
     text:str, # The one that holds the text
@@ -71,7 +71,7 @@ def unlabeled_rows(
 )->pd.DataFrame: # id and text; the index is that of `frame`
     "The texts that can be labeled; `UserError` when there is none"
     need_columns(frame, [text], where)
-    rows = pd.DataFrame({'text': as_strings(frame[text])}, index=frame.index)
+    rows = pd.DataFrame({'text': as_strings(frame[text])}, index=frame.index, dtype=object)
     rows.insert(0, 'id', [text_id(t) for t in rows.text])
     empty, known = rows.text.str.strip() == '', rows.id.isin(set(labeled))
     again = rows.id.duplicated() & ~empty & ~known
