@@ -6,7 +6,7 @@
 __all__ = ['FIRST_METHOD', 'NEXT_METHOD', 'RARE_METHOD', 'AnnotationSettings', 'annotation_method', 'unlabeled_rows',
            'annotation_sheet', 'examples_shown', 'fill_in', 'annotate', 'free_path']
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #865002ec
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #1f71ef47
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pandas as pd
 from ..classifiers.encoders import default_classifier
 from ..classifiers.linear import make_classifier
 from ..core import UserError, one_of, text_id, write_atomic
-from .annotation import METHODS, TARGETED, TRAINED, Unlabeled, rank, text_vectors
+from .annotation import ANNOTATION_METHODS, TARGETED, NEED_CLASSIFIER, Unlabeled, rank, text_vectors
 from ..data.tables import as_strings, need_columns, read_frame, tidy
 from ..llm.classify import classify
 from ..llm.live import Live, open_chat
@@ -42,7 +42,7 @@ class AnnotationSettings:
         if self.n < 1: raise UserError(f'the sheet has {self.n} texts: give a number from 1')
         if self.shown < 0: raise UserError(f'the model is shown {self.shown} texts: give 0 or more')
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #73da621a
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #2ac96e1a
 FIRST_METHOD, NEXT_METHOD, RARE_METHOD = 'k-means', 'margin', 'both'
 
 def annotation_method(
@@ -55,9 +55,9 @@ def annotation_method(
     if rare and not labeled: raise UserError(f'to look for {s.target} needs examples of it: give labeled texts')
     if rare: one_of(s.target, classes, 'class')
     usual = RARE_METHOD if rare else NEXT_METHOD if labeled else FIRST_METHOD
-    method = one_of(s.method or usual, [*METHODS, *TARGETED], 'method of annotation')
+    method = one_of(s.method or usual, [*ANNOTATION_METHODS, *TARGETED], 'method of annotation')
     if method in TARGETED and not rare: raise UserError(f'{method} looks for one class: name it as the target')
-    if method in TRAINED and not labeled:
+    if method in NEED_CLASSIFIER and not labeled:
         raise UserError(f'{method} asks a classifier, and nothing is labeled yet: give labeled texts, or another '
             f'method, such as {FIRST_METHOD}')
     return method
@@ -128,7 +128,7 @@ def examples_shown(
     shown = labeled.loc[turn.index][:n]
     return list(zip(shown.text, shown.label))
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #b64425a4
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #369cc139
 def fill_in(
     sheet:pd.DataFrame, # From `annotation_sheet`
     labeled:pd.DataFrame, # id, text, label
@@ -140,12 +140,12 @@ def fill_in(
     if labeled is None: raise UserError('an LLM needs to know the classes: give some labeled texts')
     live = Live(s.model, Path(folder), s.base_url, max_cost=s.max_cost, task=s.task)
     with open_chat(live) as it:
-        said = classify(it.chat, list(sheet.text), sorted(set(labeled.label)), examples_shown(labeled, s.shown),
-            task=s.task, **it.how)
+        said = classify(it.chat, list(sheet.text), sorted(set(labeled.label)),
+            shown=examples_shown(labeled, s.shown), task=s.task, **it.how)
         cost = it.meter.spent if it.meter.price else None
     return sheet.assign(label=said, labeled_by=[s.model if c else '' for c in said]), cost
 
-# %% ../../nbs/curation/33_annotation_sheet.ipynb #c332f1c3
+# %% ../../nbs/curation/33_annotation_sheet.ipynb #6cf2fe39
 def annotate(
     unlabeled, # A .csv, .tsv, .jsonl or .parquet file, or a DataFrame
     text:str='text', # Its column that holds the text
@@ -162,9 +162,9 @@ def annotate(
     if out is not None: out = free_path(out, real_label)
     frame, where = _table(unlabeled, 'the unlabeled texts')
     labeled = None if real is None else tidy(*_table(real, 'the labeled texts'), names['text'], label=real_label)
-    rows = unlabeled_rows(frame, text, where, () if labeled is None else labeled.id)
+    rows = unlabeled_rows(frame, text, where, labeled=() if labeled is None else labeled.id)
     sheet = annotation_sheet(rows, labeled, s)
-    if s.model: sheet, sheet.attrs['cost'] = fill_in(sheet, labeled, s, Path(f'{out}.replies'))
+    if s.model: sheet, sheet.attrs['cost'] = fill_in(sheet, labeled, s, folder=Path(f'{out}.replies'))
     if (clash := set(names.values()) & (set(sheet)-{'text', 'label'})):
         raise UserError(f'the sheet has a column {min(clash)} of its own: rename that of the labeled texts')
     sheet = sheet.rename(columns=names)

@@ -48,7 +48,7 @@ def _refuse(where, rows, why, remedy):
     more = f' (rows like this: {len(rows)})' if len(rows) > 1 else ''
     raise UserError(f'{where}, row {rows[0]}: {why}{more}; {remedy}')
 
-# %% ../../nbs/curation/31_corrections.ipynb #ee0fd87c
+# %% ../../nbs/curation/31_corrections.ipynb #2cfdf8a5
 def _check_rows(made, sheet, where):
     "`UserError` for rows that are not those of the review `made`"
     text = {(i, c): _plain(t) for i, c, t in zip(made.rows.id, made.rows.label, made.rows.text)}
@@ -58,16 +58,16 @@ def _check_rows(made, sheet, where):
         raise UserError(f'{where} belongs to another review: none of its ids is in this one; give the sheet of this '
             'folder')
     _refuse(where, strange, f'the id {sheet.id.get(strange[0]) if len(strange) else ""!r} is not in this review',
-        'restore the ids, they say which text is meant')
+        remedy='restore the ids, they say which text is meant')
     keys = list(zip(sheet.id, sheet.label))
     changed = sheet.index[[k not in text for k in keys]]
-    _refuse(where, changed, 'the label was changed', 'restore it, and write the right class into verdict')
+    _refuse(where, changed, 'the label was changed', remedy='restore it, and write the right class into verdict')
     again = sheet.index[sheet.duplicated(['id', 'label'])]
-    _refuse(where, again, 'its text is in the sheet twice', 'remove one of the two rows')
+    _refuse(where, again, 'its text is in the sheet twice', remedy='remove one of the two rows')
     edited = sheet.index[[_plain(t) != text[k] for k, t in zip(keys, sheet.text)]]
-    _refuse(where, edited, 'the text was changed', 'restore it, and write the new text into edited_text')
+    _refuse(where, edited, 'the text was changed', remedy='restore it, and write the new text into edited_text')
 
-# %% ../../nbs/curation/31_corrections.ipynb #6c718851
+# %% ../../nbs/curation/31_corrections.ipynb #f3338940
 def _verdicts(made, sheet, where):
     "keep, drop, a class or '' for each row"
     known = {c.lower(): c for c in made.classes} | {'keep': 'keep', 'drop': 'drop', '': ''}
@@ -77,23 +77,24 @@ def _verdicts(made, sheet, where):
         word = sheet.verdict[wrong[0]]
         meant = get_close_matches(word.lower(), list(known), 1)
         hint = f'is {known[meant[0]]} meant?' if meant and meant[0] else 'write keep, drop or the name of a class'
-        _refuse(where, wrong, f'the verdict {word!r} is neither keep, drop nor a class', hint)
+        _refuse(where, wrong, f'the verdict {word!r} is neither keep, drop nor a class', remedy=hint)
     return ['keep' if v == c else v for v, c in zip(said, sheet.label)]
 
-# %% ../../nbs/curation/31_corrections.ipynb #7dffdc93
+# %% ../../nbs/curation/31_corrections.ipynb #dc1a2031
 def _edits(made, corpus, sheet, where):
     "The new text of each row, '' where it stays"
     old = dict(zip(made.rows.id, made.rows.text))
     edits = ['' if _plain(e) == _plain(old[i]) else e for i, e in zip(sheet.id, sheet.edited_text)]
     gone = sheet.index[[bool(e) and v.lower() == 'drop' for e, v in zip(edits, sheet.verdict)]]
-    _refuse(where, gone, 'the text is dropped and edited', 'decide for one of the two')
+    _refuse(where, gone, 'the text is dropped and edited', remedy='decide for one of the two')
     taken = set(made.pool.texts.id).union(*(d.id for d in (corpus.train, corpus.validation, corpus.test)))
     ids = pd.Series([text_id(e) if e else '' for e in edits], sheet.index)
     same = sheet.index[(ids != '') & (ids.isin(taken) | ids.duplicated())]
-    _refuse(where, same, 'the edited text equals another text of the pool or the corpus', 'drop it, or edit it further')
+    _refuse(where, same, 'the edited text equals another text of the pool or the corpus',
+        remedy='drop it, or edit it further')
     return edits
 
-# %% ../../nbs/curation/31_corrections.ipynb #74029790
+# %% ../../nbs/curation/31_corrections.ipynb #59d36192
 def decisions(
     made:Review, # What was reviewed
     corpus, # Its `Corpus`
@@ -103,7 +104,7 @@ def decisions(
     rows, where = read_sheet(sheet)
     _check_rows(made, rows, where)
     found = rows[['id', 'label']].assign(verdict=_verdicts(made, rows, where),
-        edited=_edits(made, corpus, rows, where))
+        edited=_edits(made, corpus, rows, where=where))
     if not ((found.verdict != '') | (found.edited != '')).any():
         raise UserError(f'{where} decides nothing (no verdict, no edited text): is it the sheet that was filled in? '
             'What the page gives is where the browser puts downloads')
@@ -185,7 +186,7 @@ def _held_out(corpus, texts, spec, seed):
     def codes(rows): return np.concatenate([refit.out_of_fold(rows, None, folds), refit.predict(rows)['validation']])
     return codes(np.arange(len(texts))), codes(np.arange(0))
 
-# %% ../../nbs/curation/31_corrections.ipynb #402264e8
+# %% ../../nbs/curation/31_corrections.ipynb #50419f07
 def review_effect(
     corpus, # A `Corpus`
     before:Pool, # As it was
@@ -197,7 +198,7 @@ def review_effect(
     "Scores on held-out rows without synthetic texts, with the pool and with the corrected pool"
     known, classes = set(corpus.train.id), list(corpus.classes)
     pools = [p.texts[[known.issuperset(i) for i in p.texts.source_ids]].reset_index(drop=True) for p in (before, after)]
-    (old, none), (new, _) = (_held_out(corpus, texts, classifier, seed) for texts in pools)
+    (old, none), (new, _) = (_held_out(corpus, texts, classifier, seed=seed) for texts in pools)
     true = pd.Index(classes).get_indexer([*corpus.train.label, *corpus.validation.label])
     judged = (np.stack([true, old, new, none]) >= 0).all(0)
     def paired(a, b): return PairedTexts(true[judged], a[judged], b[judged], classes=classes, draws=draws, seed=seed)
@@ -238,7 +239,7 @@ def corrected_lines(
             f'corrected: {r.gain:+.4f} (95 % CI over {r.rows:,} held-out rows {r.low:+.4f} to {r.high:+.4f}), {r.said}')
     return [*lines, 'held-out rows: training texts out of fold, and validation; test was not read']
 
-# %% ../../nbs/curation/31_corrections.ipynb #33f9f7a4
+# %% ../../nbs/curation/31_corrections.ipynb #45925bef
 def apply_review(
     corpus, # The `Corpus` of the review
     made, # A `Review`, or the folder where it was saved
@@ -255,8 +256,8 @@ def apply_review(
     said = decisions(made, corpus, sheet)
     pool = corrected_pool(made.pool, corpus, said)
     spec = classifier or made.facts['classifier']
-    effect = review_effect(corpus, made.pool, pool, spec, made.facts['seed']) if measure else None
-    out = Corrected(pool, said, effect, len(made.pool), folder=folder)
+    effect = review_effect(corpus, made.pool, pool, classifier=spec, seed=made.facts['seed']) if measure else None
+    out = Corrected(pool, said, effect, reviewed=len(made.pool), folder=folder)
     return _written(out, folder) if folder else out
 
 # %% ../../nbs/curation/31_corrections.ipynb #8b58d248

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FOLDS', 'as_pool', 'held_out_probabilities', 'Review', 'review', 'save_review', 'load_review']
 
-# %% ../../nbs/curation/30_review.ipynb #5b7feb5e
+# %% ../../nbs/curation/30_review.ipynb #fec107eb
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..classifiers.encoders import default_classifier
 from ..classifiers.linear import make_classifier
 from ..classifiers.ridge import Ridge, RidgeRows, best_ridge, family
 from ..core import UserError, alone, read_json, text_id, write_atomic, write_json
-from .review_page import COLUMNS, review_page
+from .review_page import SHEET_COLUMNS, review_page
 from ..data.corpus import text_folds
 from ..data.tables import as_strings, read_frame
 from ..generators.base import POOL_COLUMNS
@@ -90,7 +90,7 @@ def _out_of_fold(corpus, texts, spec, seed):
         out[np.ix_(rows, classes.get_indexer(model.classes_))] = model.predict_proba(list(texts.text.iloc[rows]))
     return out
 
-# %% ../../nbs/curation/30_review.ipynb #23cb61be
+# %% ../../nbs/curation/30_review.ipynb #e967f4a4
 def held_out_probabilities(
     corpus, # A `Corpus`: its training rows are learned from
     texts:pd.DataFrame, # Rows of a pool, all of whose sources are training rows
@@ -101,25 +101,25 @@ def held_out_probabilities(
     spec = classifier or default_classifier()
     if not len(texts): return np.zeros((0, len(corpus.classes)))
     if spec.partition(':')[0] == 'encoder': return _closed_form(corpus, texts, make_classifier(spec, seed))
-    return _out_of_fold(corpus, texts, spec, seed)
+    return _out_of_fold(corpus, texts, spec, seed=seed)
 
-# %% ../../nbs/curation/30_review.ipynb #883cf1da
+# %% ../../nbs/curation/30_review.ipynb #ec74375b
 @dataclass(frozen=True, eq=False)
 class Review:
     "Texts for a person to decide about"
     pool:Pool # All texts
-    rows:pd.DataFrame # `COLUMNS`, and kind: doubtful or check
+    rows:pd.DataFrame # `SHEET_COLUMNS`, and kind: doubtful or check
     classes:list # What a text can be
     facts:dict # classifier, seed, corpus (fingerprint), pool (fingerprint), left_out (reason -> texts)
     @property
-    def sheet(self)->pd.DataFrame: return self.rows[COLUMNS]
+    def sheet(self)->pd.DataFrame: return self.rows[SHEET_COLUMNS]
     def __repr__(self):
         kinds = self.rows.kind.value_counts()
         return (f'Review({kinds.get("doubtful", 0)} doubtful texts and {kinds.get("check", 0)} to check the person, of '
             f'{self.rows.label.nunique()} classes)')
     def save(self, folder, **origin)->Path: return save_review(self, folder, **origin)
 
-# %% ../../nbs/curation/30_review.ipynb #a5ff5254
+# %% ../../nbs/curation/30_review.ipynb #64725ccc
 def review(
     corpus, # A `Corpus`
     texts, # Synthetic texts: a pool, its folder, that of a run, a DataFrame, or a generator such as recorded:FILE
@@ -134,11 +134,11 @@ def review(
         raise UserError(f'a class is named {min(named)}, which is a verdict here: rename it')
     pool, spec = as_pool(texts, corpus), classifier or default_classifier()
     usable, left_out = _usable(corpus, pool)
-    p = held_out_probabilities(corpus, usable, spec, seed)
+    p = held_out_probabilities(corpus, usable, spec, seed=seed)
     if lost := int(np.isnan(p[:, 0]).sum()): left_out['sources in all folds'] = lost
     facts = dict(classifier=spec, seed=seed, corpus=corpus.fingerprint, pool=pool.fingerprint, left_out=left_out)
     rows = _chosen(corpus, usable, p, each=each, check=check, seed=seed)
-    return Review(pool, rows, list(corpus.classes), facts)
+    return Review(pool, rows, list(corpus.classes), facts=facts)
 
 # %% ../../nbs/curation/30_review.ipynb #69ae62a2
 def _usable(corpus, pool):
@@ -154,7 +154,7 @@ def _usable(corpus, pool):
     why = {'a source is no training row': int((~inside).sum()), 'repeats': int(inside.sum())-len(found)}
     return found, {k: n for k, n in why.items() if n}
 
-# %% ../../nbs/curation/30_review.ipynb #00efbaa5
+# %% ../../nbs/curation/30_review.ipynb #e7f6de2f
 def _chosen(corpus, texts, p, each, check, seed):
     "The rows of the sheet, class after class, each class in random order"
     own = p[np.arange(len(texts)), pd.Index(corpus.classes).get_indexer(texts.label)].round(9)
@@ -166,14 +166,14 @@ def _chosen(corpus, texts, p, each, check, seed):
         parts += [(i, 'doubtful' if k < len(doubtful) else 'check') for k, i in
                   rng.permutation(list(enumerate([*doubtful, *sure])))] if len(rows) else []
     at, kinds = [i for i, _ in parts], [k for _, k in parts]
-    return _sheet(corpus, texts.iloc[at], p[at], own[at]).assign(kind=kinds).reset_index(drop=True)
+    return _sheet(corpus, texts.iloc[at], p[at], own=own[at]).assign(kind=kinds).reset_index(drop=True)
 
-# %% ../../nbs/curation/30_review.ipynb #c9128ee2
+# %% ../../nbs/curation/30_review.ipynb #ce96dfdd
 def _sheet(corpus, texts, p, own):
     source = dict(zip(corpus.train.id, corpus.train.text))
     return texts[['id', 'text', 'label']].assign(verdict='', edited_text='',
         classifier_says=np.array(corpus.classes, object)[p.argmax(1)], probability=own.round(4),
-        source_text=['\n'.join(source[i] for i in ids) for ids in texts.source_ids])[COLUMNS]
+        source_text=['\n'.join(source[i] for i in ids) for ids in texts.source_ids])[SHEET_COLUMNS]
 
 # %% ../../nbs/curation/30_review.ipynb #7b834934
 def _untouched(path):
@@ -183,7 +183,7 @@ def _untouched(path):
     if any(v.strip() for c in ('verdict', 'edited_text') if c in there for v in as_strings(there[c])):
         raise UserError(f'{path} holds decisions: read them back with --done {path}, or choose another folder')
 
-# %% ../../nbs/curation/30_review.ipynb #82d694d6
+# %% ../../nbs/curation/30_review.ipynb #85b4227c
 @alone('folder')
 def save_review(
     made:Review, # What to save
@@ -198,11 +198,11 @@ def save_review(
     write_json(folder/'review.json', dict(format=1, facts=made.facts, classes=made.classes, origin=origin,
         rows=kept.to_dict('records')))
     write_atomic(folder/'review.html', review_page(made.rows.to_dict('records'), made.classes,
-        'Review of synthetic texts', f'autogets review {folder} --done PATH/OF/review.csv'))
+        'Review of synthetic texts', command=f'autogets review {folder} --done PATH/OF/review.csv'))
     write_atomic(folder/'review.csv', made.sheet.to_csv(index=False, lineterminator='\n'))
     return folder
 
-# %% ../../nbs/curation/30_review.ipynb #67269c92
+# %% ../../nbs/curation/30_review.ipynb #4ea6f7e1
 def load_review(
     folder, # Where `save_review` wrote it
 )->tuple: # The `Review`, and the dict `origin`
@@ -215,7 +215,7 @@ def load_review(
         text = {(i, c): t for i, c, t in zip(pool.texts.id, pool.texts.label, pool.texts.text)}
         rows = rows.assign(text=[text[k] for k in zip(rows.id, rows.label)], verdict='', edited_text='')
         same = facts['pool'] == pool.fingerprint
-        made = Review(pool, rows[[*COLUMNS, 'kind']], list(kept['classes']), facts), dict(kept['origin'])
+        made = Review(pool, rows[[*SHEET_COLUMNS, 'kind']], list(kept['classes']), facts=facts), dict(kept['origin'])
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise UserError(f'{path} is damaged ({type(e).__name__}: {e}): make the review again')
     if not same: raise UserError(f'the pool in {folder} is not the one that was reviewed: make the review again')

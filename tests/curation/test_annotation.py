@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from autogets.cli import app, main
 from autogets.core import UserError
 from autogets.curation import annotation as a
-from autogets.curation.annotation import METHODS, TARGETED, TRAINED, Unlabeled, neighbor_graph, rank
+from autogets.curation.annotation import ANNOTATION_METHODS, TARGETED, NEED_CLASSIFIER, Unlabeled, neighbor_graph, rank
 from autogets.curation.annotation_sheet import (
     FIRST_METHOD,
     NEXT_METHOD,
@@ -49,7 +49,7 @@ def view():
 # --- every method ---
 
 
-@pytest.mark.parametrize('method', [*METHODS, *TARGETED])
+@pytest.mark.parametrize('method', [*ANNOTATION_METHODS, *TARGETED])
 def test_a_ranking_names_rows_once_and_is_the_same_again(method, view):
     u, _ = view
     rows = rank(method, u, 25)
@@ -59,14 +59,14 @@ def test_a_ranking_names_rows_once_and_is_the_same_again(method, view):
     assert sorted(rank(method, u, 500)) == list(range(len(u))), 'all of them, where more are wanted'
 
 
-@pytest.mark.parametrize('method', sorted(set(METHODS) - set(TRAINED)))
+@pytest.mark.parametrize('method', sorted(set(ANNOTATION_METHODS) - set(NEED_CLASSIFIER)))
 def test_without_a_classifier(method, view):
     assert len(rank(method, Unlabeled(view[0].vectors), 9)) == 9
 
 
 def test_what_a_method_needs_is_said(view):
     bare = Unlabeled(view[0].vectors)
-    for method in TRAINED:
+    for method in NEED_CLASSIFIER:
         with pytest.raises(UserError, match='nothing is labeled yet'):
             rank(method, bare, 5)
     with pytest.raises(UserError, match='cannot choose 0 texts'):
@@ -133,8 +133,8 @@ def test_labeled_texts_count_as_chosen(view):
 def test_vote_k_asks_from_doubtful_to_confident(view):
     u, _ = view
     rows = rank('vote-k', u, 40)
-    assert rows[: a.FIRST].tolist() == rank('fast-vote-k', u, a.FIRST).tolist()
-    sure = u.probabilities.max(1)[rows[a.FIRST :]]
+    assert rows[: a.FIRST_VOTES].tolist() == rank('fast-vote-k', u, a.FIRST_VOTES).tolist()
+    sure = u.probabilities.max(1)[rows[a.FIRST_VOTES :]]
     slices = sure.reshape(-1, 5).mean(1)
     assert (np.diff(slices) > -0.02).all() and sure.max() <= np.quantile(u.probabilities.max(1), 0.96)
 
@@ -195,8 +195,8 @@ PLAIN = dict(classifier='linear', vectors='words')
 
 def test_defaults_depend_on_what_is_labeled():
     s = AnnotationSettings()
-    assert annotation_method(s, False, []) == FIRST_METHOD not in TRAINED
-    assert annotation_method(s, True, ['a']) == NEXT_METHOD in METHODS
+    assert annotation_method(s, False, []) == FIRST_METHOD not in NEED_CLASSIFIER
+    assert annotation_method(s, True, ['a']) == NEXT_METHOD in ANNOTATION_METHODS
     assert annotation_method(AnnotationSettings(target='a'), True, ['a']) == RARE_METHOD in TARGETED
     for bad, labeled, said in (
         (AnnotationSettings('both'), True, 'looks for one class'),

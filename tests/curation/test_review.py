@@ -18,7 +18,7 @@ from autogets.core import UserError, text_id
 from autogets.curation import review as module
 from autogets.curation.corrections import apply_review, corrected_pool, decisions, review_effect
 from autogets.curation.review import as_pool, held_out_probabilities, load_review, review
-from autogets.curation.review_page import COLUMNS, embedded, review_page
+from autogets.curation.review_page import SHEET_COLUMNS, embedded, review_page
 from autogets.data.corpus import read_corpus
 from autogets.generators.pool import Pool, load_pool, pool_frame
 from autogets.job import improve
@@ -78,7 +78,7 @@ def test_texts_about_something_else_are_shown(made):
     assert made.rows.groupby(['label', 'kind']).size().to_dict() == {
         (c, k): n for c in TOPICS for k, n in (('doubtful', 6), ('check', 2))
     }
-    assert list(made.sheet) == COLUMNS and (made.sheet.verdict == '').all()
+    assert list(made.sheet) == SHEET_COLUMNS and (made.sheet.verdict == '').all()
 
 
 def test_the_same_seed_gives_the_same_sheet_and_the_sheet_hides_what_is_a_check(corpus, pool, made):
