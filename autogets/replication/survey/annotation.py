@@ -98,7 +98,7 @@ class Simulation:
         if self.classifier != 'linear' and not self.classifier.startswith('encoder:'):
             raise UserError(f'the classifier {self.classifier} cannot be simulated: give linear or encoder:NAME')
 
-# %% ../../../nbs/replication/survey/20_annotation.ipynb #b83f204c
+# %% ../../../nbs/replication/survey/20_annotation.ipynb #f235c9f7
 class LabelDraw:
     "What all methods share"
     def __init__(self,
@@ -113,7 +113,15 @@ class LabelDraw:
         order = rng.permutation(len(texts))
         self.test, self.pool = np.sort(order[:len(texts)//3]), np.sort(order[len(texts)//3:])
         first = stratified(self.codes[self.pool], rng, each=s.start) if s.start else []
-        self.first = self.pool[np.asarray(first, int)]
+        self.first, self.known = self.pool[np.asarray(first, int)], {}
+
+    def believed(self, rows):
+        "Probabilities of all texts after training on `rows`; None where those have fewer than two classes"
+        codes, key = self.codes[rows], rows.tobytes()
+        if key not in self.known: # several methods begin with the same texts
+            several = len(np.unique(codes)) > 1
+            self.known[key] = self.model.probabilities(rows, codes, len(self.classes)) if several else None
+        return self.known[key]
 
     @cached_property
     def rare(self):
@@ -125,19 +133,14 @@ def reader(classifier, texts):
     "What trains `classifier` on rows of `texts`"
     return Words(texts) if classifier == 'linear' else Encoded(texts, classifier.partition(':')[2])
 
-# %% ../../../nbs/replication/survey/20_annotation.ipynb #a885fa7b
+# %% ../../../nbs/replication/survey/20_annotation.ipynb #32016427
 class Labeling:
     "One method at work on a draw"
     def __init__(self, draw:LabelDraw, method:str):
         self.draw, self.method, self.labeled = draw, method, draw.first
         self.train()
 
-    def train(self):
-        "Of all texts, what a classifier believes that has seen the labeled ones; None with fewer than two classes"
-        codes = self.draw.codes[self.labeled]
-        several = len(np.unique(codes)) > 1
-        self.believed = self.draw.model.probabilities(self.labeled, codes,
-            len(self.draw.classes)) if several else None
+    def train(self): self.believed = self.draw.believed(self.labeled)
 
     def reveal(self, method, n):
         "Label the `n` texts that `method` asks for"
@@ -223,7 +226,7 @@ def corpus_cells(
             out += [dict(corpus=name, seed=s.seed, start=s.start, classifier=classifier, method=m) | r for r in rows]
     return out
 
-# %% ../../../nbs/replication/survey/20_annotation.ipynb #f2e509e5
+# %% ../../../nbs/replication/survey/20_annotation.ipynb #dc070b95
 def simulate(
     corpora:list, # Names
     classifiers:list, # As for `Simulation`
@@ -232,9 +235,11 @@ def simulate(
     methods:list, # Names
     folder:Path=None, # Where finished simulations are cached
     workers:int=1, # Processes
+    linear_only:tuple=(), # Corpora with texts so long that an encoder would read them for too long
     **options, # budgets and rows of `Simulation`
 )->pd.DataFrame: # corpus, seed, start, classifier, method, budget, accuracy, macro-f1, rare_f1, found
     "Every method on every corpus"
     for m in methods: one_of(m, [*ANNOTATION_METHODS, *TARGETED], 'method of annotation')
-    todo = [(n, c, seeds, starts, methods, options, folder) for c in classifiers for n in corpora]
+    todo = [(n, c, seeds, starts, methods, options, folder) for c in classifiers
+        for n in corpora if c == 'linear' or n not in linear_only]
     return pd.DataFrame(over_cells(corpus_cells, todo, workers))
