@@ -14,7 +14,7 @@ from ...plots import COLORS, grid
 from .annotation import started
 from ...stats import bootstrap_means, interval
 
-# %% ../../../nbs/replication/survey/21_annotation_tables.ipynb #3cd8ade9
+# %% ../../../nbs/replication/survey/21_annotation_tables.ipynb #52f5558e
 DRAW_KEYS = ['corpus', 'seed', 'start', 'classifier', 'budget']
 
 def gain_rows(
@@ -22,8 +22,8 @@ def gain_rows(
     scores:tuple=('accuracy', 'macro-f1'), # Columns
 )->pd.DataFrame: # DRAW_KEYS, method, and for each score the gain over random
     "What each method gains over random choice, draw by draw"
-    base = cells[cells.method == 'random'].set_index(DRAW_KEYS)[list(scores)]
-    others = cells[cells.method != 'random'].join(base, on=DRAW_KEYS, rsuffix=' random')
+    base = cells[cells.method == 'random'].set_index(DRAW_KEYS)[list(scores)].add_suffix(' random')
+    others = cells[cells.method != 'random'].join(base, on=DRAW_KEYS)
     return others[[*DRAW_KEYS, 'method']].assign(**{s: others[s]-others[f'{s} random'] for s in scores})
 
 # %% ../../../nbs/replication/survey/21_annotation_tables.ipynb #7c84dcec
