@@ -14,4 +14,6 @@ __getattr__, __dir__ = lazy(__name__, {
     'form_artifacts': 'text_form', 'form_only': 'text_form',
     'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
     'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
-    'proposed_sources': 'pool_view'})
+    'proposed_sources': 'pool_view',
+    'Review': 'review', 'load_review': 'review', 'apply_review': 'corrections', 'review_effect': 'corrections',
+    'rank': 'annotation', 'Unlabeled': 'annotation', 'annotate': 'annotation_sheet'})
