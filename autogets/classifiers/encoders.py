@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OFFLINE', 'encoder_path', 'encoder_at_hand', 'default_classifier', 'tiny_encoder', 'tokenized', 'longest_for',
-           'padded', 'VectorStore', 'Embeddings', 'Embedder', 'new_head', 'SavedHead', 'FrozenClassifier']
+           'padded', 'VectorStore', 'Embeddings', 'Embedder', 'new_head', 'OnEncoder', 'FrozenClassifier']
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #ca648028
 import hashlib
@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from .linear import Classifier, checked_rows, package_versions
+from .linear import Classifier, check_positive, package_versions
+from .rows import InputError
 from ..core import UserError
 from ..data.datasets import cache_folder
 from ..llm.models import identity, in_batches, libraries, load_model, load_part, place, train_tokenizer
@@ -127,7 +128,7 @@ def longest_for(tokenizer, model, wanted=None):
 def padded(rows, pad, device):
     "`rows` of tokens as a rectangle filled up with `pad`, and what is real in it"
     torch = libraries()[0]
-    width = max(map(len, rows))
+    width = max(1, *map(len, rows))
     ids, real = np.full((len(rows), width), pad), np.zeros((len(rows), width), np.int64)
     for k, r in enumerate(rows): ids[k, :len(r)], real[k, :len(r)] = r, 1
     return torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
@@ -176,6 +177,9 @@ class VectorStore:
 @lru_cache
 def _identity(path): return identity(path)
 
+# %% ../../nbs/classifiers/02_encoders.ipynb #33f99111
+def _not_finite(vectors): return int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
+
 # %% ../../nbs/classifiers/02_encoders.ipynb #52e42f52
 class Embeddings:
     "Texts as vectors, computed once and cached by content"
@@ -187,16 +191,21 @@ class Embeddings:
         def work(some):
             ids, real = padded([rows[i] for i in some], tokenizer.pad_token_id or 0, self.device)
             with torch.inference_mode(): states = model(input_ids=ids, attention_mask=real).last_hidden_state.float()
-            mean = (states*real[..., None]).sum(1)/real.sum(1, keepdim=True)
+            states = states.masked_fill(real[..., None] == 0, 0.) # a text without tokens gets a vector of zeros
+            mean = states.sum(1)/real.sum(1, keepdim=True).clamp(min=1)
             return list(torch.nn.functional.normalize(mean, dim=1).cpu().numpy())
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         found, self.batch = in_batches(work, order, self.batch)
-        return np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
+        out = np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
+        if np.isfinite(out).all(): return out
+        raise UserError(f'the encoder {self.name} makes numbers that are not finite of '
+            f'{texts[_not_finite(out)]!r:.60}: its weights are damaged, or it needs another device or dtype')
 
     def embed(self,
         texts, # Any number, repeats allowed
     )->np.ndarray: # n x width, float32, rows of length one
         "The vectors of `texts`; only new ones are computed"
+        texts = list(texts)
         keys = [hashlib.sha256(t.encode()).hexdigest() for t in texts]
         found = self.kept.get(list(dict.fromkeys(keys)))
         new = {k: t for k, t in zip(keys, texts) if k not in found}
@@ -210,7 +219,10 @@ class Embeddings:
         if wrong and width or len(wrong) > 1:
             raise UserError(f'the kept embeddings {self.kept.path} hold vectors of {min(wrong)} numbers where the '
                 f'encoder has {width or max(wrong)}: delete that file, they are computed again')
-        return np.stack([found[k] for k in keys])
+        out = np.stack([found[k] for k in keys])
+        if np.isfinite(out).all(): return out
+        raise UserError(f'the kept embeddings {self.kept.path} hold numbers that are not finite, of the text '
+            f'{texts[_not_finite(out)]!r:.60}: delete that file, they are computed again')
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #13e65ee9
 class Embedder(Embeddings):
@@ -239,12 +251,36 @@ class Embedder(Embeddings):
 def new_head(C=10., seed=0): return LogisticRegression(C=C, max_iter=2000, tol=1e-3, random_state=seed)
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #602aaa0c
-class SavedHead:
-    "The linear head on disk"
+class OnEncoder:
+    """What classifiers on the vectors of an encoder share; a subclass has the parameters `encoder`, `longest` and
+    `folder`, and `new_head`"""
+    unpickled = ('_made',)
+    @property
+    def embedder(self):
+        "The `Embedder`, made when it is first needed"
+        asked, made = (str(self.encoder), self.folder, self.longest), vars(self).get('_made')
+        if not made or made[0] != asked: made = self._made = asked, Embedder(*asked)
+        return made[1]
+
+    def check_params(self): self.embedder
+
+    def fit_head(self, X, y, sample_weight, **more):
+        "Fit a new head to the vectors of the texts `X`"
+        texts, labels, weights = self.checked(X, y, sample_weight)
+        vectors = self.embedder.embed(texts)
+        if not vectors.any(): raise InputError('the embeddings of all texts are 0: check the texts and the encoder')
+        self.head_ = self.new_head().fit(vectors, labels, weights, **more)
+        self.classes_ = self.head_.classes_
+        return self
+
+    def raw_proba(self, texts, features=None):
+        if not len(texts): return np.zeros((0, len(self.classes_)))
+        return self.head_.predict_proba(self.embedder.embed(texts))
+
     def _state(self):
         import io
         out = io.BytesIO()
-        np.savez_compressed(out, coef=self.head.coef_, intercept=self.head.intercept_)
+        np.savez_compressed(out, coef=self.head_.coef_, intercept=self.head_.intercept_)
         return out.getvalue(), dict(identity=_identity(self.embedder.path),
             versions=package_versions('scikit-learn', 'numpy', 'torch', 'transformers'))
 
@@ -252,12 +288,13 @@ class SavedHead:
         import io
         if _identity(self.embedder.path) != state['identity']:
             raise ValueError(f'the encoder {self.embedder.name} is not the one it was trained with')
+        self.head_ = self.new_head()
         with np.load(io.BytesIO(weights), allow_pickle=False) as a:
-            self.head.coef_, self.head.intercept_ = a['coef'], a['intercept']
-        self.head.classes_, self.head.n_features_in_ = self.classes_, self.head.coef_.shape[1]
+            self.head_.coef_, self.head_.intercept_ = a['coef'], a['intercept']
+        self.head_.classes_, self.head_.n_features_in_ = self.classes_, self.head_.coef_.shape[1]
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #f3c10f48
-class FrozenClassifier(SavedHead, Classifier):
+class FrozenClassifier(OnEncoder, Classifier):
     "Logistic regression on the embeddings of an encoder that is not changed; reads the texts alone"
     name, file, encodes = 'frozen', 'head.npz', True
     def __init__(self,
@@ -267,15 +304,13 @@ class FrozenClassifier(SavedHead, Classifier):
         longest:int=None, # Tokens of a text that are read
         folder=None, # Where embeddings are kept; None takes the user's cache folder
     ):
-        self.params = dict(seed=seed, encoder=str(encoder), C=C, longest=longest)
-        self.embedder, self.head = Embedder(encoder, folder, longest), new_head(C, seed)
+        self.seed, self.encoder, self.C, self.longest, self.folder = seed, encoder, C, longest, folder
 
-    def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
-        texts, labels = checked_rows(texts, labels)
-        self.head.fit(self.embedder.embed(texts), labels, sample_weight)
-        self.classes_ = self.head.classes_
-        return self
+    def check_params(self):
+        check_positive(C=self.C)
+        super().check_params()
 
-    def raw_proba(self, texts, features=None):
-        if not len(texts): return np.zeros((0, len(self.classes_)))
-        return self.head.predict_proba(self.embedder.embed(texts))
+    def new_head(self): return new_head(self.C, self.seed)
+
+    def fit(self, X, y, sample_weight=None, features=None, validation=None):
+        return self.fit_head(X, y, sample_weight)

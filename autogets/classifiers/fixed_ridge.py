@@ -13,8 +13,8 @@ from scipy.linalg import cho_factor, cho_solve, cholesky
 from scipy.linalg.blas import dtrmm, strmm
 from scipy.linalg.lapack import dtrtri
 
-from autogets.classifiers.ridge import (ALPHAS, INTERCEPT, RidgeRows, checked_weights, class_factors, log_losses,
-    weighted_sums)
+from .ridge import ALPHAS, INTERCEPT, RidgeRows, class_factors, log_losses, weighted_sums
+from .rows import checked_weights
 from ..core import UserError
 
 # %% ../../nbs/classifiers/02c_fixed_ridge.ipynb #2fe63fb9

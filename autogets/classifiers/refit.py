@@ -191,7 +191,7 @@ class FrozenRefit(Refit):
         self.train, self.pool = (model.embedder.embed(list(d.text)) for d in (train, pool))
         self.splits = {k: model.embedder.embed(list(v.text)) for k, v in splits.items()}
         self.y, self.y_pool = (pd.Index(classes).get_indexer(d.label) for d in (train, pool))
-        self.head = model.head
+        self.head = model.new_head()
 
     def model(self, rows, weights=None, kept=None):
         "The function from vectors to class indices that the training rows (those `kept`) and pool `rows` give"
@@ -290,6 +290,7 @@ class PlainRefit(Refit):
         "The function from a frame of texts to class indices"
         train = self.train if kept is None else self.train.iloc[kept]
         texts, labels, features = self._xy(pd.concat([train, self.pool.iloc[rows]], ignore_index=True))
+        if len(only := set(labels)) == 1: return lambda d: np.full(len(d), pd.Index(self.classes).get_loc(*only))
         fitted = make_classifier(self.make[0], **self.make[1])
         sample = None if weights is None else np.concatenate([np.ones(len(train)), weights])
         stop = None if self.stop is None else self._xy(self.stop)
