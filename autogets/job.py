@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from . import job_report
 from .classifiers.free_baselines import FreeBaselines, free_baselines
-from .classifiers.encoders import default_classifier
+from .classifiers.encoders import OnEncoder, default_classifier, encoder_path
 from .classifiers.linear import make_classifier
 from .classifiers.refit import refit_class
 from .core import UserError, alone, digest, one_of, text_id, write_atomic
@@ -136,9 +136,7 @@ def _trainable(job):
     "`UserError` for a classifier that cannot be trained"
     model = make_classifier(job.classifier, job.seed, **job.parameters)
     if job.screen: halving_rungs(job.classifier, job.screen, job.finalists or 9, **job.parameters)
-    if getattr(model, 'encodes', False):
-        from autogets.classifiers.encoders import encoder_path
-        encoder_path(model.params['encoder'])
+    if getattr(model, 'encodes', False) and not isinstance(model, OnEncoder): encoder_path(model.params['encoder'])
 
 # %% ../nbs/06_job.ipynb #424b574d
 def _labels(job, corpus, plan):

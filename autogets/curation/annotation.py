@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from ..classifiers.encoders import Embedder, encoder_at_hand
+from ..classifiers.encoders import encoder_at_hand, make_embedder
 from ..classifiers.linear import fit_words
 from ..core import UserError, one_of
 from ..generators.demonstrations import Votes, votes_each
@@ -67,7 +67,7 @@ def text_vectors(
 )->np.ndarray: # Texts x width, float32, rows of length one or zero
     "Texts as vectors"
     name = encoder or encoder_at_hand() or 'words'
-    return word_vectors(texts) if name == 'words' else Embedder(name).embed(list(texts))
+    return word_vectors(texts) if name == 'words' else make_embedder(name).embed(list(texts))
 
 # %% ../../nbs/curation/32_annotation.ipynb #f358841d
 def by_value(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..classifiers.calibration import fit_temperature, rescaled
-from ..classifiers.encoders import Embedder, default_classifier
+from ..classifiers.encoders import default_classifier, make_embedder
 from ..classifiers.linear import fit_words, make_classifier
 from ..core import UserError
 from ..data.corpus import classifier_inputs, text_folds
@@ -102,7 +102,7 @@ class Texts:
     def vectors(self):
         "Those of the real texts and of the synthetic ones"
         texts, name = [*self.train.text, *self.pool.text], encoder_name(self.classifier)
-        found = Embedder(name).embed(texts) if name else word_vectors(texts, seed=self.seed)
+        found = make_embedder(name).embed(texts) if name else word_vectors(texts, seed=self.seed)
         return found[:len(self.train)], found[len(self.train):]
 
 # %% ../../nbs/curation/04_pool_view.ipynb #5c28a72f
