@@ -28,7 +28,7 @@ class AnnotationSettings:
     "Which texts to label next, and what is suggested"
     method:str = None # random, least-confidence, entropy, margin, k-means, diversity, fast-vote-k or vote-k
     n:int = 100 # Texts in the sheet
-    target:str = 'all' # A rare class to look for; method is then likely, neighbors or both (default)
+    target:str = 'all' # A rare class to look for; method is then likely (default), neighbors or both
     classifier:str = None # What is in doubt, and suggests: encoder:NAME or linear; as for improve
     vectors:str = None # What texts are compared by: an encoder, or words; the encoder at hand unless given
     seed:int = 0 # Seed of draws, k-means and classifier
@@ -43,7 +43,7 @@ class AnnotationSettings:
         if self.shown < 0: raise UserError(f'the model is shown {self.shown} texts: give 0 or more')
 
 # %% ../../nbs/curation/33_annotation_sheet.ipynb #2ac96e1a
-FIRST_METHOD, NEXT_METHOD, RARE_METHOD = 'k-means', 'margin', 'both'
+FIRST_METHOD, NEXT_METHOD, RARE_METHOD = 'k-means', 'random', 'likely'
 
 def annotation_method(
     settings:AnnotationSettings, # What is wanted
