@@ -278,6 +278,7 @@ def bench_command(
     catboost:bool=typer.Option(True, help='Train CatBoost on one candidate as well (minutes).'),
     encoder:bool=typer.Option(True, help='Evaluate candidates for the encoder offline as well (a minute, if it is '
         'installed).'),
+    words:bool=typer.Option(True, help='Evaluate candidates with 150 classes as well (minutes).'),
     seed:int=typer.Option(0, help='Seed of the candidates.'),
 ):
     "Measure what an evaluation costs here, beside the other ways to do it."
@@ -289,7 +290,7 @@ def bench_command(
     c = load_corpus(corpus, split='paper')
     target = target or c.train.label.mode()[0]
     typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n=n,
-        seed=seed, catboost=catboost, encoder=encoder))
+        seed=seed, catboost=catboost, encoder=encoder, words=words))
 
 # %% ../nbs/07_cli.ipynb #a3494752
 @data_app.command('list')

@@ -12,4 +12,4 @@ from ..core import lazy
 __getattr__, __dir__ = lazy(__name__, {
     'Classifier': 'linear', 'LinearClassifier': 'linear', 'CatBoostText': 'boosted', 'make_classifier': 'linear',
     'load_classifier': 'linear', 'list_classifiers': 'linear', 'make_refit': 'refit', 'Embedder': 'encoders',
-    'FrozenClassifier': 'encoders', 'FineTuned': 'finetune', 'Stage': 'stages'})
+    'FrozenClassifier': 'encoders', 'WordRidge': 'word_ridge', 'FineTuned': 'finetune', 'Stage': 'stages'})

@@ -33,7 +33,8 @@ from ..core import UserError, one_of, read_json, write_atomic, write_json
 # %% ../../nbs/classifiers/01_linear.ipynb #aad342c1
 CLASSIFIERS = {'linear': None, 'catboost': 'classifiers.boosted:CatBoostText',
     'encoder': 'classifiers.ridge:EncoderClassifier',
-    'frozen': 'classifiers.encoders:FrozenClassifier', 'transformer': 'classifiers.finetune:FineTuned'}
+    'word-ridge': 'classifiers.word_ridge:WordRidge', 'frozen': 'classifiers.encoders:FrozenClassifier',
+    'transformer': 'classifiers.finetune:FineTuned'}
 
 # %% ../../nbs/classifiers/01_linear.ipynb #0cec1b57
 def read_classifier(
@@ -72,6 +73,7 @@ def list_classifiers()->pd.DataFrame: # name, needs (an extra to install), what
         ('linear', '', 'TF-IDF and a linear SVM: seconds for hundreds of candidates'),
         ('catboost', 'catboost', 'CatBoost with text features, the classifier of the paper: minutes a candidate'),
         ('encoder:NAME', 'transformers', 'ridge on the embeddings of a sentence encoder: candidates in closed form'),
+        ('word-ridge', '', 'ridge on TF-IDF of the most frequent words: candidates in closed form, many classes'),
         ('frozen:NAME', 'transformers', 'logistic regression on the embeddings of a pretrained encoder'),
         ('transformer:NAME', 'transformers', 'a pretrained encoder, fine-tuned; search with a screening classifier'),
     ], columns=['name', 'needs', 'what'])

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .encoders import OnEncoder
@@ -25,10 +26,11 @@ INTERCEPT = 30. # As a column of the vectors; its penalty is that of the others 
 
 # %% ../../nbs/classifiers/02a_ridge.ipynb #9c67687e
 def with_intercept(
-    vectors:np.ndarray, # Texts x width
+    vectors, # Texts x width, sparse or not
 )->np.ndarray: # Texts x (width + 1), double precision
     "`vectors` with a last column for the intercept, so large that the penalty hardly reaches it"
-    return np.hstack([np.asarray(vectors, np.float64), np.full((len(vectors), 1), INTERCEPT)])
+    dense = vectors.toarray() if issparse(vectors) else np.asarray(vectors)
+    return np.hstack([dense.astype(np.float64), np.full((len(dense), 1), INTERCEPT)])
 
 # %% ../../nbs/classifiers/02a_ridge.ipynb #7dd54f15
 def family(
@@ -138,9 +140,9 @@ class RidgeRows(RidgeSums):
         synthetic:np.ndarray=None, # Vectors of the synthetic texts
         members:np.ndarray=None, # From `family`; None when no text was written from another
     ):
-        self.real, self.codes, self.classes = len(real), np.asarray(codes), classes
-        self.vectors = checked_vectors(real, synthetic)
-        self.plain = (np.arange(len(self.vectors)) < self.real).astype(float)
+        self.real, self.codes, self.classes = real.shape[0], np.asarray(codes), classes
+        self.vectors = self.joined(real, synthetic)
+        self.plain = (np.arange(len(self.codes)) < self.real).astype(float)
         self.members = np.arange(self.real)[:, None] if members is None else members
         kinds = pd.DataFrame({'code': self.codes, 'synthetic': np.arange(len(self.codes)) >= self.real})
         self.kinds = kinds.groupby(['code', 'synthetic']).indices
@@ -150,6 +152,12 @@ class RidgeRows(RidgeSums):
 
     @cached_property
     def targets(self): return np.eye(self.classes)[self.codes]
+
+    def joined(self, real, synthetic): return checked_vectors(real, synthetic)
+
+    def sums(self, weights, factors, dtype='float64'):
+        "As `weighted_sums`"
+        return weighted_sums(self, weights, factors, dtype=dtype)
 
 # %% ../../nbs/classifiers/02a_ridge.ipynb #9b714fac
 def _usual(w):

@@ -36,7 +36,7 @@ class Rung:
             raise UserError(f'a rung of {self.classifier} keeps {self.keep}: let it send on 1 candidate or more')
 
 # %% ../../nbs/search/12_halving.ipynb #1a3c8964
-SCREENING_CLASSIFIERS = ('ridge-screen', 'linear', 'encoder', 'frozen')
+SCREENING_CLASSIFIERS = ('ridge-screen', 'word-ridge', 'linear', 'encoder', 'frozen')
 _ORDER = (*SCREENING_CLASSIFIERS, 'catboost', 'transformer')
 
 # %% ../../nbs/search/12_halving.ipynb #cc0a83a9
