@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from ..classifiers.calibration import fit_temperature, rescaled
 from ..classifiers.encoders import Embedder, default_classifier
@@ -22,7 +23,7 @@ from ..data.corpus import classifier_inputs, text_folds
 def pool_rows(
     corpus, # A `Corpus`
     pool, # A `Pool`, or a frame with text, label and perhaps source_ids
-)->pd.DataFrame: # text, label, source_ids; the index is that of `pool`
+)->pd.DataFrame: # text, label, source_ids, and parameters where `pool` has them; the index is that of `pool`
     "The synthetic texts, checked against the corpus"
     rows = getattr(pool, 'texts', pool)
     if lacking := [c for c in ('text', 'label') if c not in rows]:
@@ -31,7 +32,7 @@ def pool_rows(
     if not len(rows): raise UserError('there are no synthetic texts: the pool is empty')
     if 'source_ids' not in rows: rows = rows.assign(source_ids=[[] for _ in range(len(rows))])
     _same_corpus(corpus, rows)
-    return rows[['text', 'label', 'source_ids']]
+    return rows[['text', 'label', 'source_ids', *(c for c in ('parameters',) if c in rows)]]
 
 # %% ../../nbs/curation/04_pool_view.ipynb #f528869a
 def _same_corpus(corpus, rows):
@@ -92,8 +93,17 @@ class Texts:
     @cached_property
     def sources(self):
         "For each synthetic text the positions of its sources in the training split; empty where none is known"
-        at = pd.Series(np.arange(len(self.train)), self.train.id).groupby(level=0).first()
-        return [at.reindex(list(ids)).dropna().to_numpy(int) for ids in self.pool.source_ids]
+        at = {i: k for k, i in reversed(list(enumerate(self.train.id)))}
+        return [np.array([at[i] for i in ids if i in at], int) for ids in self.pool.source_ids]
+
+    @cached_property
+    def kin(self):
+        "Synthetic texts x real texts, sparse: whether it was written from that text, or from a repeat of it"
+        code, ids = pd.factorize(self.train.id)
+        pairs = [(k, i) for k, own in enumerate(self.sources) for i in code[own]]
+        row, column = np.array(pairs, int).reshape(-1, 2).T
+        named = sp.csr_matrix((np.ones(len(row)), (row, column)), shape=(len(self.pool), len(ids)))
+        return (named@sp.csr_matrix((np.ones(len(code)), (code, np.arange(len(code)))))).astype(bool)
 
     @cached_property
     def lead(self): return np.array([s[0] if len(s) else -1 for s in self.sources])
@@ -111,6 +121,28 @@ class FoldModels(Texts):
     @cached_property
     def fold(self): return text_folds(self.train, min(self.folds, self.train.id.nunique()), self.seed)
 
+    @cached_property
+    def home(self):
+        "The fold of the first source of each synthetic text; -1 where none is known"
+        return np.where(self.lead < 0, -1, self.fold[self.lead])
+
+    def may_judge(self, k):
+        "Whether what was learned without fold `k` may judge each synthetic text"
+        return (self.home == k) | (self.home < 0)
+
+    def placed(self, k, found):
+        "`found` of the texts that fold `k` may judge as figures of all, `nan` for the others"
+        out = np.full((len(self.home), *found.shape[1:]), np.nan)
+        out[self.may_judge(k)] = found
+        return out
+
+    def joined(self, parts):
+        "From what each fold says of all texts what the one says that may judge; the mean where all may"
+        own = np.stack(parts)[np.maximum(self.home, 0), np.arange(len(self.home))]
+        unknown = self.home < 0
+        own[unknown] = np.mean([part[unknown] for part in parts], axis=0)
+        return own
+
     def _fitted(self, kept):
         rows, features = self.train[kept], self.corpus.features
         texts, own = classifier_inputs(rows, features)
@@ -125,22 +157,12 @@ class FoldModels(Texts):
     @cached_property
     def _raw(self):
         real = np.full((len(self.train), len(self.classes)), np.nan)
-        parts, home = [], np.where(self.lead < 0, -1, self.fold[self.lead])
+        parts = []
         for k in range(self.fold.max()+1):
             model = self._fitted(self.fold != k)
             real[self.fold == k] = self.said(model, self.train.text[self.fold == k])
-            parts.append(self._foreign(model, home == k))
-        return real, self._joined(parts, home)
-
-    def _foreign(self, model, own):
-        "What `model` says of the synthetic texts that it may judge"
-        out, judged = np.full((len(own), len(self.classes)), np.nan), own | (self.lead < 0)
-        out[judged] = self.said(model, self.pool.text[judged])
-        return out
-
-    def _joined(self, parts, home):
-        free = np.mean(parts, axis=0)
-        return np.where(home[:, None] < 0, free, np.stack(parts)[np.maximum(home, 0), np.arange(len(home))])
+            parts.append(self.placed(k, self.said(model, self.pool.text[self.may_judge(k)])))
+        return real, self.joined(parts)
 
 # %% ../../nbs/curation/04_pool_view.ipynb #5aa8d450
 class PoolView(FoldModels):
