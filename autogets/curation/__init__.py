@@ -14,4 +14,6 @@ __getattr__, __dir__ = lazy(__name__, {
     'form_artifacts': 'text_form', 'form_only': 'text_form',
     'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
     'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
-    'proposed_sources': 'pool_view'})
+    'proposed_sources': 'pool_view', 'data_map': 'confidence', 'cover_order': 'coverage',
+    'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
+    'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems'})
