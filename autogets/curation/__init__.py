@@ -16,4 +16,7 @@ __getattr__, __dir__ = lazy(__name__, {
     'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
     'proposed_sources': 'pool_view',
     'Review': 'review', 'load_review': 'review', 'apply_review': 'corrections', 'review_effect': 'corrections',
-    'rank': 'annotation', 'Unlabeled': 'annotation', 'annotate': 'annotation_sheet'})
+    'rank': 'annotation', 'Unlabeled': 'annotation', 'annotate': 'annotation_sheet',
+    'data_map': 'confidence', 'cover_order': 'coverage',
+    'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
+    'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems'})

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'PROBES', 'FIRST_VOTES', 'SURE', 'ANNOTATION_METHODS', 'TARGETED', 'NEED_CLASSIFIER', 'Unlabeled',
-           'word_vectors', 'text_vectors', 'by_value', 'least_confidence', 'maximum_entropy', 'least_margin',
-           'near_centers', 'filled', 'farthest', 'nearest_similarity', 'neighbor_graph', 'fast_vote_k', 'vote_k',
-           'most_likely', 'near_examples', 'both_ways', 'rank']
+           'text_vectors', 'by_value', 'least_confidence', 'maximum_entropy', 'least_margin', 'near_centers', 'filled',
+           'farthest', 'nearest_similarity', 'neighbor_graph', 'fast_vote_k', 'vote_k', 'most_likely', 'near_examples',
+           'both_ways', 'rank']
 
 # %% ../../nbs/curation/32_annotation.ipynb #b27f6fc0
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..classifiers.encoders import encoder_at_hand, make_embedder
-from ..classifiers.linear import fit_words
 from ..core import UserError, one_of
+from .pool_view import word_vectors
 from ..generators.demonstrations import Votes, votes_each
 
 # %% ../../nbs/curation/32_annotation.ipynb #41e667a7
@@ -45,21 +45,6 @@ class Unlabeled:
         "Who votes for whom: all texts, then the labeled ones"
         return neighbor_graph(np.concatenate([self.vectors, self.known]), seed=self.seed)
 
-# %% ../../nbs/curation/32_annotation.ipynb #ab844162
-def word_vectors(
-    texts, # Any
-    width:int=100, # Numbers of a vector, fewer where there are fewer words
-    seed:int=0, # Of the decomposition
-)->np.ndarray: # Texts x width, float32, rows of length one or zero
-    "Texts as vectors without an encoder"
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
-    words = fit_words(TfidfVectorizer(sublinear_tf=True), list(texts))
-    width = min(width, *(n-1 for n in words.shape))
-    if width < 1: return normalize(words).toarray().astype(np.float32)
-    return normalize(TruncatedSVD(width, random_state=seed).fit_transform(words)).astype(np.float32)
-
 # %% ../../nbs/curation/32_annotation.ipynb #8c8da19a
 def text_vectors(
     texts, # Any
@@ -67,7 +52,7 @@ def text_vectors(
 )->np.ndarray: # Texts x width, float32, rows of length one or zero
     "Texts as vectors"
     name = encoder or encoder_at_hand() or 'words'
-    return word_vectors(texts) if name == 'words' else make_embedder(name).embed(list(texts))
+    return word_vectors(list(texts), width=100) if name == 'words' else make_embedder(name).embed(list(texts))
 
 # %% ../../nbs/curation/32_annotation.ipynb #f358841d
 def by_value(
