@@ -14,4 +14,5 @@ __getattr__, __dir__ = lazy(__name__, {
     'form_artifacts': 'text_form', 'form_only': 'text_form',
     'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
     'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
-    'proposed_sources': 'pool_view'})
+    'proposed_sources': 'pool_view', 'measure_quality': 'quality:quality',
+    'Quality': 'quality', 'write_quality': 'quality', 'diversity_table': 'diversity'})
