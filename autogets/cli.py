@@ -275,7 +275,8 @@ def generate_command(train, out, dry_run, verbose, quiet, as_json, **words):
 # %% ../nbs/07_cli.ipynb #f1dd29ef
 def quality_options():
     from autogets.curation.quality_figures import QualitySettings
-    pool = typer.Argument(..., help='Folder of a pool, recorded:NAME, or a file with the columns text and label.')
+    said = 'Folder of a pool, recorded:NAME, or a file with the columns text and label.'
+    pool = typer.Argument(..., metavar='POOL', help=said)
     real = typer.Option(..., '--real', metavar='TRAIN', help='The training texts, as TRAIN of the other commands.')
     return [Parameter('pool', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=pool),
         Parameter('real', Parameter.KEYWORD_ONLY, annotation=str, default=real), *CORPUS,

@@ -140,7 +140,7 @@ def equal_draw(
     sizes = {c: min((codes == c).sum(), (other == c).sum()) for c in np.intersect1d(codes, other)}
     share = 1 if most is None else min(1, most/max(1, sum(sizes.values())))
     def drawn(which):
-        picked = [rng.permutation(np.flatnonzero(which == c))[:int(np.ceil(share*n))] for c, n in sizes.items()]
+        picked = [rng.permutation(np.flatnonzero(which == c))[:max(1, int(share*n))] for c, n in sizes.items()]
         return rng.permutation(np.concatenate(picked)) if picked else np.zeros(0, int)
     return drawn(codes), drawn(other)
 

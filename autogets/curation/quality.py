@@ -11,11 +11,11 @@ from html import escape
 from pathlib import Path
 import pandas as pd
 from .. import __version__, report
-from ..core import UserError, one_of, write_atomic, write_json
+from ..core import UserError, one_of, text_id, write_atomic, write_json
 from autogets.curation.quality_card import (CARD_STYLE, QualityParts, card_html, card_json, card_markdown, lights_list,
     quality_verdict, text_rows)
 from .quality_figures import Figures, QualitySettings, figures_table
-from ..data.tables import read_table
+from ..data.tables import as_strings, read_frame, tidy
 from ..generators.build import build_pool
 from ..generators.pool import load_pool
 from ..generators.registry import make_generator
@@ -24,12 +24,23 @@ from ..generators.registry import make_generator
 def _is_pool_file(path):
     with open(path, 'rb') as f: return f.read(40).startswith(b'{"autogets_pool"')
 
+def _own_rows(frame, where='the DataFrame of synthetic texts'):
+    "The rows of `frame`, checked, with the sources that it names"
+    if not len(frame): raise UserError(f'{where} has no rows: there are no synthetic texts')
+    rows = tidy(frame.reset_index(drop=True), where, min_classes=1)
+    if 'source_ids' in frame: ids = [list(s) if isinstance(s, (list, tuple)) else [] for s in frame.source_ids]
+    elif 'source_text' in frame: ids = [[text_id(t)] if t else [] for t in as_strings(frame.source_text)]
+    else: ids = [[] for _ in range(len(rows))]
+    more = {c: list(frame[c]) for c in ('generator', 'model', 'prompt') if c in frame}
+    return rows.assign(source_ids=ids, **more)
+
 def synthetic_texts(
     corpus, # A `Corpus`
     texts, # A `Pool`, a frame, the folder or file of a pool, recorded:NAME, or a file with text and label
 ): # A `Pool` or a frame
     "The synthetic texts that `texts` names; `UserError` when there are none"
-    if hasattr(texts, 'texts') or isinstance(texts, pd.DataFrame): return texts
+    if hasattr(texts, 'texts'): return texts
+    if isinstance(texts, pd.DataFrame): return _own_rows(texts)
     if not isinstance(texts, (str, Path)):
         raise UserError(f'the synthetic texts are {type(texts).__name__}: give a pool, a DataFrame, a folder or a file')
     name, path = str(texts), Path(str(texts).removeprefix('pool:'))
@@ -41,7 +52,7 @@ def synthetic_texts(
     if not path.exists():
         raise UserError(f'there is no {path}: give the folder of a pool, recorded:NAME, or a file with text and label')
     if path.suffix == '.jsonl' and _is_pool_file(path): return load_pool(path)
-    return read_table(path, min_classes=1)
+    return _own_rows(read_frame(path), path)
 
 # %% ../../nbs/curation/24_quality.ipynb #9e93c03f
 def _flat(d, name=''):
@@ -78,7 +89,7 @@ def quality_notes(
     lacking = [c for c, n in zip(measured.classes['class'], measured.classes.synthetic) if not n]
     if lacking: out.append(f'{len(lacking)} of {len(v.classes)} classes have no synthetic text: '
         f'{", ".join(lacking[:8])}{" ..." if len(lacking) > 8 else ""}; they are left out of the comparison.')
-    if len(measured.new) == measured.settings.most:
+    if len(measured.new) < measured.classes[['real', 'synthetic']].min(axis=1).sum():
         out.append(f'Diversity and closeness compare {len(measured.new):,} texts of each kind, drawn at random.')
     return [*out, *measured.notes]
 

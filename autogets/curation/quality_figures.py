@@ -26,9 +26,9 @@ from .pool_view import PoolView
 class QualitySettings:
     "How synthetic texts are measured"
     encoder:str = None # Reads the texts: offline, a folder, a name on the hub, or words; the one at hand unless given
-    folds:int = 5 # Of the training texts
+    folds:int = 5 # Parts of the training texts; each is classified by what was trained on the others
     most:int = 5000 # Texts of each kind that are compared with each other, at most
-    seed:int = 0 # Of folds and draws
+    seed:int = 0 # Seed of folds and draws
 
     @property
     def classifier(self):
