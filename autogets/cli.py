@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'JOB_NAMES', 'REQUEST_NAMES', 'BUILT', 'HINTS',
            'OLD_OPTIONS', 'Commands', 'improve_options', 'improve_command', 'weak_options', 'weak_command',
-           'predict_command', 'generate_options', 'generate_command', 'ReviewOptions', 'review_options',
-           'review_command', 'UnlabeledOptions', 'annotate_options', 'annotate_command', 'replicate_command',
-           'scoreboard_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch', 'knowledge_show',
-           'knowledge_add', 'build_command', 'main']
+           'predict_command', 'generate_options', 'generate_command', 'quality_options', 'quality_command',
+           'ReviewOptions', 'review_options', 'review_command', 'UnlabeledOptions', 'annotate_options',
+           'annotate_command', 'replicate_command', 'scoreboard_command', 'bench_command', 'data_list', 'data_describe',
+           'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
@@ -154,6 +154,26 @@ def generate_command(train, out, dry_run, verbose, quiet, as_json, **words):
     answer(f'{run.say_run(made)}\npool: {out}; search among its texts with: autogets improve ... '
            f'--generator pool:{out}', told, quiet=quiet)
 
+# %% ../nbs/07_cli.ipynb #f1dd29ef
+def quality_options():
+    from autogets.curation.quality_figures import QualitySettings
+    said = 'Folder of a pool, recorded:NAME, or a file with the columns text and label.'
+    pool = typer.Argument(..., metavar='POOL', help=said)
+    real = typer.Option(..., '--real', metavar='TRAIN', help='The training texts, as TRAIN of the other commands.')
+    return [Parameter('pool', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=pool),
+        Parameter('real', Parameter.KEYWORD_ONLY, annotation=str, default=real), *CORPUS,
+        *options(QualitySettings, 'How to measure'), *TALK,
+        folder_option('quality', 'Folder for quality.html, .md and .json.')]
+
+# %% ../nbs/07_cli.ipynb #c971ff58
+def quality_command(pool, real, out, verbose, quiet, as_json, **words):
+    "How good synthetic texts are: every figure beside that of real texts, and a page with samples."
+    from autogets.curation.quality import quality, write_quality
+    with telling(verbose=verbose, quiet=quiet):
+        settings = {k: words[k] for k in ('encoder', 'folds', 'most', 'seed')}
+        page = write_quality(found := quality(read_file(real, fill(CorpusFile, words)), pool, **settings), out)
+    answer(f'{found!r}\npage: {page}', as_json and found.json(), quiet=quiet)
+
 # %% ../nbs/07_cli.ipynb #f20bd174
 @dataclass(frozen=True)
 class ReviewOptions:
@@ -282,15 +302,9 @@ def bench_command(
     seed:int=typer.Option(0, help='Seed of the candidates.'),
 ):
     "Measure what an evaluation costs here, beside the other ways to do it."
-    from autogets.replication.ours.cost import bench
-    from autogets.data.datasets import load_corpus
-    from autogets.generators.build import build_pool
-    from autogets.generators.registry import make_generator
+    from autogets.replication.ours.cost import bench_recorded
     if n < 1: raise UserError(f'--n is {n}: give the number of candidates, 1 or more')
-    c = load_corpus(corpus, split='paper')
-    target = target or c.train.label.mode()[0]
-    typer.echo(bench(c, build_pool(make_generator(f'recorded:{corpus}'), c.examples(target), n=2), target, n=n,
-        seed=seed, catboost=catboost, encoder=encoder, words=words))
+    typer.echo(bench_recorded(corpus, target, n=n, seed=seed, catboost=catboost, encoder=encoder, words=words))
 
 # %% ../nbs/07_cli.ipynb #a3494752
 @data_app.command('list')
@@ -354,7 +368,7 @@ def knowledge_add(runs:list[Path]=typer.Argument(...,
 # %% ../nbs/07_cli.ipynb #de11a7e0
 BUILT = {'improve': (improve_command, improve_options), 'weak': (weak_command, weak_options),
          'generate': (generate_command, generate_options), 'review': (review_command, review_options),
-         'annotate': (annotate_command, annotate_options)}
+         'annotate': (annotate_command, annotate_options), 'quality': (quality_command, quality_options)}
 
 # %% ../nbs/07_cli.ipynb #3ea1eaa0
 def build_command(name):

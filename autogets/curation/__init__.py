@@ -19,4 +19,6 @@ __getattr__, __dir__ = lazy(__name__, {
     'rank': 'annotation', 'Unlabeled': 'annotation', 'annotate': 'annotation_sheet',
     'data_map': 'confidence', 'cover_order': 'coverage',
     'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
-    'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems'})
+    'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems',
+    'measure_quality': 'quality:quality',
+    'Quality': 'quality', 'write_quality': 'quality', 'diversity_table': 'diversity'})

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['random_candidates', 'bench_costs', 'rank_agreement', 'bench_workers', 'mixed_candidates', 'bench_encoder',
-           'encoder_lines', 'many_classes', 'bench_words', 'word_lines', 'bench']
+           'encoder_lines', 'many_classes', 'bench_words', 'word_lines', 'bench', 'bench_recorded']
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #6744bb40
 import time
@@ -259,8 +259,8 @@ def bench(
     candidates = random_candidates(ev.sources, n, seed)
     costs, agree, both = bench_costs(ev, candidates, catboost), rank_agreement(ev, candidates), bench_workers(ev,
         candidates)
-    words = ev.refit.counts.train.shape
-    return '\n'.join([f'{corpus.name}, class {target}: {words[0]} training rows, {words[1]} features, {len(ev.pool)} '
+    rows, features = ev.refit.counts.train.shape
+    return '\n'.join([f'{corpus.name}, class {target}: {rows} training rows, {features} features, {len(ev.pool)} '
         f'pool texts, {len(corpus.validation)} validation rows', '', costs.round(2).to_string(index=False), '',
         'ratio: times the exact refit. The plain pipeline makes the same predictions as the exact refit.', '',
         'Ridge screen against exact refit:', agree.round(3).to_string(index=False), '',
@@ -278,3 +278,15 @@ def _import_seconds():
         subprocess.run([sys.executable, '-c', code], check=True)
         return time.perf_counter()-t
     return max(0., min(once('import autogets') for _ in range(3))-min(once('pass') for _ in range(3)))
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #4d7d4666
+def bench_recorded(
+    name:str, # A named corpus with recorded texts
+    target:str=None, # The class; the largest unless given
+    **more, # As for `bench`
+)->str: # As of `bench`
+    "`bench` for a corpus and the texts recorded for it"
+    corpus = load_corpus(name, split='paper')
+    target = target or corpus.train.label.mode()[0]
+    pool = build_pool(make_generator(f'recorded:{name}'), corpus.examples(target), n=2)
+    return bench(corpus, pool, target, **more)
