@@ -21,4 +21,4 @@ __getattr__, __dir__ = lazy(__name__, {
     'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
     'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems',
     'measure_quality': 'quality:quality',
-    'Quality': 'quality', 'write_quality': 'quality', 'diversity_table': 'diversity'})
+    'Quality': 'quality', 'write_quality': 'quality', 'diversity_figures': 'diversity'})

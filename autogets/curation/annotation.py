@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'PROBES', 'FIRST_VOTES', 'SURE', 'ANNOTATION_METHODS', 'TARGETED', 'NEED_CLASSIFIER', 'Unlabeled',
-           'text_vectors', 'by_value', 'least_confidence', 'maximum_entropy', 'least_margin', 'near_centers', 'filled',
-           'farthest', 'nearest_similarity', 'neighbor_graph', 'fast_vote_k', 'vote_k', 'most_likely', 'near_examples',
-           'both_ways', 'rank']
+           'text_vectors', 'by_value', 'least_confidence', 'maximum_entropy', 'least_margin', 'near_centers',
+           'topped_up', 'farthest', 'nearest_similarity', 'neighbor_graph', 'fast_vote_k', 'vote_k', 'most_likely',
+           'near_examples', 'both_ways', 'rank']
 
 # %% ../../nbs/curation/32_annotation.ipynb #b27f6fc0
 from dataclasses import dataclass
@@ -90,10 +90,10 @@ def near_centers(u, n):
     size = np.bincount(own, minlength=n)
     order = np.lexsort((np.round(away, 6), own, -size[own]))
     first = order[np.unique(own[order], return_index=True)[1]]
-    return filled(u, first[np.argsort(-size[own[first]], kind='stable')], n)
+    return topped_up(u, first[np.argsort(-size[own[first]], kind='stable')], n)
 
 # %% ../../nbs/curation/32_annotation.ipynb #6baf85ee
-def filled(
+def topped_up(
     u:Unlabeled, # The texts
     chosen:np.ndarray, # Rows
     n:int, # How many are wanted
@@ -217,7 +217,7 @@ def near_examples(u, n):
         like = np.round(u.vectors@e, 6)
         return np.argsort(-like, kind='stable')[:n]
     turns = np.stack([nearest(e) for e in examples], axis=1).ravel()
-    return filled(u, np.array(list(dict.fromkeys(turns.tolist()))), n)
+    return topped_up(u, np.array(list(dict.fromkeys(turns.tolist()))), n)
 
 # %% ../../nbs/curation/32_annotation.ipynb #c836af8c
 def both_ways(u, n):

@@ -25,16 +25,16 @@ from autogets.curation.closeness import (
 from autogets.curation.diversity import (
     distinct_n,
     equal_draw,
-    mean_cosine,
+    pairwise_cosine,
     nearest,
     self_bleu,
     shared_ngrams,
     vendi,
     word_lists,
 )
-from autogets.curation.quality import provenance, quality, synthetic_texts, write_quality
-from autogets.curation.quality_card import card_markdown, markdown_table, quality_verdict, text_samples
-from autogets.curation.quality_figures import RULES, SAYS, QualitySettings, Rule
+from autogets.curation.quality import pool_provenance, quality, synthetic_texts, write_quality
+from autogets.curation.quality_card import card_markdown, card_table, quality_verdict, text_samples
+from autogets.curation.quality_figures import LIGHT_RULES, SAYS, QualitySettings, Rule
 from autogets.data.corpus import read_corpus
 from autogets.generators.pool import Pool
 
@@ -112,16 +112,16 @@ def test_copies_have_no_diversity():
     same = word_lists(['my badge is lost again'] * 5)
     assert self_bleu(same) == 1 and shared_ngrams(same) == 1 and distinct_n(same) == 4 / 20
     V = unit(np.ones((5, 3)))
-    assert mean_cosine(V) == pytest.approx(1) and vendi(V) == pytest.approx(1) and nearest(V)[0].max() < 1e-6
+    assert pairwise_cosine(V) == pytest.approx(1) and vendi(V) == pytest.approx(1) and nearest(V)[0].max() < 1e-6
 
 
 def test_vectors_at_right_angles_are_all_different():
-    assert mean_cosine(np.eye(6)) == 0 and vendi(np.eye(6)) == pytest.approx(6)
+    assert pairwise_cosine(np.eye(6)) == 0 and vendi(np.eye(6)) == pytest.approx(6)
     assert nearest(np.eye(6))[0] == pytest.approx(np.ones((6, 1)))
 
 
 def test_few_texts_have_no_neighbors():
-    assert np.isnan(nearest(np.eye(1))[0]).all() and np.isnan(mean_cosine(np.eye(1)))
+    assert np.isnan(nearest(np.eye(1))[0]).all() and np.isnan(pairwise_cosine(np.eye(1)))
     assert nearest(np.eye(2), k=5)[0].shape == (2, 1)
 
 
@@ -202,7 +202,7 @@ def test_a_text_is_not_helped_by_what_was_written_from_it_or_its_copy():
 
 def test_every_figure_has_words_and_every_rule_a_figure(good):
     t = good.table.set_index('figure')
-    assert set(t.index) <= set(SAYS) and set(RULES) <= set(SAYS)
+    assert set(t.index) <= set(SAYS) and set(LIGHT_RULES) <= set(SAYS)
     assert set(t.light) <= {'good', 'look', 'bad', ''} and t.reading.str.len().min() > 10
 
 
@@ -357,7 +357,7 @@ def test_the_card_keeps_its_tables(nasty):
 
 
 def test_markdown_of_numbers_and_gaps():
-    t = markdown_table(pd.DataFrame({'a': ['x'], 'n': [np.nan], 'm': [2]})).splitlines()
+    t = card_table(pd.DataFrame({'a': ['x'], 'n': [np.nan], 'm': [2]})).splitlines()
     assert t == ['| a | n | m |', '| --- | ---: | ---: |', '| x | – | 2 |']
 
 
@@ -375,7 +375,7 @@ def test_json_holds_no_nan_and_all_figures(good, tmp_path):
 
 def test_provenance_of_several_writers(pool):
     rows = pool.assign(model=['m1', 'm2'] * (len(pool) // 2) + ['m1'] * (len(pool) % 2))
-    assert provenance(rows)['model'].startswith('m1 (') and 'm2' in provenance(rows)['model']
+    assert pool_provenance(rows)['model'].startswith('m1 (') and 'm2' in pool_provenance(rows)['model']
 
 
 # --- the face and the command ---

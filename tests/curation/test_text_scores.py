@@ -22,7 +22,7 @@ from autogets.curation.coverage import cover_order, coverage_rank, greedy_cover
 from autogets.curation.generation import generation_probability, judge_score
 from autogets.curation.influential import loss_influence, ridge_state, robust_influence
 from autogets.curation.neighbors import nearest_chances, nearest_rows, neighbor_values, originality, real_neighbors
-from autogets.curation.planted_problems import PLANTS, plant, within_class_auc
+from autogets.curation.planted_problems import PROBLEMS, plant, within_class_auc
 from autogets.curation.pool_view import PoolView
 from autogets.curation.text_scores import TEXT_SCORES, list_text_scores, score_texts, score_view
 from autogets.data.corpus import split_corpus
@@ -79,7 +79,7 @@ def strangers():
 @pytest.fixture(scope='module')
 def views(world, strangers):
     corpus, texts = world
-    spoiled = {p: plant(texts, p, seed=1, strangers=strangers) for p in PLANTS}
+    spoiled = {p: plant(texts, p, seed=1, strangers=strangers) for p in PROBLEMS}
     return {p: (PoolView(corpus, rows, 'linear'), rows.planted.to_numpy()) for p, rows in spoiled.items()}
 
 
@@ -374,7 +374,7 @@ def test_the_same_seed_gives_the_same_figures(world):
 
 def test_a_plant_changes_what_it_says_and_nothing_else(world, strangers):
     _, texts = world
-    for problem in PLANTS:
+    for problem in PROBLEMS:
         rows = plant(texts, problem, seed=1, strangers=strangers)
         sound = rows[~rows.planted].reset_index(drop=True)
         where = (~rows.planted).to_numpy()[: len(texts)]
