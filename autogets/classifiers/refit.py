@@ -18,7 +18,7 @@ from .fixed_ridge import ClosedForm
 from .influence import RidgeInfluence
 from .linear import CLASSIFIERS, LinearClassifier, fit_words, make_classifier, read_classifier
 from .ridge import RidgeRows, best_ridge, family, sources_of
-from .word_ridge import SINGLE, WordRows
+from .word_ridge import SINGLE
 from ..core import UserError, one_of
 
 # %% ../../nbs/classifiers/03_refit.ipynb #caa30331
@@ -326,7 +326,7 @@ class WordRefit(VectorRefit):
         **params, # Arguments of `WordRidge`
     ):
         reader = make_classifier('word-ridge', seed, **params).reader([*train.text, *pool.text])
-        super().__init__(reader.vectors, train, pool, splits=splits, classes=classes, rows=WordRows)
+        super().__init__(reader.vectors, train, pool, splits=splits, classes=classes, rows=reader.rows)
         self.plain = PlainRefit(train, pool, splits, classes=classes, seed=seed, classifier='word-ridge', **params)
 
     def final(self, rows, weights=None):

@@ -46,25 +46,34 @@ class WordRows(RidgeRows):
 
 # %% ../../nbs/classifiers/02e_word_ridge.ipynb #d9bc1bed
 class FrequentWords:
-    "From texts to TF-IDF of the words that are most frequent in some of them"
+    "From texts to TF-IDF of the words that are most frequent in some of them, which are all that will be learned from"
     def __init__(self,
         texts, # Where words are counted
         words:int=2048, # How many
         sublinear:bool=True, # Count n of a word enters as 1 + log n
     ):
         self.vectorizer = TfidfVectorizer(max_features=words, sublinear_tf=sublinear)
-        fit_words(self.vectorizer, list(texts))
+        x = fit_words(self.vectorizer, list(texts))
+        self.axes = np.linalg.qr(x.T.toarray())[0] if 2*x.shape[0] <= x.shape[1] else None
 
     def vectors(self, texts):
-        "Texts x words, sparse, rows of length one; 0 for a text without any of the words"
-        if not len(texts): return sp.csr_matrix((0, len(self.vectorizer.vocabulary_)))
-        return self.vectorizer.transform(list(texts))
+        "Texts x words, sparse; with few texts, texts x axes. 0 for a text without any of the words"
+        if not len(texts): x = sp.csr_matrix((0, len(self.vectorizer.vocabulary_)))
+        else: x = self.vectorizer.transform(list(texts))
+        return x if self.axes is None else x@self.axes
+
+    def by_word(self, coefficients):
+        "What the words are multiplied with, of what the vectors are multiplied with"
+        return coefficients if self.axes is None else self.axes@coefficients
+
+    @property
+    def rows(self): return WordRows if self.axes is None else RidgeRows
 
 # %% ../../nbs/classifiers/02e_word_ridge.ipynb #ceec5949
 SINGLE = 2000 # From so many texts on, what is computed for each is computed in single precision
 
 def fitted_ridge(
-    system:WordRows, # The texts
+    system:RidgeRows, # The texts
     weights:np.ndarray, # What each counts
 )->tuple: # (Words + 1) x classes, the penalty
     "Coefficients of the best penalty, scaled so that their softmax gives probabilities"
@@ -103,9 +112,9 @@ class WordRidge(Classifier):
         n = len(texts) if synthetic is None else int(np.sum(~np.asarray(synthetic)))
         members = None if groups is None else family([g[0] for g in groups[:n]], groups[n:])
         x = reader.vectors(texts)
-        system = WordRows(x[:n], codes, len(self.classes_), synthetic=x[n:], members=members)
+        system = reader.rows(x[:n], codes, len(self.classes_), synthetic=x[n:], members=members)
         w, self.alpha_ = fitted_ridge(system, weights)
-        self.vectorizer_, self.coef_, self.intercept_ = reader.vectorizer, w[:-1], INTERCEPT*w[-1]
+        self.vectorizer_, self.coef_, self.intercept_ = reader.vectorizer, reader.by_word(w[:-1]), INTERCEPT*w[-1]
         return self
 
     def raw_proba(self, texts, features=None):
