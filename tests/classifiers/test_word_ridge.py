@@ -77,7 +77,7 @@ def test_with_fewer_texts_than_words_it_is_the_same_ridge(corpus):
     plain = FixedRidge(WordRows(reader.vectors(texts), codes, 3), weights, 0.3)
     np.testing.assert_allclose(rotated.left_out(), plain.left_out(), atol=1e-8)
     few = make_classifier('word-ridge').fit(texts[::5], labels[::5])
-    assert few.coef.shape == (len(few.vectorizer.vocabulary_), len(few.classes_))
+    assert few.coef_.shape == (len(few.vectorizer_.vocabulary_), len(few.classes_))
 
 
 @pytest.fixture(scope='module')
