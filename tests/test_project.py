@@ -375,6 +375,7 @@ def test_pyproject_says_once_what_is_needed():
     }
     assert set(project['optional-dependencies']) == {
         'catboost',
+        'cleanlab',
         'parquet',
         'datasets',
         'wordnet',
