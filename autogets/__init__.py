@@ -23,7 +23,8 @@ _NAMES = {
     'read_corpus': 'data.corpus', 'Corpus': 'data.corpus',
     'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets',
     'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
-    'weak_classes': 'job', 'improve': 'job', 'Outcome': 'job',
+    'quality': 'curation.quality', 'weak_classes': 'job', 'improve': 'job', 'Outcome': 'job',
+    'SyntheticAugmenter': 'augmenter', 'review': 'curation.review',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
     'load_classifier': 'classifiers.linear', 'load_model': 'classifiers.linear:load_classifier', 'UserError': 'core',
 }
@@ -35,8 +36,11 @@ def __dir__(): return sorted({*__all__, '__version__', '__doc__', '__all__'})
 
 
 if TYPE_CHECKING: # what editors and type checkers read
+    from .augmenter import SyntheticAugmenter
     from .classifiers.linear import list_classifiers, load_classifier, load_classifier as load_model
     from .core import UserError
+    from .curation.quality import quality
+    from .curation.review import review
     from .data.corpus import Corpus, read_corpus
     from .data.datasets import list_datasets, load_corpus
     from .generators.pool import load_pool

@@ -274,7 +274,7 @@ def _training_part(model):
     "How a fine-tuned model was trained"
     if not hasattr(model, 'history'): return []
     from autogets.classifiers.finetune import curves
-    note = (f'{model.seen["texts"]} texts, {model.truncated} of them cut at {model.longest} tokens; '
+    note = (f'{model.seen_["texts"]} texts, {model.truncated_} of them cut at {model.longest_} tokens; '
             f'{len(model.history)} epochs, {model.history.seconds.sum():.0f} s.')
     fig = report.figure(curves(model.history, model.p.stop),
         'Loss, and validation where it was scored, after each epoch')

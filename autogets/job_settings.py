@@ -45,8 +45,8 @@ JOINT = ('class-weights', 'common-weight', 'influence', 'datamodel', 'ensemble')
 def in_closed_form(
     classifier:str, # As for `read_classifier`
 )->bool: # Whether a candidate needs no training, so that likelihoods are at hand
-    "Whether `classifier` is `encoder:NAME`"
-    return classifier.partition(':')[0] == 'encoder'
+    "Whether `classifier` is `encoder:NAME` or `word-ridge`"
+    return classifier.partition(':')[0] in ('encoder', 'word-ridge')
 
 # %% ../nbs/05a_job_settings.ipynb #cb8b07d7
 def default_strategy(
@@ -93,10 +93,10 @@ class Job(JobBudget):
     model:str = None # Of a recording with several models, only the texts of this one
     method:str = None # Of a recording with several prompt methods, only the texts of this one
     n:int = None # Synthetic texts per training example; 5, or all of a recording or pool, unless given
-    # encoder:NAME, linear, catboost, frozen:NAME or transformer:NAME (a folder, or offline); encoder:offline if that is
-    # installed, and else linear
+    # encoder:NAME, word-ridge, linear, catboost, frozen:NAME or transformer:NAME (a folder, or offline);
+    # encoder:offline if that is installed, and else linear
     classifier:str = None
-    screen:str = None # A cheap classifier that screens for an expensive one: linear, ridge-screen or frozen:NAME
+    screen:str = None # A cheap classifier that screens for an expensive one: linear, word-ridge or frozen:NAME
     settings:tuple = () # A setting of the classifier, such as epochs=3; may be repeated
     protocol:str = 'honest' # honest, or paper (chosen on test: for comparison only)
     evaluations:int = None # Candidates to evaluate; 100 for those that weigh all classes together, else 500
@@ -179,8 +179,9 @@ def _contradictions(j):
         (j.plan and not ensemble, f'a plan is for the strategy ensemble, not for {j.strategy}'),
         (j.protocol != 'honest' and (j.strategy in JOINT or j.constraints),
         f'the {j.protocol} protocol is for the strategies of the paper, without constraints: use the honest one'),
-        (j.strategy in LIKELIHOOD and (not in_closed_form(j.classifier) or j.folds == 0 or j.screen),
-        f'{j.strategy} needs likelihoods out of fold: give --classifier encoder:NAME, no --screen and no --folds 0'),
+        (j.strategy in LIKELIHOOD and (not in_closed_form(j.screen or j.classifier) or j.folds == 0),
+        f'{j.strategy} needs likelihoods out of fold: search with encoder:NAME or word-ridge, '
+        'as --classifier or as --screen, and not with --folds 0'),
         (j.cluster and j.workers > 1, 'the cluster has workers of its own: give --cluster or --workers, not both'),
         (ensemble and j.patience is not None, 'the ensemble ends its phases by itself: leave out the patience'),
         (ensemble and j.screen, 'the ensemble trains the classifier itself in each phase: leave out the screen, or '

@@ -133,6 +133,7 @@ def page(
     title:str, # The heading and the name of the browser tab
     sections:list, # HTML made by `section`, in order
     subtitle:str='', # One line below the heading
+    style:str='', # CSS beyond that of all pages
 )->str: # A complete HTML document
     "`sections` as one self-contained page, with a list of contents when there are more than two"
     found = [m for s in sections for m in re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', s)]
@@ -141,5 +142,5 @@ def page(
     sub = f'<p class="sub">{html.escape(subtitle)}</p>' if subtitle else ''
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         'content="width=device-width,initial-scale=1">'
-        f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n'
+        f'<title>{html.escape(title)}</title><style>{_STYLE}{style}</style></head>\n'
         f'<body><main><h1>{html.escape(title)}</h1>{sub}{nav}\n' + '\n'.join(sections) + '\n</main></body></html>\n')

@@ -10,34 +10,35 @@ from contextlib import contextmanager
 from checkout import ROOT
 
 PATH = f'{ROOT}{os.pathsep}{ROOT / "tests"}'
-QUIET = ['--no-dashboard', '--host', '127.0.0.1']
+ENV = {**os.environ, 'PYTHONPATH': PATH, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
 
 
-def _started(log, kind, *words):
+def _started(log, kind, *words, host='127.0.0.1', inside=()):
+    "A process of Dask at the address `host`; `inside` are the words of a command that runs another"
     code = f'from distributed.cli.dask_{kind} import main; main()'
-    env = {**os.environ, 'PYTHONPATH': PATH, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+    words = [*inside, sys.executable, '-c', code, *words, '--no-dashboard', '--host', host]
     with open(log, 'ab') as out:
-        return subprocess.Popen([sys.executable, '-c', code, *words, *QUIET], env=env, stdout=out, stderr=out)
+        return subprocess.Popen(words, env=ENV, stdout=out, stderr=out)
 
 
 class Cluster:
     "A scheduler, and workers of one thread each that nobody starts anew"
 
-    def __init__(self, folder):
+    def __init__(self, folder, **place):
         self.folder, self.file, self.workers = folder, folder / 'scheduler.json', []
-        self.scheduler = _started(folder / 'log', 'scheduler', '--port', '0', '--scheduler-file', str(self.file))
+        words = ['--port', '0', '--scheduler-file', str(self.file)]
+        self.scheduler = _started(folder / 'log', 'scheduler', *words, **place)
         end = time.monotonic() + 60
         while not self.file.exists() or not self.file.read_text().strip():
             assert time.monotonic() < end and self.scheduler.poll() is None, (folder / 'log').read_text()
             time.sleep(0.05)
         self.address = json.loads(self.file.read_text())['address']
 
-    def add(self, n=1):
+    def add(self, n=1, **place):
         for _ in range(n):
-            place = ['--local-directory', str(self.folder / f'worker{len(self.workers)}')]
-            self.workers.append(
-                _started(self.folder / 'log', 'worker', self.address, '--no-nanny', '--nthreads', '1', *place)
-            )
+            own = ['--local-directory', str(self.folder / f'worker{len(self.workers)}')]
+            words = [self.address, '--no-nanny', '--nthreads', '1', *own]
+            self.workers.append(_started(self.folder / 'log', 'worker', *words, **place))
         return self
 
     def ready(self):

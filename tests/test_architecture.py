@@ -26,7 +26,7 @@ ORDER = [
     'generators',
     'curation',
     'search',
-] + ['verdict', 'job_report', 'job_settings', 'job', 'cli', 'replication']
+] + ['verdict', 'job_report', 'job_settings', 'job', 'options', 'augmenter', 'cli', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350
 

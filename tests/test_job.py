@@ -9,7 +9,7 @@ import pytest
 from worlds import corpus, raises
 
 import autogets as ag
-from autogets import job_report
+from autogets import job, job_report
 from autogets.classifiers.refit import EncoderRefit, LinearRefit
 from autogets.job_settings import Job
 from autogets.search.selection import guard
@@ -146,3 +146,11 @@ def test_an_encoder_is_the_default_where_one_is_at_hand(monkeypatch):
 def test_the_report_says_how_training_rows_were_scored(refit, said):
     outcome = SimpleNamespace(evaluator=SimpleNamespace(folds=4, refit=refit), rescored=None)
     assert said in job_report._also(outcome)
+
+
+@pytest.mark.parametrize(
+    'classifier, seconds', [('encoder:offline', 0.5), ('linear', 0.1), ('transformer:offline', 0.1)]
+)
+def test_folds_in_closed_form_cost_no_trainings(classifier, seconds):
+    evaluator, trace = SimpleNamespace(classifier=classifier, folds=4), SimpleNamespace(rows=[{'seconds': 0.5}])
+    assert job._training_seconds(evaluator, trace) == seconds

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import autogets as ag
-from autogets.classifiers.linear import CatBoostText, LinearClassifier
+from autogets.classifiers.boosted import CatBoostText
+from autogets.classifiers.linear import LinearClassifier
 from autogets.cli import main
 from autogets.core import UserError
 

@@ -148,12 +148,12 @@ class Costly(Classifier):
     name, file = 'costly', 'weights.npz'
 
     def __init__(self, seed=0, effort=4):
-        self.params = dict(seed=seed, effort=effort)
+        self.seed, self.effort = seed, effort
 
-    def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
-        TRAINED.append((self.params['effort'], len(texts)))
-        keep = [i for i in range(len(texts)) if i % 4 < self.params['effort']]
-        self.inner = LinearClassifier().fit([texts[i] for i in keep], [labels[i] for i in keep])
+    def fit(self, X, y, sample_weight=None, features=None, validation=None):
+        TRAINED.append((self.effort, len(X)))
+        keep = [i for i in range(len(X)) if i % 4 < self.effort]
+        self.inner = LinearClassifier().fit([X[i] for i in keep], [y[i] for i in keep])
         self.classes_ = self.inner.classes_
         return self
 

@@ -10,6 +10,6 @@ from ..core import lazy
 
 # %% ../../nbs/classifiers/00_classifiers.ipynb #a3300bf9
 __getattr__, __dir__ = lazy(__name__, {
-    'Classifier': 'linear', 'LinearClassifier': 'linear', 'CatBoostText': 'linear', 'make_classifier': 'linear',
+    'Classifier': 'linear', 'LinearClassifier': 'linear', 'CatBoostText': 'boosted', 'make_classifier': 'linear',
     'load_classifier': 'linear', 'list_classifiers': 'linear', 'make_refit': 'refit', 'Embedder': 'encoders',
-    'FrozenClassifier': 'encoders', 'FineTuned': 'finetune', 'Stage': 'stages'})
+    'FrozenClassifier': 'encoders', 'WordRidge': 'word_ridge', 'FineTuned': 'finetune', 'Stage': 'stages'})

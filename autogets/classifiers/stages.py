@@ -28,15 +28,17 @@ class Stage:
 # %% ../../nbs/classifiers/03a_stages.ipynb #cf2117b6
 def class_names(
     stages, # Of `Stage`
-    told=None, # The names, where labels are probabilities alone
+    told=None, # The names, where labels are probabilities; else their order
 )->np.ndarray:
-    "The sorted names of the classes; `UserError` where there are fewer than two, or no texts"
-    names = sorted({str(l) for s in stages if np.ndim(s.labels) == 1 for l in s.labels}
-        | set(map(str, told if told is not None else ())))
+    "The names of the classes, sorted unless told; `UserError` where there are fewer than two, or no texts"
+    told = [] if told is None else [str(c) for c in told]
+    there = {str(l) for s in stages if np.ndim(s.labels) == 1 for l in s.labels}
+    hard = all(np.ndim(s.labels) == 1 for s in stages)
+    names = told if told and hard and there <= set(told) else sorted(there | set(told))
     if not any(len(s.texts) for s in stages):
         raise UserError('there are no training texts: give at least one of each of two classes')
     if len(names) < 2:
-        raise UserError(f'all training texts have the class {names[0]!r}: a classifier needs two or more' if names
+        raise UserError(f'all training texts have one class, {names[0]!r}: a classifier needs two or more' if names
             else 'soft labels need the names of the classes: give classes')
     return np.array(names)
 

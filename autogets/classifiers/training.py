@@ -27,35 +27,35 @@ class PretrainedModel:
         "The pretrained model with a fresh layer for `classes`"
         torch, transformers = libraries()
         path = encoder_path(self.p.encoder)
-        self.device = place(path, self.p.device, 'float32')[0]
+        self.device_ = place(path, self.p.device, 'float32')[0]
         self.classes_, names = np.array(classes, dtype=str), [str(c) for c in classes]
-        self.tokenizer = load_part(transformers.AutoTokenizer, path)
+        self.tokenizer_ = load_part(transformers.AutoTokenizer, path)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.p.seed)
-            self.model = load_part(transformers.AutoModelForSequenceClassification, path, num_labels=len(names),
+            self.model_ = load_part(transformers.AutoModelForSequenceClassification, path, num_labels=len(names),
                 id2label=dict(enumerate(names)), label2id={n: k for k, n in enumerate(names)},
                 ignore_mismatched_sizes=True, dtype=torch.float32)
-        if self.model.config.pad_token_id is None:
-            self.model.config.pad_token_id = self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0
-        self.tokenizer.model_max_length = self.longest = longest_for(self.tokenizer, self.model, self.p.max_length)
+        if self.model_.config.pad_token_id is None:
+            self.model_.config.pad_token_id = self.tokenizer_.pad_token_id or self.tokenizer_.eos_token_id or 0
+        self.tokenizer_.model_max_length = self.longest_ = longest_for(self.tokenizer_, self.model_, self.p.max_length)
         return self
 
-    def tokens(self, texts): return tokenized(self.tokenizer, texts, self.longest)
+    def tokens(self, texts): return tokenized(self.tokenizer_, texts, self.longest_)
 
     def _said(self, cut, of):
-        self.truncated += cut
+        self.truncated_ += cut
         if cut:
-            warnings.warn(f'{cut} of {of} training texts are longer than {self.longest} tokens and are cut there: '
+            warnings.warn(f'{cut} of {of} training texts are longer than {self.longest_} tokens and are cut there: '
                 'raise max_length if the encoder takes more', stacklevel=2)
 
     def logits(self, rows):
         "What the model says of `rows` of tokens, before softmax"
-        ids, real = padded(rows, self.model.config.pad_token_id or 0, self.model.device)
-        return self.model(input_ids=ids, attention_mask=real).logits
+        ids, real = padded(rows, self.model_.config.pad_token_id or 0, self.model_.device)
+        return self.model_(input_ids=ids, attention_mask=real).logits
 
     def _autocast(self):
         from contextlib import nullcontext
-        return self.accelerator.autocast() if getattr(self, 'accelerator', None) else nullcontext()
+        return self.accelerator_.autocast() if getattr(self, 'accelerator_', None) else nullcontext()
 
 # %% ../../nbs/classifiers/03b_training.ipynb #cb2db002
 class Predictions:
@@ -63,7 +63,7 @@ class Predictions:
     def _soft(self, rows):
         "Probabilities for `rows` of tokens, n x K"
         torch = libraries()[0]
-        self.model.eval()
+        self.model_.eval()
         def work(some):
             with torch.inference_mode(), self._autocast(): out = self.logits([rows[i] for i in some])
             return list(out.double().softmax(-1).cpu().numpy())
@@ -92,7 +92,7 @@ class Predictions:
 
     def _known(self, validation):
         "The validation texts as (tokens, indices of classes), without those of a class that training lacks"
-        y = pd.Index(self.classes_).get_indexer(list(map(str, validation[1])))
+        y = pd.Index(list(map(str, self.classes_))).get_indexer(list(map(str, validation[1])))
         if not (y >= 0).any():
             raise UserError('no text of the validation set has a class of the training set: check the labels of both')
         rows = self.tokens([t for t, known in zip(validation[0], y >= 0) if known])[0]
@@ -107,23 +107,23 @@ class Steps:
         for k in range(0, len(rows), size):
             with self._autocast(): found = self.logits(rows[k:k+size])
             loss = (-(goal[k:k+size]*found.float().log_softmax(-1)).sum(-1)*weight[k:k+size]).sum()/len(rows)
-            self.accelerator.backward(loss)
+            self.accelerator_.backward(loss)
             total += loss.item()
         if not np.isfinite(total):
-            raise UserError(f'the training ran away (the loss is {total} after {self.done} steps): give a lower rate '
+            raise UserError(f'the training ran away (the loss is {total} after {self.done_} steps): give a lower rate '
                 f'than {self.p.rate:g}, or precision fp32')
-        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.)
-        self.adam.step()
-        self.plan.step()
-        self.adam.zero_grad()
-        self.done += 1
+        self.accelerator_.clip_grad_norm_(self.model_.parameters(), 1.)
+        self.adam_.step()
+        self.plan_.step()
+        self.adam_.zero_grad()
+        self.done_ += 1
         return total
 
     def epoch(self, k, e, data):
         "Read the texts of stage `k` once; returns the mean loss of the steps and their number"
         torch, (rows, goal, weight) = libraries()[0], data
         torch.manual_seed(int(digest(self.p.seed, k, e)[:12], 16))
-        self.model.train()
+        self.model_.train()
         batches = bucketed([len(r) for r in rows], self.p.batch, np.random.default_rng([self.p.seed, k, e]))
         losses = [self.step([rows[i] for i in b], goal[b], weight[b]) for b in batches]
         return float(np.mean(losses)), len(batches)
@@ -138,7 +138,7 @@ class Steps:
         weight = np.broadcast_to(np.asarray(s.weight, np.float32), len(rows)).copy()
         if self.p.class_weights:
             weight *= goal@(len(goal)/np.maximum(goal.sum(0), 1e-9)/(goal.sum(0) > 0).sum()).astype(np.float32)
-        return rows, torch.from_numpy(goal).to(self.device), torch.from_numpy(weight).to(self.device)
+        return rows, torch.from_numpy(goal).to(self.device_), torch.from_numpy(weight).to(self.device_)
 
 # %% ../../nbs/classifiers/03b_training.ipynb #f76560a8
 def _copy(model): return {k: v.detach().to('cpu', copy=True) for k, v in model.state_dict().items()}
@@ -150,18 +150,18 @@ class Stages:
         "Train on stage `k`, from where the state kept on disk has got to"
         data, best = self._data(s), self._at(k)
         looks = validation is not None and s.patience is not None
-        for e in range(self.at['epoch'], s.epochs):
+        for e in range(self.at_['epoch'], s.epochs):
             if best['since'] >= (s.patience or np.inf): break
             start = time.perf_counter()
             loss, steps = self.epoch(k, e, data)
             found = self.validate(validation) if looks else (None, None)
             if looks:
                 best |= dict(score=found[1], since=0,
-                    weights=_copy(self.model)) if best['score'] is None or found[1] > best['score'] else dict(
+                    weights=_copy(self.model_)) if best['score'] is None or found[1] > best['score'] else dict(
                     since=best['since']+1)
-            self.record.append([k, s.name, e, steps, time.perf_counter()-start, loss, *found])
+            self.record_.append([k, s.name, e, steps, time.perf_counter()-start, loss, *found])
             self._keep(dict(stage=k, epoch=e+1), best)
-        if best['weights']: self.model.load_state_dict(best['weights'])
+        if best['weights']: self.model_.load_state_dict(best['weights'])
 
     def _equip(self, stages):
         "Accelerator, optimizer and plan of the rate"
@@ -169,18 +169,18 @@ class Stages:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
         kind = {'fp32': 'no'}.get(self.p.precision, self.p.precision)
-        gpu = self.device.startswith('cuda')
+        gpu = self.device_.startswith('cuda')
         if kind == 'auto': kind = 'bf16' if gpu and torch.cuda.is_bf16_supported() else 'no'
         AcceleratorState._reset_state(reset_partial_state=True) # it refuses a second precision in one process
-        self.accelerator = Accelerator(cpu=not gpu, mixed_precision=kind)
-        names = [n for n, q in self.model.named_parameters() if q.dim() < 2 or 'LayerNorm' in n]
-        groups = [dict(params=[q for n, q in self.model.named_parameters() if (n in names) == plain],
+        self.accelerator_ = Accelerator(cpu=not gpu, mixed_precision=kind)
+        names = [n for n, q in self.model_.named_parameters() if q.dim() < 2 or 'LayerNorm' in n]
+        groups = [dict(params=[q for n, q in self.model_.named_parameters() if (n in names) == plain],
             weight_decay=0. if plain else self.p.weight_decay) for plain in (False, True)]
         steps = sum(s.epochs*-(-len(s.texts)//self.p.batch) for s in stages)
         adam = torch.optim.AdamW(groups, lr=self.p.rate, fused=True)
-        self.plan = transformers.get_scheduler('constant_with_warmup' if self.p.schedule == 'constant'
+        self.plan_ = transformers.get_scheduler('constant_with_warmup' if self.p.schedule == 'constant'
             else self.p.schedule, adam, int(self.p.warmup*steps), steps)
-        self.model, self.adam, self.done = self.accelerator.prepare(self.model), self.accelerator.prepare(adam), 0
+        self.model_, self.adam_, self.done_ = self.accelerator_.prepare(self.model_), self.accelerator_.prepare(adam), 0
 
 # %% ../../nbs/classifiers/03b_training.ipynb #6a760c37
 class Training:
@@ -192,6 +192,9 @@ class Training:
         classes=None, # Names, where the labels are probabilities
     ):
         "Train on `stages`, and return the classifier"
+        self.check_params()
+        self.halved_ = {}
+        vars(self).pop('calibration', None)
         stages = [s for s in stages if len(s.texts)]
         found = class_names(stages, classes)
         try: return self._fit(stages, validation, after, classes=found)
@@ -204,20 +207,20 @@ class Training:
     def _fit(self, stages, validation, after, classes):
         torch = libraries()[0]
         with threads(self.p.threads), torch.random.fork_rng():
-            self.record, self.truncated = [], 0
+            self.record_, self.truncated_ = [], 0
             self.begin(classes)._equip(stages)
             if validation is not None: validation = self._known(validation)
             self._resume(stages)
             for k, s in enumerate(stages):
-                if k < self.at['stage']: continue
+                if k < self.at_['stage']: continue
                 self.stage(k, s, validation)
-                self.at = dict(stage=k+1, epoch=0)
+                self.at_ = dict(stage=k+1, epoch=0)
                 if after:
-                    self.model.eval()
+                    self.model_.eval()
                     after(self, k)
-        self.model.eval()
+        self.model_.eval()
         if self.folder: shutil.rmtree(self._checkpoint, ignore_errors=True)
-        self.seen = dict(texts=sum(len(s.texts) for s in stages),
+        self.seen_ = dict(texts=sum(len(s.texts) for s in stages),
             stages=[dict(name=s.name, texts=len(s.texts), epochs=s.epochs) for s in stages])
         return self
 
@@ -228,7 +231,7 @@ class Memory:
         before = self.p.accumulate
         warnings.warn(f'memory ran out with {-(-self.p.batch//before)} texts at once: the training starts again with '
             'half as many', stacklevel=2)
-        self.p = type('Settings', (), {**self.params, 'accumulate': 2*before})
+        self.halved_ = {'accumulate': 2*before}
         try: return self._fit(stages, validation, after, classes=classes)
         except (MemoryError, RuntimeError) as e:
             if not is_memory(e): raise
@@ -236,7 +239,7 @@ class Memory:
 
     def _crowded(self):
         "What to say when memory does not suffice"
-        return UserError(f'memory runs out with {-(-self.p.batch//self.p.accumulate)} texts of {self.longest} tokens '
+        return UserError(f'memory runs out with {-(-self.p.batch//self.p.accumulate)} texts of {self.longest_} tokens '
             'at once: give a smaller batch or max_length, or a smaller encoder')
 
 # %% ../../nbs/classifiers/03b_training.ipynb #e521cb5e
@@ -250,30 +253,30 @@ class Checkpoints:
     def _keep(self, at, best):
         if not self.folder: return
         from safetensors.torch import save
-        parts = {'weights': _copy(self.model), 'optimizer': _flat(self.adam.state_dict()['state']),
+        parts = {'weights': _copy(self.model_), 'optimizer': _flat(self.adam_.state_dict()['state']),
             'best': best['weights'] or {}}
         new = Path(self.folder)/'checkpoint.new'
         shutil.rmtree(new, ignore_errors=True)
         for name, tensors in parts.items(): write_atomic(new/f'{name}.safetensors', save(tensors))
-        plan = {k: v for k, v in self.plan.state_dict().items()
+        plan = {k: v for k, v in self.plan_.state_dict().items()
             if k in ('last_epoch', '_step_count', '_last_lr', 'base_lrs')}
-        write_json(new/'state.json', dict(format=1, key=self.key, at=at, done=self.done, record=self.record, plan=plan,
-            score=best['score'], since=best['since'], truncated=self.truncated))
+        write_json(new/'state.json', dict(format=1, key=self.key_, at=at, done=self.done_, record=self.record_,
+            plan=plan, score=best['score'], since=best['since'], truncated=self.truncated_))
         shutil.rmtree(self._checkpoint, ignore_errors=True)
         new.rename(self._checkpoint)
 
     def _resume(self, stages):
         "Take up the state in the folder, if there is one of this very training"
-        self.at, self.best = dict(stage=0, epoch=0), None
+        self.at_, self.best_ = dict(stage=0, epoch=0), None
         if not self.folder: return
         parts = [[list(s.texts), np.asarray(s.labels).tolist(), s.epochs, np.asarray(s.weight).tolist(), s.patience]
             for s in stages]
-        self.key = digest({k: v for k, v in self.params.items() if k not in ('device', 'threads')}, parts)
+        self.key_ = digest({k: v for k, v in self.params.items() if k not in ('device', 'threads')}, parts)
         path = next((p for p in (self._checkpoint, Path(self.folder)/'checkpoint.new') if (p/'state.json').exists()),
             None)
         if not path: return
         state = read_json(path/'state.json')
-        if state.get('format') != 1 or state.get('key') != self.key:
+        if state.get('format') != 1 or state.get('key') != self.key_:
             raise UserError(f'{path} is the state of another training: choose another folder, or delete it')
         self._take(path, state)
 
@@ -284,23 +287,23 @@ class RestoredState:
         from safetensors.torch import load_file
         try:
             weights, memory, best = (load_file(path/f'{n}.safetensors') for n in ('weights', 'optimizer', 'best'))
-            self.model.load_state_dict(weights)
-            fresh, packed = self.adam.state_dict(), {}
+            self.model_.load_state_dict(weights)
+            fresh, packed = self.adam_.state_dict(), {}
             for name, v in memory.items():
                 packed.setdefault(int(name.split('.')[0]),
                     {})[name.split('.')[1]] = v.reshape(()) if name.endswith('.step') else v
-            self.adam.load_state_dict(dict(state=packed, param_groups=fresh['param_groups']))
-            self.plan.load_state_dict(state['plan'] | dict(lr_lambdas=[None]*len(fresh['param_groups'])))
-            for g, rate in zip(self.adam.param_groups, state['plan']['_last_lr']): g['lr'] = rate
-            self.at, self.record, self.done, self.truncated = state['at'], state['record'], state['done'], state[
+            self.adam_.load_state_dict(dict(state=packed, param_groups=fresh['param_groups']))
+            self.plan_.load_state_dict(state['plan'] | dict(lr_lambdas=[None]*len(fresh['param_groups'])))
+            for g, rate in zip(self.adam_.param_groups, state['plan']['_last_lr']): g['lr'] = rate
+            self.at_, self.record_, self.done_, self.truncated_ = state['at'], state['record'], state['done'], state[
                 'truncated']
-            self.best = dict(score=state['score'], since=state['since'], weights=best or None)
+            self.best_ = dict(score=state['score'], since=state['since'], weights=best or None)
         except Exception as e:
             raise UserError(f'the kept state {path} is damaged ({str(e).splitlines()[0][:120]}): delete it, and the '
                 'training starts anew')
 
     def _at(self, k):
         "The best so far of stage `k`"
-        best, self.best = self.best, None
-        if k != self.at['stage']: self.at = dict(stage=k, epoch=0)
-        return best if best is not None and self.at['epoch'] else dict(score=None, since=0, weights=None)
+        best, self.best_ = self.best_, None
+        if k != self.at_['stage']: self.at_ = dict(stage=k, epoch=0)
+        return best if best is not None and self.at_['epoch'] else dict(score=None, since=0, weights=None)

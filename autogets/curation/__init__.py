@@ -12,4 +12,13 @@ from ..core import lazy
 __getattr__, __dir__ = lazy(__name__, {
     'giveaway_words': 'giveaway_words', 'pair_up': 'giveaway_words',
     'form_artifacts': 'text_form', 'form_only': 'text_form',
-    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts'})
+    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
+    'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
+    'proposed_sources': 'pool_view',
+    'Review': 'review', 'load_review': 'review', 'apply_review': 'corrections', 'review_effect': 'corrections',
+    'rank': 'annotation', 'Unlabeled': 'annotation', 'annotate': 'annotation_sheet',
+    'data_map': 'confidence', 'cover_order': 'coverage',
+    'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
+    'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems',
+    'measure_quality': 'quality:quality',
+    'Quality': 'quality', 'write_quality': 'quality', 'diversity_figures': 'diversity'})

@@ -12,8 +12,10 @@ import re
 import unicodedata
 import zlib
 from functools import lru_cache
+from importlib.util import find_spec
 
 from ..core import UserError, text_id
+from .bands import BandIndex
 from .parsing import parse
 from .prompts import get_method, render, schema
 from ..llm.cache import Meter, dollars
@@ -95,7 +97,7 @@ def _signature(text, shingle, permutations, seed):
     from datasketch import MinHash
     signature = MinHash(num_perm=permutations, seed=seed, hashfunc=zlib.crc32)
     signature.update_batch([p.encode(errors='replace') for p in sorted(pieces(text, shingle))])
-    return signature
+    return signature.hashvalues
 
 # %% ../../nbs/generators/08_filters.ipynb #706980e1
 def _new_index(threshold, shingle, permutations, seed):
@@ -105,9 +107,9 @@ def _new_index(threshold, shingle, permutations, seed):
     if min(shingle, permutations) < 1:
         raise UserError(
             f'cannot compare {permutations} numbers of pieces of {shingle} letters: give whole numbers from 1')
-    try: from datasketch import MinHashLSH
-    except ImportError: raise UserError('near-duplicates need the package datasketch: pip install datasketch')
-    return MinHashLSH(num_perm=permutations, params=_bands(threshold, permutations))
+    if not find_spec('datasketch'):
+        raise UserError('near-duplicates need the package datasketch: pip install datasketch')
+    return BandIndex(*_bands(threshold, permutations))
 
 # %% ../../nbs/generators/08_filters.ipynb #5eae5380
 class Near:
@@ -129,13 +131,13 @@ class Near:
         if key in self.texts: return
         self.texts[key] = text
         if word_count(text) < SHORT: self.short.setdefault(bare(text), {})[key] = None
-        else: self._index.insert(key, self._sign(text), check_duplication=False)
+        else: self._index.insert(key, self._sign(text))
 
     def remove(self, key):
         "Forget the text under `key`"
         text = self.texts.pop(key)
         if word_count(text) < SHORT: del self.short[bare(text)][key]
-        else: self._index.remove(key)
+        else: self._index.remove(key, self._sign(text))
 
     def similar(self, text):
         "Key -> similarity of all known texts that are similar enough"
@@ -384,7 +386,8 @@ class LLMJudge(Filter):
         for t, c in zip(rows.text, rows.label):
             messages = render(self.method, c, 1, task=self.parameters['task'], classes=self.classes, text=t)
             yield Request(messages, {'temperature': 0., 'max_tokens': 128, 'schema': schema('score', 1)})
-    def reasons(self, rows):
+    def scores(self, rows):
+        "For each of `rows` the score, or the `Failure` that came instead"
         how = dict(replies=self.replies, limits=self.limits, meter=self.meter)
         read = lambda text, i: parse('score', text, 1)
         talk = converse(self.chat, self.requests(rows), read, repair=repair_messages, **how)
@@ -392,12 +395,13 @@ class LLMJudge(Filter):
         if any(v == Failure('over the cost limit') for v in score.values()):
             raise UserError(f'stopped at the limit of {dollars(self.meter.limit)} while texts were judged; '
                             'the same command with a higher --max-cost goes on from there')
-        return [_verdict(score[i], self.parameters['threshold']) for i in range(len(rows))]
+        return [v['score'] if isinstance(v := score[i], dict) else v for i in range(len(rows))]
+    def reasons(self, rows): return [_verdict(s, self.parameters['threshold']) for s in self.scores(rows)]
 
 # %% ../../nbs/generators/08_filters.ipynb #671d3a68
 def _verdict(score, threshold):
     if isinstance(score, Failure): return f'not judged: {score.reason}'
-    return 'judged too low' if (score['score'] if isinstance(score, dict) else score) < threshold else ''
+    return 'judged too low' if score < threshold else ''
 
 # %% ../../nbs/generators/08_filters.ipynb #3372a4ec
 FILTERS = {f.name: f for f in (NearDuplicate, CopyOfExample, HeldOut, LabelLeak, Length, Novelty, LLMJudge)}

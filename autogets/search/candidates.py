@@ -89,7 +89,8 @@ def likelihood_gain(
 )->tuple: # Of the mean log likelihood: a - b, and its delete-a-tenth jackknife error
     "How much likelier `a` makes the held-out rows than `b`"
     if not (a.likelihood and b.likelihood):
-        raise UserError('these results have no likelihood: take the classifier encoder:NAME, and folds above 0')
+        raise UserError('these results have no likelihood: take the classifier encoder:NAME or word-ridge, and folds '
+            'above 0')
     gain, *tenths = np.subtract(a.likelihood, b.likelihood)
     return float(gain), jackknife_error(np.array(tenths))
 

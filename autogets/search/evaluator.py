@@ -132,7 +132,7 @@ class FittedModels(OutOfFold):
                          **origin(model, train, self.pool.iloc[chosen]))
 
 # %% ../../nbs/search/02_evaluator.ipynb #14f38178
-QUICK = ('linear', 'frozen', 'encoder') # Trained five times more without much ado
+QUICK = ('linear', 'frozen', 'encoder', 'word-ridge') # Trained five times more without much ado
 
 # %% ../../nbs/search/02_evaluator.ipynb #c9bfbfe4
 class CalibratedModels(FittedModels):

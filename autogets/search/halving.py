@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from ..classifiers.refit import refit_class
 from ..core import UserError, alone, digest, one_of, read_json, write_atomic
+from ..executors import make_workers
 from .candidates import Budget, Candidate, as_candidate
 from .evaluator import Evaluator
 from .loop import choose, run_search, run_settings
@@ -35,7 +36,7 @@ class Rung:
             raise UserError(f'a rung of {self.classifier} keeps {self.keep}: let it send on 1 candidate or more')
 
 # %% ../../nbs/search/12_halving.ipynb #1a3c8964
-SCREENING_CLASSIFIERS = ('ridge-screen', 'linear', 'encoder', 'frozen')
+SCREENING_CLASSIFIERS = ('ridge-screen', 'word-ridge', 'linear', 'encoder', 'frozen')
 _ORDER = (*SCREENING_CLASSIFIERS, 'catboost', 'transformer')
 
 # %% ../../nbs/search/12_halving.ipynb #cc0a83a9
@@ -225,6 +226,7 @@ def run_halving(
     folder=None, # Where to keep the traces; a run that was killed there is resumed
     seed:int=0, # Seed of classifiers and strategy
     workers=1, # Processes, or `Workers` of `executors`
+    executor=None, # Instead of processes, for all rungs: see `make_workers`
     protocol:str='honest', # No other one is possible
     constraints:tuple=(), # Such as 'accuracy>=baseline'; see `selection`
     guarded:bool=False, # Whether `guard` is a constraint too, on each rung with the noise of its classifier
@@ -236,8 +238,8 @@ def run_halving(
 )->Halving:
     "Search with the screening classifier, send the best different candidates on, choose on the last rung"
     check_rungs(rungs, protocol)
-    rules = read_constraints(constraints, corpus.classes)
-    evs = [Evaluator(corpus, pool, target, classifier=r.classifier, protocol=protocol, seed=seed, workers=workers,
+    rules, team = read_constraints(constraints, corpus.classes), make_workers(workers, executor)
+    evs = [Evaluator(corpus, pool, target, classifier=r.classifier, protocol=protocol, seed=seed, workers=team,
                      folds=0 if k else folds, **r.params) for k, r in enumerate(rungs)]
     plan = make_strategy(strategy, evs[0], objective, seed=seed, xy=xy) if isinstance(strategy,
         str) else strategy(evs[0])

@@ -68,8 +68,8 @@ class Slopes:
         "Derivatives by the weights of single texts, and the losses of the rows held out"
         ev = self.evaluator
         if not hasattr(ev.refit, 'influence') or not ev.folds:
-            raise UserError('influence needs derivatives of held-out losses: take the classifier encoder:NAME, and '
-                'folds above 0')
+            raise UserError('influence needs derivatives of held-out losses: take the classifier encoder:NAME or '
+                'word-ridge, and folds above 0')
         rows = ev.rows(candidate)
         return ev.refit.influence(rows, ev.weights(candidate, rows), self.truth, balanced=self.balanced)
 

@@ -63,7 +63,7 @@ STRATEGIES = {'random': lambda ev, objective, seed, xy: Random(ev.sources, seed)
 PAPER_STRATEGIES = ('random', 'sliding-window', 'hierarchical', 'genetic')
 OBJECTIVE_FREE = ('random', 'sliding-window')
 WEIGHING = ('class-weights', 'common-weight', 'influence', 'datamodel') # Those whose candidates have weights
-LIKELIHOOD = ('common-weight', 'influence') # Those that need likelihoods, which `encoder:NAME` gives
+LIKELIHOOD = ('common-weight', 'influence') # Those that need likelihoods, of closed forms
 
 # %% ../../nbs/search/10_registry.ipynb #6fc18d19
 def read_strategy(
@@ -93,8 +93,8 @@ def list_strategies()->pd.DataFrame: # name, what
         ('hierarchical', 'the same with squares of falling size around the best'),
         ('genetic', 'a genetic algorithm over sets of examples'),
         ('class-weights', 'a weight for the synthetic texts of each class, full pool first'),
-        ('common-weight', 'one weight for all synthetic texts, by likelihood; for encoder:NAME'),
-        ('influence', 'class weights along the derivatives of the loss, and sources left out; for encoder:NAME'),
+        ('common-weight', 'one weight for all synthetic texts, by likelihood; for encoder:NAME and word-ridge'),
+        ('influence', 'class weights by derivatives of the loss, sources left out; for encoder:NAME and word-ridge'),
         ('datamodel', 'random sets of examples, a model of what each brings, and sets that the model prefers'),
         ('merge', 'merges what was best for single classes'),
         ('ensemble', 'phases of other strategies, planned or advised by the knowledge map'),

@@ -112,7 +112,7 @@ def loss_at_start(tiny, data, weight=1.0, **more):
     found = []
 
     def step(self, *args, real=FineTuned.step):
-        self.model.eval()
+        self.model_.eval()
         found.append(real(self, *args))
         return found[-1]
 
@@ -152,7 +152,7 @@ def test_a_step_in_parts_is_the_same_step(tiny):
         real = FineTuned.epoch
 
         def still(self, k, e, data):
-            for part in self.model.modules():
+            for part in self.model_.modules():
                 if isinstance(part, torch.nn.Dropout):
                     part.p = 0.0
             return real(self, k, e, data)
@@ -202,8 +202,8 @@ def test_stages_share_one_optimizer_and_after_is_told(tiny):
         after=lambda model, k: seen.append(
             (
                 k,
-                model.model.training,
-                float(model.adam.state_dict()['state'][0]['step']),
+                model.model_.training,
+                float(model.adam_.state_dict()['state'][0]['step']),
                 model.predict_proba(a.text[:1]).tolist(),
             )
         ),
@@ -391,8 +391,8 @@ def test_long_texts_are_cut_counted_and_told(tiny):
     data.loc[:4, 'text'] = 'key door badge ' * 40
     with pytest.warns(UserWarning, match='5 of 40 training texts are longer than 24 tokens'):
         m = fit(tiny, data, epochs=1)
-    assert m.truncated == 5
-    ids, cut = tokenized(m.tokenizer, ['key ' * 100, 'key', ''], 8)
+    assert m.truncated_ == 5
+    ids, cut = tokenized(m.tokenizer_, ['key ' * 100, 'key', ''], 8)
     assert [len(r) <= 8 for r in ids] == [True] * 3 and cut == 1
 
 
@@ -418,7 +418,7 @@ def no_room(monkeypatch, most):
 
     def logits(self, rows):
         sizes.append(len(rows))
-        if self.model.training and len(rows) > most:
+        if self.model_.training and len(rows) > most:
             raise torch.OutOfMemoryError('CUDA out of memory.')
         return real(self, rows)
 
@@ -483,7 +483,7 @@ def test_other_families_read_as_far_as_they_can(family, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match=f'are longer than {longest} tokens'):
         m = fit(str(tmp_path), data, epochs=1, max_length=500)
-    assert m.longest == longest and Embedder(str(tmp_path), tmp_path / 'kept').embed(list(data.text)).shape == (30, 16)
+    assert m.longest_ == longest and Embedder(str(tmp_path), tmp_path / 'kept').embed(list(data.text)).shape == (30, 16)
 
 
 # ---- embeddings
@@ -570,7 +570,7 @@ def test_the_kept_model_is_the_one_that_was_judged(tiny, task):
     )
     ids = tuple(sorted(pool.source_ids[0]))
     model = ev.fit(ids)
-    assert [s['name'] for s in model.seen['stages']] == ['synthetic', 'real']
+    assert [s['name'] for s in model.seen_['stages']] == ['synthetic', 'real']
     assert (
         ev.predict(ids)['test'] == pd.Index(corpus.classes).get_indexer(model.predict(list(corpus.test.text)))
     ).all()
@@ -582,12 +582,12 @@ def test_the_kept_model_is_the_one_that_was_judged(tiny, task):
 def bare(m, data, epochs):
     "The plainest loop over the same model and batches"
     texts, goal = m.tokens(list(data.text))[0], torch.from_numpy(targets(data.label, m.classes_))
-    adam = torch.optim.AdamW(m.model.parameters(), lr=1e-4, fused=True)
-    m.model.train()
+    adam = torch.optim.AdamW(m.model_.parameters(), lr=1e-4, fused=True)
+    m.model_.train()
     for e in range(epochs):
         for b in bucketed([len(r) for r in texts], 16, np.random.default_rng(e)):
             ids, real = encoders.padded([texts[i] for i in b], 0, 'cpu')
-            loss = torch.nn.functional.cross_entropy(m.model(input_ids=ids, attention_mask=real).logits, goal[b])
+            loss = torch.nn.functional.cross_entropy(m.model_(input_ids=ids, attention_mask=real).logits, goal[b])
             loss.backward()
             adam.step()
             adam.zero_grad()

@@ -8,12 +8,10 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
+from autogets.classifiers.boosted import PAPER, CatBoostText, _best_round
 from autogets.classifiers.linear import (
     CLASSIFIERS,
-    PAPER,
-    CatBoostText,
     LinearClassifier,
-    _best_round,
     load_classifier,
     make_classifier,
 )
@@ -60,9 +58,9 @@ def test_linear_is_the_plain_pipeline_bit_by_bit(data, params):
         LinearSVC(random_state=p['seed'], C=p['C'], tol=p['tol'], dual=True),
     ).fit(x, y, linearsvc__sample_weight=weight)
     ours = make_classifier('linear', **params).fit(x, y, sample_weight=weight)
-    assert (plain[-1].coef_ == ours.svc.coef_).all() and (plain[-1].intercept_ == ours.svc.intercept_).all()
+    assert (plain[-1].coef_ == ours.svc_.coef_).all() and (plain[-1].intercept_ == ours.svc_.intercept_).all()
     assert (plain.predict(z) == ours.predict(z)).all() and (plain.classes_ == ours.classes_).all()
-    assert not (ours.svc.coef_ == LinearClassifier(**params).fit(x, y).svc.coef_).all()  # the weights do count
+    assert not (ours.svc_.coef_ == LinearClassifier(**params).fit(x, y).svc_.coef_).all()  # the weights do count
 
 
 def test_linear_can_be_rebuilt_from_its_parameters(data):
@@ -70,7 +68,7 @@ def test_linear_can_be_rebuilt_from_its_parameters(data):
     clf = LinearClassifier(seed=5).fit(x, y)
     vec = TfidfVectorizer(**clf.vectorizer_params)
     svc = LinearSVC(**clf.svc_params).fit(vec.fit_transform(x), y)
-    assert (svc.decision_function(vec.transform(z)) == clf.svc.decision_function(clf.vectorizer.transform(z))).all()
+    assert (svc.decision_function(vec.transform(z)) == clf.svc_.decision_function(clf.vectorizer_.transform(z))).all()
     json.dumps(clf.params)
 
 
@@ -80,7 +78,7 @@ def test_linear_probabilities_rank_as_the_decision_does(k):
     clf = LinearClassifier().fit(x, y)
     p = clf.predict_proba(x)
     assert p.shape == (120, k) and np.allclose(p.sum(1), 1) and (p > 0).all()
-    assert (clf.predict(x) == clf.svc.predict(clf.vectorizer.transform(x))).all()
+    assert (clf.predict(x) == clf.svc_.predict(clf.vectorizer_.transform(x))).all()
     assert (clf.predict(x) == y).mean() > 0.9
 
 
@@ -191,10 +189,10 @@ def test_one_training_stops_like_several(patience, k):
     stops = {'validation': a, 'test': b, 'train': train}
     params = {**TINY, 'patience': patience}
     together = CatBoostText(**params).fit_stops(*train[:2], stops, features=train[2])
-    assert len({m.rounds for m in together.values()}) > 1
+    assert len({m.rounds_ for m in together.values()}) > 1
     for name, stop in stops.items():
         alone = CatBoostText(**params).fit(*train[:2], features=train[2], validation=stop)
-        assert alone.rounds == together[name].rounds, name
+        assert alone.rounds_ == together[name].rounds_, name
         assert (alone.predict_proba(a[0], a[2]) == together[name].predict_proba(a[0], a[2])).all(), name
 
 
@@ -204,9 +202,9 @@ def test_best_round_is_where_catboosts_detector_ends():
     def fit(patience):
         return CatBoostText(**{**TINY, 'patience': patience}).fit(*train[:2], features=train[2], validation=stop)
 
-    curve = fit(1000).model.evals_result_['validation']['TotalF1']
+    curve = fit(1000).model_.evals_result_['validation']['TotalF1']
     best = {p: _best_round(curve, p)[0] for p in range(1, 9)}
-    assert {p: fit(p).rounds - 1 for p in best} == best
+    assert {p: fit(p).rounds_ - 1 for p in best} == best
     assert len(set(best.values())) > 1  # so that an error of one round shows
 
 
@@ -244,7 +242,7 @@ def test_labels_unknown_to_the_training_data_do_not_stop_it(data):
     strange[:5] = 'never seen'
     clf = CatBoostText(**TINY).fit(*train[:2], features=train[2], validation=(z, strange, g))
     same = CatBoostText(**TINY).fit(*train[:2], features=train[2], validation=(z[5:], u[5:], g.iloc[5:]))
-    assert clf.rounds == same.rounds
+    assert clf.rounds_ == same.rounds_
     with pytest.raises(UserError, match='no text of the validation set'):
         CatBoostText(**TINY).fit(*train[:2], features=train[2], validation=(z, ['never seen'] * len(z), g))
 

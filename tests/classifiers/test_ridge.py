@@ -174,7 +174,7 @@ def test_what_cannot_be_is_said_in_one_line():
         (-ones, 'weight -1: give'),
         (np.where(ones.cumsum() == 3, np.nan, 1), 'text 2 has the weight nan'),
         (ones[:-1], '79 weights for 80 texts'),
-        (0 * ones, 'all texts have the weight 0'),
+        (0 * ones, 'all weights are zero'),
     ]:
         for solve in (FixedRidge, Ridge):
             with pytest.raises(UserError, match=said):

@@ -1012,11 +1012,11 @@ def slow_votes(graph, n):
 
 
 def test_vote_k_is_what_its_definition_says(examples):
-    from autogets.generators.demonstrations import _neighbors, _vectors, _vote
+    from autogets.generators.demonstrations import Votes, _neighbors, _vectors
 
     for x in (_vectors(examples.text), _vectors(examples.text[examples.label == 'bug'])):
         graph = _neighbors(x)
-        assert _vote(graph, 12).tolist() == slow_votes(graph.toarray().astype(int), 12)
+        assert Votes(graph).take(12).tolist() == slow_votes(graph.toarray().astype(int), 12)
         assert graph.diagonal().sum() == 0 and set(graph.data) <= {1.0} and graph.sum(1).max() <= 3
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['random_candidates', 'bench_costs', 'rank_agreement', 'bench_workers', 'mixed_candidates', 'bench_encoder',
-           'encoder_lines', 'bench']
+           'encoder_lines', 'many_classes', 'bench_words', 'word_lines', 'bench', 'bench_recorded']
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #6744bb40
 import time
@@ -17,6 +17,8 @@ from ...classifiers.encoders import OFFLINE
 from ...classifiers.fixed_ridge import FixedRidge
 from ...classifiers.linear import make_classifier
 from ...classifiers.ridge import best_ridge, log_losses
+from ...core import text_id
+from ...data.corpus import Corpus
 from ...data.datasets import load_corpus
 from ...generators.build import build_pool
 from ...generators.registry import make_generator
@@ -177,6 +179,68 @@ def encoder_lines(
         f'ratio: times the logistic regressions. Rank correlation of log losses with a penalty of its own for each '
         f'candidate: {agree:.3f}']
 
+# %% ../../../nbs/replication/ours/11_cost.ipynb #3fc74c2a
+def _texts(codes, rng, wrong=0.):
+    "A text for each of the class indices `codes`, `wrong` of them with the words of another class"
+    filler = np.minimum(rng.zipf(1.3, (len(codes), 8)), 2500)
+    told = np.where(rng.random(len(codes)) < wrong, rng.integers(codes.max()+1, size=len(codes)), codes)
+    own = 6*(told//10*10+(told+(rng.random(len(codes)) < .15)) % 10)+np.minimum(rng.zipf(1.5+wrong, len(codes)), 6)
+    group, number = rng.integers(15, size=len(codes)), rng.integers(3, 9, len(codes))
+    return [' '.join([f'own{a}', f'group{c//10}x{g}', *(f'word{w}' for w in row[:k])])
+        for a, c, g, row, k in zip(own, codes, group, filler, number)]
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #ff176c78
+def many_classes(
+    classes:int=150, # How many, a multiple of 10
+    each:int=50, # Real training texts of each; for validation and test a fifth
+    synthetic:int=2, # Synthetic texts of each training text
+    seed:int=0, # Of the words
+)->tuple: # A `Corpus` and the rows of its pool
+    "A made-up corpus with many classes"
+    rng, names = np.random.default_rng(seed), np.array([f'class {k:03}' for k in range(classes)])
+    def rows(split, n):
+        codes = np.repeat(np.arange(classes), n)
+        texts = [f'{t} {split}{i}' for i, t in enumerate(_texts(codes, rng))]
+        return pd.DataFrame(dict(id=[text_id(t) for t in texts], text=texts, label=names[codes]))
+    parts = {s: rows(s, n) for s, n in (('train', each), ('validation', max(1, each//5)), ('test', max(1, each//5)))}
+    source = parts['train'].loc[np.repeat(np.arange(classes*each), synthetic), ['id', 'label']].reset_index(drop=True)
+    texts = _texts(np.repeat(np.arange(classes), each*synthetic), rng, wrong=.15)
+    pool = source.assign(text=[f'{t} new{i}' for i, t in enumerate(texts)], source_ids=[(i,) for i in source.id])
+    return Corpus(f'{classes} classes', **parts), pool
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #7203d385
+def bench_words(
+    corpus, # A `Corpus`
+    pool:pd.DataFrame, # Synthetic texts of all classes
+    n:int=4, # Candidates
+    folds:int=4, # For the linear classifier; 0 scores validation alone
+    seed:int=0, # Seed of the candidates
+)->pd.DataFrame: # As of `bench_costs`, ratio to the linear classifier
+    "Milliseconds of a candidate for the linear classifier and for `word-ridge`, each method after it was set up once"
+    evs = {k: Evaluator(corpus, pool, classifier=k, folds=folds, seed=seed) for k in ('linear', 'word-ridge')}
+    candidates = mixed_candidates(evs['linear'], n+1, seed)
+    def each(ev, c):
+        rows = ev.rows(c)
+        return train_one(ev.refit, rows, ev.weights(c, rows), folds=ev.masks)
+    for ev in evs.values(): each(ev, candidates[-1])
+    ms = {k: [] for k in evs}
+    for c in candidates[:n]:
+        for k, ev in evs.items(): ms[k] += _timed(lambda c: each(ev, c), [c])[1]
+    rows = [(k, n, np.median(v), max(v), np.median(v)/np.median(ms['linear'])) for k, v in ms.items()]
+    return pd.DataFrame(rows, columns=['method','candidates','ms','ms_max','ratio'])
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #cb180cc7
+def word_lines(
+    n:int=2, # Candidates
+    seed:int=0, # Seed of the candidates
+)->list: # Lines of text
+    "What a candidate costs with 150 classes, validation alone and with all training texts"
+    corpus, pool = many_classes(seed=seed)
+    found = [bench_words(corpus, pool, n=n, folds=f, seed=seed).assign(folds=f) for f in (0, 4)]
+    return [f'word-ridge on made-up texts: {len(corpus.train)} training and {len(pool)} pool texts, '
+        f'{len(corpus.classes)} classes', pd.concat(found).round(4).to_string(index=False), '',
+        'ratio: times the linear classifier. folds 4: all training texts are scored too.']
+
 # %% ../../../nbs/replication/ours/11_cost.ipynb #ed9fdce8
 def bench(
     corpus, # A `Corpus`
@@ -186,6 +250,7 @@ def bench(
     seed:int=0, # Seed of the candidates
     catboost:bool=True, # Train CatBoost on one of them
     encoder:bool=True, # Evaluate candidates for an encoder as well
+    words:bool=True, # Evaluate candidates with 150 classes as well
 )->str: # A few lines of text
     "Costs, ratios, rank agreement and workers, measured in one run"
     t = time.perf_counter()
@@ -194,14 +259,15 @@ def bench(
     candidates = random_candidates(ev.sources, n, seed)
     costs, agree, both = bench_costs(ev, candidates, catboost), rank_agreement(ev, candidates), bench_workers(ev,
         candidates)
-    words = ev.refit.counts.train.shape
-    return '\n'.join([f'{corpus.name}, class {target}: {words[0]} training rows, {words[1]} features, {len(ev.pool)} '
+    rows, features = ev.refit.counts.train.shape
+    return '\n'.join([f'{corpus.name}, class {target}: {rows} training rows, {features} features, {len(ev.pool)} '
         f'pool texts, {len(corpus.validation)} validation rows', '', costs.round(2).to_string(index=False), '',
         'ratio: times the exact refit. The plain pipeline makes the same predictions as the exact refit.', '',
         'Ridge screen against exact refit:', agree.round(3).to_string(index=False), '',
         f'workers: {1e3*both["one"]:.1f} ms a candidate with one, {1e3*both["several"]:.1f} ms with two (ratio '
         f'{both["ratio"]:.2f}), results {"equal" if both["same"] else "DIFFER"}',
         *(['', *encoder_lines(min(n, 20), seed), ''] if encoder else []),
+        *([*word_lines(min(n, 2), seed), ''] if words else []),
         f'import autogets: {import_s:.2f} s; whole bench: {time.perf_counter()-t:.0f} s'])
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #b271d321
@@ -212,3 +278,15 @@ def _import_seconds():
         subprocess.run([sys.executable, '-c', code], check=True)
         return time.perf_counter()-t
     return max(0., min(once('import autogets') for _ in range(3))-min(once('pass') for _ in range(3)))
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #4d7d4666
+def bench_recorded(
+    name:str, # A named corpus with recorded texts
+    target:str=None, # The class; the largest unless given
+    **more, # As for `bench`
+)->str: # As of `bench`
+    "`bench` for a corpus and the texts recorded for it"
+    corpus = load_corpus(name, split='paper')
+    target = target or corpus.train.label.mode()[0]
+    pool = build_pool(make_generator(f'recorded:{name}'), corpus.examples(target), n=2)
+    return bench(corpus, pool, target, **more)

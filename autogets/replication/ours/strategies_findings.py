@@ -10,11 +10,10 @@ import pandas as pd
 
 from ...plots import COLORS, NAMES, grid
 from .comparison_tables import SCORES
-from .strategies import difference_table, gain_table
+from .strategies import FREE, difference_table, gain_table
 
 # %% ../../../nbs/replication/ours/13_strategies_findings.ipynb #59679330
-CHOICE_NAMES = {**NAMES, 'none': 'no synthetic text', 'class weights': 'balanced class weights',
-    'oversampling': 'oversampling', 'decision offsets': 'decision offsets'}
+CHOICE_NAMES = {**NAMES, 'none': 'no synthetic text', **{c: c for c in FREE}}
 
 # %% ../../../nbs/replication/ours/13_strategies_findings.ipynb #ae0ef5ec
 def size_name(

@@ -15,6 +15,7 @@ from ... import __version__
 from ...classifiers.linear import make_classifier
 from ...core import UserError, cached, text_id
 from ...data.datasets import load_corpus
+from ...curation.diversity import distinct_n, word_lists
 from ...generators.build import build_pool
 from ...generators.eda import EDA
 from ...generators.recorded import Recorded
@@ -119,12 +120,7 @@ def distinct_2(
     words:int=1000, # How many words to look at
 )->float: # From 0 to 1
     "The share of different pairs of neighboring words among the first `words` words"
-    pairs, seen = [], 0
-    for t in texts:
-        w = t.lower().split()[:max(0, words-seen)]
-        seen += len(w)
-        pairs += zip(w, w[1:])
-    return len(set(pairs))/len(pairs) if pairs else 0.
+    return distinct_n(word_lists(texts, words, str.split))
 
 # %% ../../../nbs/replication/survey/01_generation_methods.ipynb #eac1dd99
 def predictions(task, rows, seed=0):
