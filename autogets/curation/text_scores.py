@@ -21,6 +21,7 @@ from .influential import loss_influence, robust_influence
 from autogets.curation.neighbors import (calibrated_knn_shapley, knn_shapley, nearness, neighbor_agreement,
     originality)
 from .pool_view import PoolView
+from .text_weights import bilevel_weights, density_ratio, importance_weights, moment_weights
 
 # %% ../../nbs/curation/13_text_scores.ipynb #b8c73f00
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ TEXT_SCORES = {
     'generation-probability': TextScore(generation_probability, 'log probabilities in a pool',
         'SuperGen, arXiv 2202.04538'),
     'judge-score': TextScore(judge_score, 'texts, through a chat model', 'AlpaGasus, arXiv 2307.08701'),
+    'importance-weight': TextScore(importance_weights, FOLD, 'IMP loss, arXiv 2410.21526'),
+    'density-ratio': TextScore(density_ratio, 'vectors', 'covariate shift, by a two-sample classifier'),
+    'moment-weight': TextScore(moment_weights, VECTORS, 'SynAlign, arXiv 2502.08661'),
+    'bilevel-weight': TextScore(bilevel_weights, VECTORS, 'SunGen, arXiv 2205.12679, on a linear head'),
 }
 
 # %% ../../nbs/curation/13_text_scores.ipynb #aa896e03
