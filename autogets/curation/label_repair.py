@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from ..classifiers.calibration import fit_temperature, rescaled
 from ..classifiers.linear import make_classifier
 from ..core import UserError
+from .neighbors import nearest_rows
 from .text_weights import source_folds
 
 # %% ../../nbs/curation/11_label_repair.ipynb #e35ab5f7
@@ -93,20 +95,20 @@ def nearest_votes(
     k:int=10, # Voters
 )->np.ndarray: # Asked texts x classes: shares of the votes
     "Classes of the nearest real and trusted synthetic texts, none of which shares a source with the one that asks"
-    real, new = view.vectors
-    voters, codes = np.vstack([real, new[trusted]]), np.concatenate([view.real_codes, view.codes[trusted]])
-    leads, k = np.concatenate([np.arange(len(real)), view.lead[trusted]]), min(k, len(codes))
-    near = new[asked]@voters.T
-    for row, i in enumerate(asked): near[row, np.isin(leads, view.sources[i])] = -np.inf
-    near[:, len(real):][asked[:, None] == np.flatnonzero(trusted)] = -np.inf
-    first = np.argpartition(-near, k-1, axis=1)[:, :k]
-    votes = np.eye(len(view.classes))[codes[first]]*np.isfinite(np.take_along_axis(near, first, 1))[:, :, None]
-    return votes.sum(1)/np.maximum(votes.sum((1, 2)), 1)[:, None]
+    (real, new), kin = view.near_vectors, view.kin.astype(float)
+    voters = sp.vstack([real, new[trusted]]).tocsr() if sp.issparse(new) else np.vstack([real, new[trusted]])
+    siblings = (kin@kin.T+sp.identity(len(view.pool))).tocsr()
+    absent = sp.hstack([kin[asked], siblings[asked][:, trusted]]).tocsr()
+    at, cosine = nearest_rows(new[asked], voters, k, absent=absent)
+    codes, there = np.concatenate([view.real_codes, view.codes[trusted]]), np.isfinite(cosine)
+    votes = (np.eye(len(view.classes))[codes[at]]*there[:, :, None]).sum(1)
+    return votes/np.maximum(votes.sum(1, keepdims=True), 1)
 
 # %% ../../nbs/curation/11_label_repair.ipynb #d9d15146
 def student_relabel(
     view, # A `PoolView`
     clean:float=.7, # Posterior probability above which a label is kept
+    sure:float=.8, # Least probability of a new class
     k:int=10, # Nearest trusted texts that are asked
 )->Repair:
     "New labels where the loss is high and classifier and neighbors agree on another class (FreeAL, without the LLM)"
@@ -114,7 +116,7 @@ def student_relabel(
     trusted = clean_probability(-np.log(np.maximum(view.own_proba, 1e-12)), view.seed) > clean
     p, codes = np.nan_to_num(view.proba), view.codes.copy()
     said = np.where(np.isnan(view.own_proba), codes, p.argmax(1))
-    asked = np.flatnonzero(~trusted & (said != codes))
+    asked = np.flatnonzero(~trusted & (said != codes) & (p.max(1) >= sure))
     if len(asked):
         votes = nearest_votes(view, asked, trusted, k=k)
         agree = (votes.argmax(1) == said[asked]) & (votes.max(1) > .5)
@@ -137,9 +139,9 @@ def _student_proba(view, codes, kept, real, judged):
 # %% ../../nbs/curation/11_label_repair.ipynb #3638f957
 def cross_proba(
     view, # A `PoolView`
-    codes:np.ndarray, # Class of each synthetic text
+    codes:np.ndarray, # Class of each synthetic text, to train on
     real:bool=True, # Whether the real texts of a half train with it
-)->np.ndarray: # Texts x classes, calibrated on `codes`; `nan` for a class that the other half lacks
+)->np.ndarray: # Texts x classes, calibrated on the labels of the pool; `nan` for a class that the other half lacks
     "What a student of each half of the pool says of the other"
     home, touched = source_folds(view)
     folds, out = touched.shape[1], np.full((len(codes), len(view.classes)), np.nan)
@@ -147,15 +149,15 @@ def cross_proba(
         judged = half[home]
         if judged.any(): out[judged] = _student_proba(view, codes, ~touched[:, half].any(1), ~half[view.fold] & real,
             judged=judged)
-    own = out[np.arange(len(out)), codes]
-    t = fit_temperature(np.nan_to_num(out[np.isfinite(own)]), codes[np.isfinite(own)]) or 1.
+    known = np.isfinite(out[np.arange(len(out)), view.codes])
+    t = fit_temperature(np.nan_to_num(out[known]), view.codes[known]) or 1.
     return np.where(np.isnan(out), np.nan, rescaled(np.nan_to_num(out), t))
 
 # %% ../../nbs/curation/11_label_repair.ipynb #9b7b6826
 def cross_relabel(
     view, # A `PoolView`
     stages:int=2, # How often the halves relabel each other
-    sure:float=.5, # Least probability of a new class, from 0 (every prediction is taken) to 1
+    sure:float=.8, # Least probability of a new class, from 0 (every prediction is taken) to 1
     real:bool=True, # Whether the real texts of a half train with it
 )->Repair:
     "New labels from students of the other half of the pool (MCKD)"
