@@ -374,6 +374,7 @@ def test_pyproject_says_once_what_is_needed():
         'json-repair',
     }
     assert set(project['optional-dependencies']) == {
+        'light',
         'catboost',
         'cleanlab',
         'parquet',

@@ -147,7 +147,8 @@ def cross_proba(
     folds, out = touched.shape[1], np.full((len(codes), len(view.classes)), np.nan)
     for half in (np.arange(folds) < folds//2, np.arange(folds) >= folds//2):
         judged = half[home]
-        if judged.any(): out[judged] = _student_proba(view, codes, ~touched[:, half].any(1), ~half[view.fold] & real,
+        if judged.any(): out[judged] = _student_proba(view, codes, ~touched[:, half].any(1),
+            real=~half[view.fold] & real,
             judged=judged)
     known = np.isfinite(out[np.arange(len(out)), view.codes])
     t = fit_temperature(np.nan_to_num(out[known]), view.codes[known]) or 1.

@@ -177,7 +177,7 @@ def weight_slopes(
 )->tuple: # The outer loss, and its derivative by each weight
     "How the loss of the outer texts changes with the weights of the inner ones"
     (x, y), (z, codes) = inner, outer
-    factor, w = inner_ridge(x, y, weights, alpha)
+    factor, w = inner_ridge(x, y, weights, alpha=alpha)
     loss, slopes = reverse_cross_entropy(z@w, codes, scale)
     return loss, ((x@cho_solve(factor, z.T@slopes))*(y-x@w)).sum(1)
 

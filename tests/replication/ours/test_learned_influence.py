@@ -53,13 +53,13 @@ def test_traits_need_no_label_of_validation_or_test(cell, monkeypatch):
     held = {split: turned(getattr(cell.corpus, split)) for split in ('validation', 'test')}
     monkeypatch.setattr(cell.evaluator, 'corpus', replace(cell.corpus, **held))
     pd.testing.assert_frame_equal(learned.text_traits(cell.evaluator), before)
-    assert list(before) == list(learned.TRAITS)
+    assert list(before) == list(learned.SOURCE_TRAITS)
 
 
 def made(seed=0, corpora='abcd', slopes=None):
     "Sources whose influence is their margin, in each corpus times a slope"
     rng, n = np.random.default_rng(seed), 120
-    d = pd.DataFrame(rng.normal(size=(n * len(corpora), len(learned.TRAITS))), columns=learned.TRAITS)
+    d = pd.DataFrame(rng.normal(size=(n * len(corpora), len(learned.SOURCE_TRAITS))), columns=learned.SOURCE_TRAITS)
     d = d.assign(corpus=np.repeat(list(corpora), n), each=20, seed=0, label=np.arange(len(d)) % 3, size=4.0)
     slope = d.corpus.map(slopes or dict.fromkeys(corpora, 1.0))
     d['test'] = slope * d.margin + 0.3 * rng.normal(size=len(d))
@@ -124,9 +124,9 @@ def test_the_rows_that_judge_do_not_propose(cell):
         return cell.held[rows].mean(0)
 
     choice = way.choice(harm)
-    assert all((rows == (way.part != k)).all() for k, rows in enumerate(asked[: out.PARTS]))
-    assert all(rows.all() for rows in asked[out.PARTS :])
-    assert set(out.rule_choices(cell, np.zeros(len(cell.ids)))) == set(out.RULES)
+    assert all((rows == (way.part != k)).all() for k, rows in enumerate(asked[: out.JUDGED_PARTS]))
+    assert all(rows.all() for rows in asked[out.JUDGED_PARTS :])
+    assert set(out.rule_choices(cell, np.zeros(len(cell.ids)))) == set(out.INFLUENCE_RULES)
     assert choice == () or set(i for i in choice if isinstance(i, str)) <= set(cell.ids)
 
 
@@ -156,7 +156,7 @@ def test_findings_name_their_corpora_and_what_was_resampled():
             for b in 'abcd'
             for n in (5, 0)
             for s in (0, 1)
-            for r, noise in zip(out.RULES, rng.normal(size=len(out.RULES)))
+            for r, noise in zip(out.INFLUENCE_RULES, rng.normal(size=len(out.INFLUENCE_RULES)))
         ]
     )
     table = made().assign(prior=lambda d: learned.learned_influence(d))
