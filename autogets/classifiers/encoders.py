@@ -66,9 +66,9 @@ def encoder_path(
 def encoder_at_hand()->str: # For `encoder:NAME`; None where there is none
     "The encoder that is used unless another is named"
     name = os.environ.get('AUTOGETS_ENCODER')
-    if name: return None if name == 'none' else name
+    if name and name != 'offline': return None if name == 'none' else name
     if all(map(find_spec, (OFFLINE, 'torch', 'transformers'))): return 'offline'
-    return 'static' if static_at_hand() else None
+    return 'static' if not name and static_at_hand() else None
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #e20e037b
 def default_classifier()->str:
