@@ -164,6 +164,22 @@ def test_no_public_name_is_defined_in_two_modules():
     refuse(found, 'a public name has one home')
 
 
+def test_no_name_of_a_room_is_one_of_its_modules():
+    # `room.name` would be the module as soon as anything had imported it
+    rooms = {m.removesuffix('__init__').strip('.'): tree for m, tree in MODULES.items() if m.endswith('__init__')}
+    names = {
+        room: {
+            k.value for n in ast.walk(tree) if isinstance(n, ast.Dict) for k in n.keys if isinstance(k, ast.Constant)
+        }
+        for room, tree in rooms.items()
+    }
+    assert 'giveaway_words' in names['curation'] and 'improve' in names['']
+    modules = {*ROOMS, *FOLDERS}
+    refuse(
+        [f'{room}.{n}' for room in names for n in names[room] if f'{room}.{n}'.strip('.') in modules], 'two meanings'
+    )
+
+
 def private(name):
     return name.startswith('_') and not name.startswith('__')
 

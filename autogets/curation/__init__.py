@@ -10,9 +10,10 @@ from ..core import lazy
 
 # %% ../../nbs/curation/00_curation.ipynb #7eb339d4
 __getattr__, __dir__ = lazy(__name__, {
-    'giveaway_words': 'giveaway_words', 'pair_up': 'giveaway_words',
+    'giveaway_words': 'word_giveaways', 'pair_up': 'word_giveaways',
     'form_artifacts': 'text_form', 'form_only': 'text_form',
-    'Artifacts': 'artifacts', 'artifacts': 'artifacts', 'without_giveaways': 'artifacts', 'rephrased': 'artifacts',
+    'Artifacts': 'annotation_artifacts', 'artifacts': 'annotation_artifacts',
+    'without_giveaways': 'annotation_artifacts', 'rephrased': 'annotation_artifacts',
     'PoolView': 'pool_view', 'keep_best': 'pool_view', 'class_normalized': 'pool_view',
     'proposed_sources': 'pool_view',
     'Review': 'review', 'load_review': 'review', 'apply_review': 'corrections', 'review_effect': 'corrections',

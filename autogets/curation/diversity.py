@@ -9,7 +9,7 @@ __all__ = ['BLEU_TEXTS', 'word_lists', 'ngrams', 'distinct_n', 'shared_ngrams', 
 # %% ../../nbs/curation/20_diversity.ipynb #942e53a7
 import numpy as np
 import pandas as pd
-from .giveaway_words import WORD_PATTERN
+from .word_giveaways import WORD_PATTERN
 
 # %% ../../nbs/curation/20_diversity.ipynb #a506b513
 def word_lists(

@@ -15,7 +15,7 @@ from ..classifiers.encoders import default_classifier
 from ..classifiers.fixed_ridge import FixedRidge, judging
 from ..classifiers.ridge import ALPHAS, RidgeRows, family, log_losses
 from ..core import UserError
-from .artifacts import artifacts
+from .annotation_artifacts import artifacts
 from .closeness import (coverage_density, expected_coverage, near_copies, neighbor_changes, repeats,
     source_distances, topic_coverage, two_sample_auc)
 from .diversity import diversity_figures, equal_draw
@@ -296,7 +296,7 @@ SAYS |= {
         'drop them, scores would be too good: was the pool made for another split?'),
     'near copies of each other': ('{s:.1%} nearly equal another one; of real texts {r:.1%}', 'drop near-duplicates'),
     'give-away words': ('{s:.0%} have a word that gives the class away and would not in a real text',
-        'see autogets.curation.artifacts'),
+        'see autogets.curation.annotation_artifacts'),
     'class told by form alone (AUC)': ('length, marks and function words tell the class with AUC {s:.2f}, in real '
         'texts {r:.2f}', 'the writer has a habit for each class')}
 

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from ..core import UserError
-from .giveaway_words import Pair, WORD_PATTERN, two_sided_p, corrected, terms
+from .word_giveaways import Pair, WORD_PATTERN, two_sided_p, corrected, terms
 
 # %% ../../nbs/curation/02_text_form.ipynb #bfe47934
 _EMOJI = '[\U0001F000-\U0001FAFF\u2600-\u27bf]'

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from autogets.curation.artifacts import artifacts, rephrased, without_giveaways
-from autogets.curation.giveaway_words import Pair, class_counts, corrected, giveaway_words, log_odds, pair_up, terms
+from autogets.curation.annotation_artifacts import artifacts, rephrased, without_giveaways
+from autogets.curation.word_giveaways import Pair, class_counts, corrected, giveaway_words, log_odds, pair_up, terms
 from autogets.curation.text_form import auc_against_rest, form_artifacts, form_matrix, form_of, form_only
 from autogets.replication.prompting.label_bias import planted_table, planted_trial
 from autogets.replication.prompting.label_repair import bias_findings, repair_table

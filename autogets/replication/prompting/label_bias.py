@@ -15,8 +15,8 @@ from ... import __version__
 from ...core import cached, digest
 from ...data.datasets import DATASETS, DataMissing, data_folder, load_corpus, official_rows
 from ...data.tables import read_table
-from ...curation.artifacts import artifacts
-from ...curation.giveaway_words import corrected, giveaway_words, pair_up, two_sided_p
+from ...curation.annotation_artifacts import artifacts
+from ...curation.word_giveaways import corrected, giveaway_words, pair_up, two_sided_p
 from ...curation.text_form import form_matrix, grouped_auc
 from .tasks import load_prompt_task
 

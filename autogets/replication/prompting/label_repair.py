@@ -15,8 +15,8 @@ from ...metrics import confusion, scores
 from ...paired import gain_interval
 from ...plots import COLORS, grid, shorten
 from ...classifiers.linear import make_classifier
-from ...curation.artifacts import artifacts, rephrased_by, without_giveaways
-from ...curation.giveaway_words import source_numbers
+from ...curation.annotation_artifacts import artifacts, rephrased_by, without_giveaways
+from ...curation.word_giveaways import source_numbers
 from ...curation.text_form import draw_by_source
 from .training import FAILS, HOLDS, INCONCLUSIVE
 from .label_bias import CACHE_FORMAT, NULLS, PLANTS, exact_share, load_biased
