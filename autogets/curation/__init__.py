@@ -21,5 +21,8 @@ __getattr__, __dir__ = lazy(__name__, {
     'data_map': 'confidence', 'cover_order': 'coverage',
     'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
     'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems',
+    'importance_weights': 'text_weights', 'density_ratio': 'text_weights', 'moment_weights': 'text_weights',
+    'bilevel_weights': 'text_weights', 'student_relabel': 'label_repair', 'cross_relabel': 'label_repair',
+    'soft_labels': 'label_repair', 'repaired_rows': 'label_repair', 'soft_rows': 'label_repair',
     'measure_quality': 'quality:quality',
     'Quality': 'quality', 'write_quality': 'quality', 'diversity_figures': 'diversity'})
