@@ -21,5 +21,7 @@ __getattr__, __dir__ = lazy(__name__, {
     'data_map': 'confidence', 'cover_order': 'coverage',
     'TEXT_SCORES': 'text_scores', 'score_texts': 'text_scores', 'score_view': 'text_scores',
     'list_text_scores': 'text_scores', 'plant': 'planted_problems', 'found_problems': 'planted_problems',
+    'temporal_ensemble': 'temporal_ensembling', 'Plan': 'rounds', 'run_rounds': 'rounds', 'by_round': 'rounds',
+    'ProGen': 'loop_plans', 'S3': 'loop_plans', 'SelfInstruct': 'loop_plans',
     'measure_quality': 'quality:quality',
     'Quality': 'quality', 'write_quality': 'quality', 'diversity_figures': 'diversity'})

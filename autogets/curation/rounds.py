@@ -153,8 +153,10 @@ class Rounds:
         try: pool = build_pool(g, examples, folder, n=self.n, held_out=self.held, filters=self.filters(),
             progress=self.how['progress'])
         except UserError:
-            if not _nothing_came(folder, examples): raise
-            return False
+            # a build halts the wrapper where no text is of use; a limit of cost halts what it wraps
+            over = 'halted' in vars(g) or _nothing_came(folder, examples)
+            if over and number > 1: return False
+            raise
         self.pools.append(pool)
         roots = dict(zip(self.written.id, self.written.source_ids)) | {i: [i] for i in self.corpus.train.id}
         self.written = pd.concat([self.written, traced(pool.texts, roots, number)], ignore_index=True)
