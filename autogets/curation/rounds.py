@@ -190,7 +190,8 @@ def run_rounds(
 )->Pool: # With all rounds; `by_round` says which text is from which
     "The pool that a loop writes"
     if not isinstance(plan, Plan): raise UserError(f'{plan!r:.60} is no plan: give one such as ProGen()')
-    if int(rounds) != rounds or rounds < 1: raise UserError(f'{rounds} rounds write nothing: give a whole number from 1')
+    if int(rounds) != rounds or rounds < 1:
+        raise UserError(f'{rounds} rounds write nothing: give a whole number from 1')
     loop = Rounds(corpus, generator, plan, n=n, folder=folder, filters=filters, seed=seed, progress=progress)
     for number in range(1, rounds+1):
         if not loop.advance(number): break
