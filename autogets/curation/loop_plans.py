@@ -54,7 +54,7 @@ def _fold_model(train, written, classifier, seed):
     texts, labels = [*train.text, *written.text], [*train.label, *written.label]
     if len(set(labels)) < 2: return None
     model = make_classifier(classifier, seed=seed)
-    families = [(i,) for i in [*train.id, *(s[0] for s in written.source_ids)]]
+    families = [*((i,) for i in train.id), *(tuple(s[:1]) or (f'text {k}',) for k, s in enumerate(written.source_ids))]
     return model.fit(texts, labels, **(dict(groups=families) if getattr(model, 'families', False) else {}))
 
 # %% ../../nbs/curation/16_loop_plans.ipynb #3a49d0e9

@@ -59,7 +59,8 @@ class LaterRound:
         if self.attempts > 1: return self.more(examples, dict.fromkeys(examples.id, n), 0)
         rows = self.generator.generate(examples, n*self.number)
         rows = rows[~rows.id.isin(self.taken)]
-        return rows[rows.groupby(rows.source_ids.str[0]).cumcount() < n]
+        lead = pd.Series([s[0] for s in rows.source_ids], rows.index, dtype=object)
+        return rows[rows.groupby(lead).cumcount() < n]
 
     def more(self, examples, wanted, attempt):
         "As of the generator, whose attempts go on from those of earlier rounds"
