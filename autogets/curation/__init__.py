@@ -24,5 +24,7 @@ __getattr__, __dir__ = lazy(__name__, {
     'importance_weights': 'text_weights', 'density_ratio': 'text_weights', 'moment_weights': 'text_weights',
     'bilevel_weights': 'text_weights', 'student_relabel': 'label_repair', 'cross_relabel': 'label_repair',
     'soft_labels': 'label_repair', 'repaired_rows': 'label_repair', 'soft_rows': 'label_repair',
+    'temporal_ensemble': 'temporal_ensembling', 'Plan': 'rounds', 'run_rounds': 'rounds', 'by_round': 'rounds',
+    'ProGen': 'loop_plans', 'S3': 'loop_plans', 'SelfInstruct': 'loop_plans',
     'measure_quality': 'quality:quality',
     'Quality': 'quality', 'write_quality': 'quality', 'diversity_figures': 'diversity'})

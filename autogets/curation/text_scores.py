@@ -21,6 +21,7 @@ from .influential import loss_influence, robust_influence
 from autogets.curation.neighbors import (calibrated_knn_shapley, knn_shapley, nearness, neighbor_agreement,
     originality)
 from .pool_view import PoolView
+from .temporal_ensembling import ensemble_confidence
 from .text_weights import bilevel_weights, density_ratio, importance_weights, moment_weights
 
 # %% ../../nbs/curation/13_text_scores.ipynb #b8c73f00
@@ -49,6 +50,8 @@ TEXT_SCORES = {
     'coverage-rank': TextScore(coverage_rank, 'cosines of synthetic texts', 'ACS, arXiv 2504.14508'),
     'generation-probability': TextScore(generation_probability, 'log probabilities in a pool',
         'SuperGen, arXiv 2202.04538'),
+    'temporal-ensemble': TextScore(ensemble_confidence, 'vectors and labels of synthetic texts',
+        'SuperGen, arXiv 2202.04538, on a linear head'),
     'judge-score': TextScore(judge_score, 'texts, through a chat model', 'AlpaGasus, arXiv 2307.08701'),
     'importance-weight': TextScore(importance_weights, FOLD, 'IMP loss, arXiv 2410.21526'),
     'density-ratio': TextScore(density_ratio, 'vectors', 'covariate shift, by a two-sample classifier'),

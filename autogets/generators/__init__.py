@@ -13,7 +13,8 @@ _NAMES = {'Generator': 'base', 'EDA': 'eda', 'Recorded': 'recorded', 'shipped_re
          'Pool': 'pool', 'load_pool': 'pool', 'save_pool': 'pool', 'build_pool': 'build', 'fill_pool': 'build',
          'METHODS': 'prompts', 'get_method': 'prompts', 'render': 'prompts', 'Demonstrations': 'demonstrations',
          'FILTERS': 'filters', 'default_filters': 'filters', 'redact': 'redaction', 'Writer': 'llm_writer',
-         'BackTranslation': 'backtranslation', 'CausalLM': 'causal_lm', 'list_generators': 'registry',
+         'TreeWriter': 'topic_tree', 'BackTranslation': 'backtranslation', 'CausalLM': 'causal_lm',
+         'list_generators': 'registry',
          'make_generator': 'registry', 'GenerationSettings': 'run', 'RequestSettings': 'run', 'forecast': 'run',
          'generate': 'run', 'load_recording': 'recordings', 'recording_pool': 'recordings'}
 

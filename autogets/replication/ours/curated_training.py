@@ -28,7 +28,8 @@ from .strategies import Cell, CellSettings
 # %% ../../../nbs/replication/ours/16_curated_training.ipynb #720595a0
 LEVELS = (1., .1) # What a synthetic text counts, a real one counting one
 WEIGHTS = ('importance-weight', 'density-ratio', 'moment-weight', 'bilevel-weight') # Scores that are weights
-UNMEASURED = ('judge-score', 'generation-probability') # Need a chat model, or log probabilities of the writer
+UNMEASURED = ('judge-score', 'generation-probability', # Need a chat model, or log probabilities of the writer
+    'temporal-ensemble') # Learns the texts that it judges
 FILTERS = tuple(name for name in TEXT_SCORES if name not in UNMEASURED)
 REPAIRS = {'student relabeling': student_relabel, 'cross relabeling': cross_relabel, 'soft labels': soft_labels}
 
