@@ -69,6 +69,20 @@ def test_the_same_examples_give_new_texts_in_every_round_without_a_repeated_requ
     assert all('here is a note' in r.messages[0]['content'] + r.messages[1]['content'] for r in chat.asked)
 
 
+def test_a_generator_that_cannot_be_asked_again_goes_on_where_it_was(small):
+    texts = by_round(run_rounds(small, EDA(synonyms='none'), Same(), rounds=3, n=2, **PLAIN))
+    assert texts.groupby('round').size().tolist() == [12, 12, 12] and texts.id.is_unique
+
+
+def test_a_method_that_shows_what_was_kept_sees_earlier_rounds(small):
+    chat = Scribe()
+    texts = by_round(run_rounds(small, Writer(chat, prompt='expand'), Same(), rounds=2, n=2, **PLAIN))
+    first = texts.text[texts['round'] == 1]
+    asked = [r.messages[-1]['content'] for r in chat.asked]
+    seen = [any(t in said for t in first) for said in asked]
+    assert seen == [False] * 6 + [True] * 6
+
+
 def test_a_prompt_names_all_classes_though_the_round_has_one(small):
     class One(Same):
         def examples(self, corpus, written, rng):
