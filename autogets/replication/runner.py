@@ -394,11 +394,12 @@ def publish(
 
 # %% ../../nbs/replication/07_runner.ipynb #64aa0b6d
 def _publish_outputs(profile, records, out, root):
-    "The executed copies' outputs into their notebooks; of several experiments with one notebook, the first's"
-    done = {}
-    for e in load_manifest(root):
-        copy = out/'notebooks'/f'{e.id}.ipynb'
-        if e.id not in records or e.path in done or not copy.exists(): continue
-        said = ', '.join(f'{k} = {json.dumps(v, ensure_ascii=False)}' for k, v in records[e.id]['parameters'].items())
-        done[e.path] = show_outputs(e.path, copy, f'The outputs below are those of the profile {profile}: {said}')
-    return list(done.values())
+    "The executed copies' outputs into their notebooks; a notebook of several experiments shows the first, or stays"
+    shown, done = {}, []
+    for e in load_manifest(root): shown.setdefault(e.path, e.id)
+    for path, name in shown.items():
+        copy = out/'notebooks'/f'{name}.ipynb'
+        if name not in records or not copy.exists(): continue
+        said = ', '.join(f'{k} = {json.dumps(v, ensure_ascii=False)}' for k, v in records[name]['parameters'].items())
+        done.append(show_outputs(path, copy, f'The outputs below are those of the profile {profile}: {said}'))
+    return done

@@ -8,12 +8,14 @@ __all__ = ['CHOICE_NAMES', 'size_name', 'choices_figure', 'strategy_findings', '
 # %% ../../../nbs/replication/ours/13_strategies_findings.ipynb #777aaff1
 import pandas as pd
 
+from ...metrics import OBJECTIVES
 from ...plots import COLORS, NAMES, grid
 from .comparison_tables import SCORES
 from .strategies import FREE, difference_table, gain_table
 
 # %% ../../../nbs/replication/ours/13_strategies_findings.ipynb #59679330
-CHOICE_NAMES = {**NAMES, 'none': 'no synthetic text', **{c: c for c in FREE}}
+CHOICE_NAMES = {k: v for k, v in NAMES.items() if k not in OBJECTIVES} | {'none': 'no synthetic text'} | {
+    c: c for c in FREE}
 
 # %% ../../../nbs/replication/ours/13_strategies_findings.ipynb #ae0ef5ec
 def size_name(
@@ -30,6 +32,7 @@ def choices_figure(
 ):
     "The gain over no synthetic text of every choice"
     parts, names = list(gains.groupby(['classifier', 'each'], sort=False)), list(dict.fromkeys(gains.strategy))
+    parts.sort(key=lambda part: list(gains.classifier).index(part[0][0]))
     columns = gains.each.nunique()
     fig, axes = grid(len(parts), columns, (2.5, .8+.2*len(names)), sharey='row', sharex='row')
     for ax, ((classifier, each), d) in zip(axes, parts):
