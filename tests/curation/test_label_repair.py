@@ -26,19 +26,6 @@ from autogets.curation.text_weights import source_folds
 
 
 @pytest.fixture(scope='module')
-def world():
-    corpus = worlds.corpus(n=40)
-    return corpus, worlds.texts(corpus, 3)
-
-
-@pytest.fixture(scope='module')
-def flipped(world):
-    corpus, texts = world
-    rows = plant(texts, 'wrong label', seed=2)
-    return PoolView(corpus, rows, 'linear'), rows.planted.to_numpy()
-
-
-@pytest.fixture(scope='module')
 def right(world):
     return pd.Index(['ant', 'bee', 'cat']).get_indexer(world[1].label)
 

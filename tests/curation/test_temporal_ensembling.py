@@ -18,13 +18,6 @@ from autogets.curation.temporal_ensembling import (
 from autogets.curation.text_scores import score_view
 
 
-@pytest.fixture(scope='module')
-def noisy():
-    corpus = worlds.corpus(n=40)
-    rows = plant(worlds.texts(corpus, 3), 'wrong label', seed=2)
-    return PoolView(corpus, rows, 'linear'), rows.planted.to_numpy()
-
-
 @pytest.mark.parametrize('momentum', [0, 0.5, 0.8])
 def test_the_average_is_the_recursion_of_the_paper(momentum):
     p = np.random.default_rng(0).dirichlet(np.ones(3), (6, 4))
@@ -44,15 +37,15 @@ def test_a_label_that_was_doubted_early_is_left_out_though_it_is_believed_at_las
     assert temporal_ensemble(p, [0, 0], threshold=0).kept.all()
 
 
-def test_wrong_labels_are_ranked_below_right_ones(noisy):
-    view, planted = noisy
+def test_wrong_labels_are_ranked_below_right_ones(flipped):
+    view, planted = flipped
     found = score_view(view, 'temporal-ensemble').to_numpy()
     assert within_class_auc(found, planted, view.codes) > 0.7
     assert np.array_equal(found, ensemble_confidence(view)) and not np.array_equal(found, ensemble_confidence(view, 2))
 
 
-def test_the_last_epochs_of_a_long_training_believe_wrong_labels(noisy):
-    view, planted = noisy
+def test_the_last_epochs_of_a_long_training_believe_wrong_labels(flipped):
+    view, planted = flipped
     last = ensemble_confidence(view, rounds=150, momentum=0)
     assert within_class_auc(last, planted, view.codes) < within_class_auc(
         ensemble_confidence(view, rounds=5), planted, view.codes

@@ -28,19 +28,6 @@ from autogets.curation.text_weights import (
 
 
 @pytest.fixture(scope='module')
-def world():
-    corpus = worlds.corpus(n=40)
-    return corpus, worlds.texts(corpus, 3)
-
-
-@pytest.fixture(scope='module')
-def flipped(world):
-    corpus, texts = world
-    rows = plant(texts, 'wrong label', seed=2)
-    return PoolView(corpus, rows, 'linear'), rows.planted.to_numpy()
-
-
-@pytest.fixture(scope='module')
 def strange(world):
     corpus, texts = world
     rng = np.random.default_rng(0)

@@ -432,6 +432,21 @@ def test_publish_copies_and_removes_what_is_no_longer_written(root):
     assert 'profile quick: n = 4' in path.read_text()
 
 
+def test_a_notebook_of_several_experiments_shows_the_first(root):
+    path = root / 'nbs' / 'experiments' / 'demo' / '01_good.ipynb'
+    path.write_text(path.read_text().replace("Experiment('demo/good')", "Experiment(f'demo/{name}')"))
+    path.write_text(path.read_text().replace('n: int = 2 # rows', "n: int = 2 # rows\\nname: str = 'good'"))
+    other = dict(id='demo/other', notebook='demo/01_good.ipynb', title='Others')
+    manifest(root, good(), other | dict(profiles={'quick': {'n': 3, 'name': 'other'}}))
+    before = path.read_text()
+    runner.replicate('quick', root=root, only=['demo/other'])
+    runner.publish('quick', root=root)
+    assert path.read_text() == before and (root / 'data' / 'results' / 'demo' / 'other.json').exists()
+    runner.replicate('quick', root=root)
+    runner.publish('quick', root=root)
+    assert 'n = 4' in path.read_text() and 'n = 3' not in path.read_text()
+
+
 def test_a_notebook_is_run_by_this_python_in_the_project_folder(root):
     body = """import sys, autogets
 v = [sys.prefix, os.getcwd(), autogets.__file__, str(os.environ.get('IN_TEST'))]
