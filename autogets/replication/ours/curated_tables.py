@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CELL_KEYS', 'NO_CURATION', 'RIVALS', 'WEIGHT_USES', 'WEIGHT_METHODS', 'WEIGHT_RIVALS', 'beside_free',
-           'chosen_elsewhere', 'with_choice', 'advice_table', 'ranked', 'curation_findings', 'weights_beside',
-           'weight_findings']
+           'chosen_elsewhere', 'with_choice', 'advice_table', 'best_first', 'no_curation', 'curation_findings',
+           'weights_beside', 'weight_findings']
 
 # %% ../../../nbs/replication/ours/17_curated_tables.ipynb #eda9ca0d
 import pandas as pd
@@ -72,12 +72,18 @@ def _over_full(cells, score):
     return cells.assign(**{score: cells[score]-cells.join(full.rename('full'), on=CELL_KEYS).full})
 
 # %% ../../../nbs/replication/ours/17_curated_tables.ipynb #8e28cb14
-def ranked(
+def best_first(
     table:pd.DataFrame, # From `advice_table`
 )->pd.DataFrame: # Its rows, for `choices_figure`
     "All uses in the same order for every classifier and size, the best on average first"
     place = table.groupby('strategy').gain.mean().rank(ascending=False)
     return table.sort_values('strategy', key=lambda s: s.map(place), kind='stable')
+
+def no_curation(
+    table:pd.DataFrame, # From `advice_table`
+)->tuple: # Strategies, such as 'random half, at 0.1'
+    "Those that no method of curation makes"
+    return tuple(s for s in dict.fromkeys(table.strategy) if s.partition(',')[0] in NO_CURATION)
 
 # %% ../../../nbs/replication/ours/17_curated_tables.ipynb #797ceaa5
 def curation_findings(
