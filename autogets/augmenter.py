@@ -14,7 +14,8 @@ from .classifiers.rows import InputError, checked_rows
 from .core import UserError, text_id
 from .data.corpus import Corpus, split_corpus
 from .data.tables import tidy
-from .job import as_generator, choose_texts
+from .generators.given import as_generator
+from .job import choose_texts
 from .job_settings import Job
 from .metrics import objective_named
 

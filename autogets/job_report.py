@@ -134,7 +134,7 @@ def summary(
         seconds=round(trained, 3), wall_seconds=round(o.seconds, 3), versions=versions(),
         rows={s: len(getattr(ev.corpus, s)) for s in ('train', 'validation', 'test')}, pool_texts=len(ev.pool),
         **_limits(o.manifest or {}), **chosen,
-        baseline=f.baseline, improved=f.improved, gain=f.gain, **_decided(o))
+        baseline=f.baseline, improved=f.improved, gain=f.gain, **_decided(o), **_bought(o))
 
 # %% ../nbs/05_job_report.ipynb #af1534f7
 def _decided(o):
@@ -160,9 +160,36 @@ def _how(o):
         f'{len(ev.pool)} synthetic texts of {len(ev.sources)} examples could be chosen; '
         f'{len(o.texts)} texts of {len(ids_of(o.final.candidate))} examples were.{_weights(o)}')
 
+# %% ../nbs/05_job_report.ipynb #5b0c9a02
+def _by_kind(run):
+    "kind, texts, spent, and what one more text was expected to be worth at the end (log loss, in thousandths)"
+    t = run.arm_table()
+    t['weighted'] = t.worth*t.texts
+    t = t.groupby('kind', sort=False)[['texts', 'spent', 'weighted']].sum().reset_index()
+    return t.assign(worth=t.weighted/t.texts.clip(lower=1)).drop(columns='weighted')
+
+# %% ../nbs/05_job_report.ipynb #5b0c9a03
+def _bought_part(o):
+    if o.bought is None: return []
+    rounds = o.bought.rounds[['number', 'texts', 'spent', 'weight', 'gain', 'promise', 'promise_error']]
+    said = (f'{o.bought!r}.\n\nworth: by how much one more text is expected to lower the log loss, in thousandths. '
+        'gain: of training texts, each judged without its own, against no synthetic text; promise: what the next '
+        'round was expected to add, and its standard error.')
+    return [report.section('What was bought', report.text(said), report.table(_by_kind(o.bought), 5),
+        report.table(rounds, 5, caption='Rounds'))]
+
+# %% ../nbs/05_job_report.ipynb #5b0c9a04
+def _bought(o):
+    "The purchase, for programs"
+    run = o.bought
+    if run is None: return {}
+    return dict(bought=dict(texts=len(run.written), spent=run.spent, unit=run.unit, rounds=len(run.rounds),
+        stopped=run.stopped, kinds=_by_kind(run).round(6).to_dict('records')))
+
 # %% ../nbs/05_job_report.ipynb #ee4b00a9
 def _also(o):
     "What else the choice rests on"
+    if o.evaluator.directed: return ' alone, since training rows directed what was written'
     if o.evaluator.folds: return f' and on {_held_out(o.evaluator)}'
     return ', the best candidates rescored with out-of-fold predictions' if o.rescored is not None else ''
 
@@ -304,7 +331,7 @@ def report_page(
         report.table(gains_table(o), 4, caption=f'Gain in {j.objective}, 95 % CI over the texts of the split'),
         report.text(_how(o)), report.table(figures_table(o), 4))
     free = [report.section('Without synthetic texts', *_free_parts(o))] if _free_parts(o) else []
-    return report.page(title, [*free, result, *_decided_part(o), *_search_part(o), *_map_part(o), _texts_part(o),
+    return report.page(title, [*free, result, *_bought_part(o), *_decided_part(o), *_search_part(o), *_map_part(o), _texts_part(o),
         _classes_part(o), *_use_part(o), *_training_part(model)], sub)
 
 # %% ../nbs/05_job_report.ipynb #df5a252d

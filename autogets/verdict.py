@@ -274,7 +274,8 @@ def scored_where(
     "Where the candidates were scored"
     if o.job.protocol != 'honest': return 'on test'
     if o.halving: return f'on validation, trained with {o.job.classifier}'
-    return 'on validation and out of fold' if o.evaluator.folds else 'on validation'
+    folds = o.evaluator.folds and not o.evaluator.directed
+    return 'on validation and out of fold' if folds else 'on validation'
 
 # %% ../nbs/04a_verdict.ipynb #84a5dcc1
 def _guard_note(o, t):
@@ -287,6 +288,8 @@ def _guard_note(o, t):
 def _rescored_note(o):
     "Whether the choice was checked on texts that the search did not use; nothing where it was made on several rungs"
     if o.job.protocol != 'honest' or o.halving: return []
+    if o.evaluator.directed:
+        return ['Training rows directed what was written, so validation alone chose.']
     if o.evaluator.folds: return ['Every candidate was scored out of fold on the training rows too.']
     if o.run: return ['Not scored out of fold: --folds 4 does it.']
     if o.rescored is not None:

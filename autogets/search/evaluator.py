@@ -63,6 +63,12 @@ class ScoredRows(AddedTexts):
         known = true >= 0
         return np.bincount(true[known]*k+codes[known], minlength=k*k).reshape(k, k)
 
+    @property
+    def judges(self):
+        "Class indices of the training rows, then of validation; -1 for rows that do not judge a candidate"
+        train = self.truth('train')
+        return np.concatenate([np.full(len(train), -1) if self.directed else train, self.truth('validation')])
+
     @cached_property
     def masks(self): return self.fold_masks(self.folds)
 
@@ -87,8 +93,7 @@ class OutOfFold(ScoredRows):
         "The `Tally` of a training with the pool `rows` from its `predicted` class indices by split"
         cm, tenths, k = self.counts('validation', predicted['validation']), None, len(self.classes)
         if self.folds:
-            parts = ((self.truth(s), predicted[s]) for s in ('train', 'validation'))
-            true, codes = (np.concatenate(p) for p in zip(*parts))
+            true, codes = self.judges, np.concatenate([predicted['train'], predicted['validation']])
             known = (true >= 0) & (codes >= 0)
             tenths = np.bincount((self.tenth*k*k+true*k+codes)[known], minlength=10*k*k).reshape(10, k, k)
             cm = tenths.sum(0)
@@ -98,7 +103,7 @@ class OutOfFold(ScoredRows):
 
     def likelihood(self, scores):
         "Mean log likelihood of the training rows and validation from their `scores`, and without each tenth"
-        true = np.concatenate([self.truth('train'), self.truth('validation')])
+        true = self.judges
         known = (true >= 0) & np.isfinite(scores[:, 0])
         losses, tenth = log_losses(scores[known], true[known])[0], self.tenth[known]
         return (-losses.mean(), *(-losses[tenth != k].mean() for k in range(10)))
@@ -311,6 +316,7 @@ class Evaluator(Memo):
         workers=1, # Processes, or `Workers` of `executors`
         folds:int=0, # Score the training rows too, out of fold in so many folds; 0 scores validation alone
         executor=None, # Instead of processes: see `make_workers`
+        directed:bool=False, # Whether training rows have directed what was written, so that validation alone judges
         **params, # Arguments of the classifier
     ):
         check_folds(folds, one_of(protocol, PROTOCOLS, 'protocol'), classifier)
@@ -318,6 +324,7 @@ class Evaluator(Memo):
         self.classifier, self.params, self.protocol, self.stop = classifier, params, protocol, 'validation'
         if protocol != 'honest': self.stop = 'test'
         self.seed, self.folds, self.goal, self.team = seed, folds, None, make_workers(workers, executor)
+        self.directed = directed
         self.evaluations, self.memo, self.tallies, self.predictions, self.true, self.fitted = 0, {}, {}, {}, {}, {}
 
     @cached_property

@@ -1,0 +1,99 @@
+"""`improve --model` against a server: within its money, nothing paid twice, the bill in the report"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from servers import serving
+
+COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
+
+
+@pytest.fixture
+def train(tmp_path):
+    rng = np.random.default_rng(0)
+    words = {
+        'mail': 'inbox sender attachment spam outlook message'.split(),
+        'net': 'router cable wifi signal slow outage'.split(),
+    }
+    rows = [(f'{" ".join(rng.choice(words[c], 4))} case {i}', c) for i in range(40) for c in words]
+    pd.DataFrame(rows, columns=['text', 'label']).to_csv(tmp_path / 'train.csv', index=False)
+    return tmp_path / 'train.csv'
+
+
+def command(train, out, url, *more):
+    words = ['improve', train, '--model', 'openai:m', '--base-url', url, '--price', '1,2', '--classifier', 'word-ridge']
+    return [*COMMAND, *map(str, [*words, '--prompt', 'autogets', '--prompt', 'errors+one-shot', '--out', out, *more])]
+
+
+ENV = os.environ | {'OPENAI_API_KEY': 'sk-not-a-key'}
+
+
+def run(*words):
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=120, env=ENV)
+
+
+def test_from_a_file_to_a_verdict(train, tmp_path):
+    with serving() as s:
+        dry = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--dry-run')
+        assert dry.returncode == 0 and 'Nothing was sent' in dry.stdout and s.stats()['requests'] == 0
+        done = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--json')
+        assert done.returncode == 0, done.stderr
+        first = s.stats()
+        again = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--json')
+        assert s.stats()['requests'] == first['requests']
+    told = json.loads(done.stdout)
+    bought = told['bought']
+    assert bought['unit'] == 'dollars' and 0 < bought['spent'] <= 0.02 and bought['rounds'] >= 2
+    assert {k['kind'] for k in bought['kinds']} == {'autogets', 'errors+one-shot'}
+    assert np.isclose(bought['spent'], (first['prompt_tokens'] + 2 * first['completion_tokens']) / 1e6)
+    assert json.loads(again.stdout)['bought'] == bought and json.loads(again.stdout)['gain'] == told['gain']
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert 'What was bought' in page and 'validation alone' in page
+    everything = ''.join(p.read_text() for p in (tmp_path / 'out').rglob('*.json*')) + page + done.stderr
+    assert 'sk-not-a-key' not in everything
+
+
+def test_a_kill_pays_for_nothing_twice(train, tmp_path):
+    with serving(delay=0.05) as s:
+        going = subprocess.Popen(command(train, tmp_path / 'out', s.url, '--max-cost', '0.02'), env=ENV)
+        until = time.time() + 60
+        while s.stats()['requests'] < 12 and time.time() < until:
+            time.sleep(0.05)
+        going.send_signal(signal.SIGKILL)
+        going.wait()
+        done = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--json')
+        assert done.returncode == 0, done.stderr
+        stats = s.stats()
+    replies = (tmp_path / 'out' / 'loop' / 'replies.jsonl').read_text().splitlines()
+    assert len({json.loads(r)['key'] for r in replies}) == len(replies)
+    assert stats['requests'] <= len(replies) + 64  # what was in flight when it was killed
+
+
+@pytest.mark.parametrize(
+    'more, said',
+    [
+        ([], '--max-cost'),
+        (['--max-cost', '0.00001'], 'too small'),
+        (['--max-cost', '1', '--prompt', 'luck+autogets'], 'luck'),
+        (['--max-cost', '1', '--share', '3'], 'share'),
+        (['--max-cost', '1', '--target', 'post'], 'post'),
+    ],
+)
+def test_what_cannot_be_bought(train, tmp_path, more, said):
+    with serving() as s:
+        r = run(train, tmp_path / 'out', s.url, *more)
+        assert s.stats()['requests'] == 0
+    assert r.returncode == 2 and said in r.stderr and r.stderr.count('\n') == 1, r.stderr
+
+
+def test_a_limit_without_a_model(train, tmp_path):
+    words = [*COMMAND, 'improve', str(train), '--max-cost', '1', '--out', str(tmp_path / 'out')]
+    r = subprocess.run(words, capture_output=True, text=True, env=ENV)
+    assert r.returncode == 2 and 'needs a model' in r.stderr
