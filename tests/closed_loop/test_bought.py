@@ -39,41 +39,51 @@ def run(*words):
     return subprocess.run(command(*words), capture_output=True, text=True, timeout=120, env=ENV)
 
 
-def test_from_a_file_to_a_verdict(train, tmp_path):
+def test_from_a_file_to_a_verdict(train, tmp_path, in_process, monkeypatch):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-not-a-key')
     with serving() as s:
-        dry = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--dry-run')
-        assert dry.returncode == 0 and 'Nothing was sent' in dry.stdout and s.stats()['requests'] == 0
-        done = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--json')
-        assert done.returncode == 0, done.stderr
+        words = command(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--rounds', '4')[3:]
+        code, dry, _ = in_process(*words, '--dry-run')
+        assert code == 0 and 'Nothing was sent' in dry and s.stats()['requests'] == 0
+        code, done, said = in_process(*words, '--json')
+        assert code == 0, said
         first = s.stats()
-        again = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--json')
+        _, again, _ = in_process(*words, '--json')
         assert s.stats()['requests'] == first['requests']
-    told = json.loads(done.stdout)
+    told, again = json.loads(done), json.loads(again)
     bought = told['bought']
     assert bought['unit'] == 'dollars' and 0 < bought['spent'] <= 0.02 and bought['rounds'] >= 2
     assert {k['kind'] for k in bought['kinds']} == {'autogets', 'errors+one-shot'}
     assert np.isclose(bought['spent'], (first['prompt_tokens'] + 2 * first['completion_tokens']) / 1e6)
-    assert json.loads(again.stdout)['bought'] == bought and json.loads(again.stdout)['gain'] == told['gain']
+    assert again['bought'] == bought and again['gain'] == told['gain']
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert 'What was bought' in page and 'validation alone' in page
-    everything = ''.join(p.read_text() for p in (tmp_path / 'out').rglob('*.json*')) + page + done.stderr
+    everything = ''.join(p.read_text() for p in (tmp_path / 'out').rglob('*.json*')) + page + said
     assert 'sk-not-a-key' not in everything
 
 
 def test_a_kill_pays_for_nothing_twice(train, tmp_path):
     with serving(delay=0.05) as s:
-        going = subprocess.Popen(command(train, tmp_path / 'out', s.url, '--max-cost', '0.02'), env=ENV)
+        going = subprocess.Popen(
+            command(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--no-free', '--rounds', '3'), env=ENV
+        )
         until = time.time() + 60
         while s.stats()['requests'] < 12 and time.time() < until:
             time.sleep(0.05)
         going.send_signal(signal.SIGKILL)
         going.wait()
-        done = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--json')
+        done = run(train, tmp_path / 'out', s.url, '--max-cost', '0.02', '--no-free', '--rounds', '3', '--json')
         assert done.returncode == 0, done.stderr
         stats = s.stats()
     replies = (tmp_path / 'out' / 'loop' / 'replies.jsonl').read_text().splitlines()
     assert len({json.loads(r)['key'] for r in replies}) == len(replies)
     assert stats['requests'] <= len(replies) + 64  # what was in flight when it was killed
+
+
+@pytest.fixture(scope='module')
+def server():
+    with serving() as s:
+        yield s
 
 
 @pytest.mark.parametrize(
@@ -86,14 +96,14 @@ def test_a_kill_pays_for_nothing_twice(train, tmp_path):
         (['--max-cost', '1', '--target', 'post'], 'post'),
     ],
 )
-def test_what_cannot_be_bought(train, tmp_path, more, said):
-    with serving() as s:
-        r = run(train, tmp_path / 'out', s.url, *more)
-        assert s.stats()['requests'] == 0
-    assert r.returncode == 2 and said in r.stderr and r.stderr.count('\n') == 1, r.stderr
+def test_what_cannot_be_bought(train, tmp_path, more, said, server, in_process, monkeypatch):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-not-a-key')
+    before = server.stats()['requests']
+    code, _, told = in_process(*command(train, tmp_path / 'out', server.url, *more)[3:])
+    assert server.stats()['requests'] == before
+    assert code == 2 and said in told and told.count('\n') == 1, told
 
 
-def test_a_limit_without_a_model(train, tmp_path):
-    words = [*COMMAND, 'improve', str(train), '--max-cost', '1', '--out', str(tmp_path / 'out')]
-    r = subprocess.run(words, capture_output=True, text=True, env=ENV)
-    assert r.returncode == 2 and 'needs a model' in r.stderr
+def test_a_limit_without_a_model(train, tmp_path, in_process):
+    code, _, told = in_process('improve', str(train), '--max-cost', '1', '--out', str(tmp_path / 'out'))
+    assert code == 2 and 'needs a model' in told
