@@ -23,7 +23,7 @@ _NAMES = {
     'read_corpus': 'data.corpus', 'Corpus': 'data.corpus',
     'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets',
     'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
-    'quality': 'curation.quality', 'weak_classes': 'job', 'improve': 'job', 'Outcome': 'job',
+    'quality': 'curation.quality', 'weak_classes': 'weakness', 'improve': 'job', 'Outcome': 'job',
     'SyntheticAugmenter': 'augmenter', 'review': 'curation.review',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
     'load_classifier': 'classifiers.linear', 'load_model': 'classifiers.linear:load_classifier', 'UserError': 'core',
@@ -46,6 +46,7 @@ if TYPE_CHECKING: # what editors and type checkers read
     from .generators.pool import load_pool
     from .generators.registry import list_generators
     from .generators.run import generate
-    from .job import Outcome, improve, weak_classes
+    from .job import Outcome, improve
     from .metrics import list_objectives
     from .search.registry import list_strategies
+    from .weakness import weak_classes

@@ -126,7 +126,7 @@ def weak_options():
 # %% ../nbs/07_cli.ipynb #9501cf26
 def weak_command(train, classifier, top, verbose, quiet, as_json, **words):
     "Which classes the baseline is weak on, weakest first (on validation)."
-    from autogets.job import weak_classes
+    from autogets.weakness import weak_classes
     with telling(verbose=verbose, quiet=quiet):
         t = weak_classes(read_file(train, fill(CorpusFile, words)), classifier)
     shown = t.head(top)

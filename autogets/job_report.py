@@ -331,8 +331,8 @@ def report_page(
         report.table(gains_table(o), 4, caption=f'Gain in {j.objective}, 95 % CI over the texts of the split'),
         report.text(_how(o)), report.table(figures_table(o), 4))
     free = [report.section('Without synthetic texts', *_free_parts(o))] if _free_parts(o) else []
-    return report.page(title, [*free, result, *_bought_part(o), *_decided_part(o), *_search_part(o), *_map_part(o), _texts_part(o),
-        _classes_part(o), *_use_part(o), *_training_part(model)], sub)
+    return report.page(title, [*free, result, *_bought_part(o), *_decided_part(o), *_search_part(o), *_map_part(o),
+        _texts_part(o), _classes_part(o), *_use_part(o), *_training_part(model)], sub)
 
 # %% ../nbs/05_job_report.ipynb #df5a252d
 def write_outcome(

@@ -90,9 +90,7 @@ class Job(JobBudget):
     plan:str = None # For ensemble: a YAML file of phases; without it, phases adapt to what pays
     knowledge:str = None # For ensemble: folder of a knowledge map; without it, the one that ships with autogets
     generator:str = 'eda' # pool:FOLDER (of autogets generate), recorded:FILE (texts an LLM wrote), or eda
-    # A language model, such as openai:gpt-4o-mini, from which texts are bought where they pay (with --max-cost); or of
-    # a recording with several models, the one whose texts are used
-    model:str = None
+    model:str = None # A language model to buy texts from, openai:NAME; or a recording's model whose texts are used
     method:str = None # Of a recording with several prompt methods, only the texts of this one
     n:int = None # Synthetic texts per training example; 5, or all of a recording or pool, unless given
     # encoder:NAME, word-ridge, linear, catboost, frozen:NAME or transformer:NAME (a folder, or offline);

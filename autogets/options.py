@@ -125,7 +125,8 @@ TRAIN = Parameter('train', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, defa
 CORPUS = options(CorpusFile, 'Data')
 
 # %% ../nbs/06a_options.ipynb #f247ebcc
-REQUEST_NAMES = {'retry': 'retry_failed', 'errors': 'stop_errors', 'requests_per_minute': 'rpm', 'tokens_per_minute': 'tpm'}
+REQUEST_NAMES = {'retry': 'retry_failed', 'errors': 'stop_errors',
+                 'requests_per_minute': 'rpm', 'tokens_per_minute': 'tpm'}
 
 # %% ../nbs/06a_options.ipynb #cb9b1aa9
 def read_price(

@@ -50,7 +50,7 @@ class Purchase:
         "The `LoopSettings`"
         return LoopSettings(self.rounds, self.probe, self.share, batch=self.texts_each, errors=self.errors, seed=seed)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #dec20d95
+# %% ../../nbs/closed_loop/06_purchase.ipynb #3a39375e
 def _writers(corpus, model, purchase, requests, seed, **shared):
     "Kind -> its `Writer`"
     made = {}
@@ -60,7 +60,7 @@ def _writers(corpus, model, purchase, requests, seed, **shared):
         made[kind] = make_writer(corpus, s, requests, **shared)
     return made
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #2191cab0
+# %% ../../nbs/closed_loop/06_purchase.ipynb #385243d4
 def _budget(arms, purchase, requests):
     "The budget in the unit of `arms`; `UserError` where it is not said"
     if arms.unit == 'texts':
@@ -71,7 +71,7 @@ def _budget(arms, purchase, requests):
         raise UserError('nothing says what may be spent: give --max-cost in dollars')
     return float(requests.max_cost)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #626fb388
+# %% ../../nbs/closed_loop/06_purchase.ipynb #237e7cfc
 @alone('folder')
 def buy_texts(
     corpus, # A `Corpus`; its training split directs what is written, validation and test are not read
@@ -89,13 +89,14 @@ def buy_texts(
         place = Path(folder or opened.enter_context(tempfile.TemporaryDirectory()))
         replies = opened.enter_context(Replies(requests.replies or place/'replies.jsonl'))
         meter = Meter(before=replies, batch=requests.batch)
-        writers = _writers(corpus, model, purchase, requests, seed, replies=replies, meter=meter, folder=place)
+        shared = dict(replies=replies, meter=meter, folder=place)
+        writers = _writers(corpus, model, purchase, requests=requests, seed=seed, **shared)
         meter.limited(requests.max_cost)
         arms = ModelArms(corpus, writers, target, n=purchase.texts_each, classifier=classifier, seed=seed)
         budget = _budget(arms, purchase, requests)
-        return run_loop(corpus, arms, budget, classifier, settings=purchase.loop(seed), folder=place)
+        return run_loop(corpus, arms, budget, classifier=classifier, settings=purchase.loop(seed), folder=place)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #798a3ea3
+# %% ../../nbs/closed_loop/06_purchase.ipynb #391414a6
 SECONDS = 3. # That a reply is taken to need, for a forecast of minutes
 
 def forecast_purchase(
@@ -107,7 +108,7 @@ def forecast_purchase(
 )->dict: # budget, unit, rounds, requests, texts, tokens, minutes, all at most; kinds: dollars per text of each
     "What a purchase would do; nothing is sent and nothing is written"
     meter = Meter(batch=requests.batch)
-    writers = _writers(corpus, model, purchase, requests, 0, replies=None, meter=meter, folder=None)
+    writers = _writers(corpus, model, purchase, requests=requests, seed=0, replies=None, meter=meter, folder=None)
     meter.limited(requests.max_cost)
     arms = ModelArms(corpus, writers, target, n=purchase.texts_each)
     budget, price = _budget(arms, purchase, requests), arms.prices()
@@ -121,7 +122,7 @@ def forecast_purchase(
     return dict(budget=budget, unit=arms.unit, rounds=rounds, requests=asked, texts=texts, tokens=round(asked*each),
         minutes=round(asked/pace/60, 1), kinds=kinds)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #2cb4568c
+# %% ../../nbs/closed_loop/06_purchase.ipynb #d3c6739c
 def say_purchase(
     f:dict, # From `forecast_purchase`
 )->str:

@@ -291,7 +291,8 @@ def run_generation(
     with interruptible(), ExitStack() as opened:
         replies = opened.enter_context(Replies(requests.replies or out/'replies.jsonl'))
         meter = Meter(before=replies, batch=requests.batch)
-        generator, account = make_writer(corpus, s, requests, replies=replies, meter=meter, folder=out), _Account(out, s)
+        generator = make_writer(corpus, s, requests, replies=replies, meter=meter, folder=out)
+        account = _Account(out, s)
         account.add(replies, meter)
         meter.limited(requests.max_cost)
         how = None

@@ -9,7 +9,7 @@ import pytest
 from autogets.closed_loop.arms import Arm, RecordedArms, spread_out, text_prices
 from autogets.closed_loop.posterior import Posterior, first_round, posterior, share_out
 from autogets.closed_loop.spending import LoopSettings, run_loop
-from autogets.closed_loop.worth import Effects, Worth, closed_form
+from autogets.closed_loop.worth import ArmEffects, Worth, closed_form
 from autogets.core import UserError, text_id
 from autogets.data.corpus import split_corpus
 from autogets.generators.base import POOL_COLUMNS
@@ -125,7 +125,7 @@ def planted(seed, arms, truth, asked, noise=1.0, rows=300):
     rng = np.random.default_rng(seed)
     told = np.zeros((rows, len(arms)))
     told[:, asked] = truth[asked] + rng.normal(0, noise, (rows, len(asked)))
-    return Effects(told, np.isin(range(len(arms)), asked) * 5, np.full(len(arms), 0.01))
+    return ArmEffects(told, np.isin(range(len(arms)), asked) * 5, np.full(len(arms), 0.01))
 
 
 GRID = [Arm(k, c) for k in 'abc' for c in 'uvwxyz']
