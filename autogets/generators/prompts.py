@@ -295,7 +295,8 @@ def render(
         'topic': as_data(topic), 'attributes': as_data(dict(sorted((attributes or {}).items()))),
         'examples': _block('examples', shown),
         'kept': _block('kept', [{'text': t} for t in kept]),
-        'text': _block('text', [] if text is None else [{'text': text}])} | _found(method, label, classes, insight=insight)
+        'text': _block('text', [] if text is None else [{'text': text}])}
+    values |= _found(method, label, classes, insight=insight)
     return _messages(method.system, method.user, method.reply, values=values)
 
 # %% ../../nbs/generators/06_prompts.ipynb #f0bbf544
