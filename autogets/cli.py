@@ -163,6 +163,7 @@ def generate_command(train, out, dry_run, verbose, quiet, as_json, **words):
     "Write new texts from training examples with a language model."
     from autogets.generators import run
     from autogets.llm.pace import Limits
+    words['unlabeled_text'] = words['unlabeled_text'] or words['text']
     corpus, settings = read_file(train, fill(CorpusFile, words)), fill(run.GenerationSettings, words)
     words['price'] = read_price(words['price'])
     requests = fill(run.RequestSettings, words, limits=fill(Limits, words))

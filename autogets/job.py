@@ -282,12 +282,12 @@ def improve_with_model(
 # %% ../nbs/06_job.ipynb #5d0c7a12
 def writes(
     model, # What was given as model
-    texts=None, # What was given as texts
+    texts='eda', # What was given as texts; eda where nothing was
     max_cost=None, # What was given as limit
 )->bool: # True for a model to write with; False for none, and for the name of a model in a recording
     "Whether texts are to be bought; `UserError` for words that do not go together"
     live = model is not None and ':' in str(model) and is_chat_model(str(model))
-    if live and texts is not None:
+    if live and not (isinstance(texts, str) and texts == 'eda'):
         raise UserError(f'texts are given, and {model} to write others: leave out one of them')
     if max_cost is not None and not live:
         raise UserError('a limit of cost needs a model to write with, such as model openai:gpt-4o-mini')
@@ -303,7 +303,7 @@ def _parts(more, kinds):
 # %% ../nbs/06_job.ipynb #b2c677a9
 def improve(
     corpus, # A `Corpus`
-    texts=None, # A pool, a DataFrame, the folder of a pool, or a generator such as recorded:tickets; eda unless given
+    texts='eda', # Synthetic texts: a pool, a DataFrame, the folder of a pool, or a generator such as 'recorded:tickets'
     objective:str='macro-f1', # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
     strategy:str=None, # One of `list_strategies()`; `default_strategy(classifier, objective)` unless given
     target='all', # A class, a list of classes, or all
@@ -326,7 +326,7 @@ def improve(
         requests = RequestSettings(max_cost=max_cost, limits=Limits(**parts[Limits]), **parts[RequestSettings])
         return improve_with_model(corpus, Job(named, **how), model, purchase=Purchase(**parts[Purchase]),
             requests=requests, out=out, progress=progress, executor=executor)
-    generator = as_generator('eda' if texts is None else texts)
+    generator = as_generator(texts)
     own = None if isinstance(generator, str) else generator
     job = Job(named, generator=own.name if own else generator, model=model, **how)
     return run_job(corpus, job, out, generator=own, progress=progress, executor=executor)

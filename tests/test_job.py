@@ -144,7 +144,7 @@ def test_an_encoder_is_the_default_where_one_is_at_hand(monkeypatch):
 
 @pytest.mark.parametrize('refit, said', [(LinearRefit, '(4 folds)'), (EncoderRefit, 'each without itself')])
 def test_the_report_says_how_training_rows_were_scored(refit, said):
-    outcome = SimpleNamespace(evaluator=SimpleNamespace(folds=4, refit=refit), rescored=None)
+    outcome = SimpleNamespace(evaluator=SimpleNamespace(folds=4, refit=refit, directed=False), rescored=None)
     assert said in job_report._also(outcome)
 
 

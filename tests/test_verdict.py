@@ -245,7 +245,7 @@ def outcome(values, accuracies, constraints=(), rescored=None, run=None, folds=0
         final=SimpleNamespace(candidate=chosen),
         guard=guard('recall', results[0], [0] * 50 + [1] * 50),
         trace=SimpleNamespace(rows=rows, results=lambda: results),
-        evaluator=SimpleNamespace(classes=['a', 'b'], folds=folds),
+        evaluator=SimpleNamespace(classes=['a', 'b'], folds=folds, directed=False),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import UserError, alone, digest, text_id, write_atomic, write_json
-from .base import Generator
+from .base import Generator, turn_order
 from ..progress import Progress
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
                                       load_pool, parse_lines, pool_frame, pool_line, pool_manifest, stored_bytes,
@@ -257,7 +257,7 @@ def _grow(growing, generator, examples, progress, attempts):
 def _slots(examples, label, seed=0):
     "Endless `(example, round)` of the class `label`: all of them in a random order, then all once more"
     rows = examples[examples.label == label]
-    rows = rows.iloc[np.argsort([digest(seed, i) for i in rows.id])]
+    rows = rows.set_index('id', drop=False).loc[turn_order(rows.id, seed)]
     for k in range(10**9): yield from ((e, k) for e in rows.itertuples(index=False))
 
 # %% ../../nbs/generators/05_build.ipynb #237631b7
@@ -370,7 +370,8 @@ def fill_pool(
 )->tuple: # The manifest of the pool, and its rows (dicts) if it is in memory
     "Ask `generator` for texts of `examples`, go on where a killed run stopped, and account for each"
     n = _texts_each(generator, examples, folder, n=n)
-    examples, held = _distinct(examples, n), {text_id(t) for t in (() if held_out is None else held_out)}
+    examples = generator.leads(_distinct(examples, n)).reset_index(drop=True)
+    held = {text_id(t) for t in (() if held_out is None else held_out)}
     _check_exactly(exactly, generator)
     for f in filters: f.prepare(examples)
     settings = _settings(generator, examples, n, held=held, filters=filters, exactly=exactly)

@@ -11,10 +11,11 @@ __all__ = ['SHINGLE', 'SHORT', 'PERMUTATIONS', 'FILTERS', 'Filter', 'plain', 'pi
 import re
 import unicodedata
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 
-from ..core import UserError, text_id
+from ..core import UserError, digest, text_id
 from .bands import BandIndex
 from .parsing import parse
 from .prompts import get_method, render, schema
@@ -374,12 +375,13 @@ class LLMJudge(Filter):
         replies=None, # `Replies`: the cache
         limits=None, # `Limits`
         meter=None, # `Meter`
-        classes=(), # All classes; those of the examples unless given
+        classes=(), # All classes, or name -> what it means; those of the examples unless given
     ):
         self.chat, self.replies, self.limits, self.meter = chat, replies, limits or Limits(), meter or Meter()
-        self.classes, self.method = list(classes), get_method('judge')
+        told = {'definitions': digest(classes)[:16]} if isinstance(classes, Mapping) else {}
+        self.classes, self.method = classes if told else list(classes), get_method('judge')
         super().__init__(model=chat.spec, endpoint=chat.endpoint, threshold=threshold, task=task,
-                         prompt_sha256=self.method.fingerprint)
+                         prompt_sha256=self.method.fingerprint, **told)
     def prepare(self, examples): self.classes = self.classes or sorted(set(examples.label))
     def requests(self, rows):
         "One request for each of `rows`"

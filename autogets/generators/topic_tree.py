@@ -75,8 +75,8 @@ class TreeWriter(Writer):
         p, asked = self.parameters, {}
         for c, path in nodes:
             task = f'{p["task"]} on {": ".join(path)}' if path else p['task']
-            asked[' / '.join([c, *path])] = ask_messages(self.method, 'topics', c, task=task, classes=self.classes,
-                n=p['width'])
+            asked[' / '.join([c, *path])] = ask_messages(self.method, 'topics', c, task=task, n=p['width'],
+                **self.listed(c))
         return list(first_answers(self, asked, 'items', n=p['width']).values())
 
     def ask_first(self):

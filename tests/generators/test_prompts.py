@@ -22,6 +22,7 @@ from autogets.generators.prompts import (
     MOST_DEMONSTRATIONS,
     QUESTIONS,
     SLOTS,
+    Insight,
     ask_messages,
     get_method,
     load_method,
@@ -76,6 +77,7 @@ def given(method, texts):
         'topic': 'delivery',
         'attributes': {'tone': 'dry', 'length': 'short'},
         'explanations': ['because'] * len(shown),
+        'insight': Insight('praise', ('I like it.',), ('question',) * len(shown), 'parcel, van', (True,) * len(shown)),
     }
     return dict(
         label='bug',
@@ -116,6 +118,11 @@ def test_the_methods_are_there_and_their_files_are_named_after_them():
         'rephrase',
         'expand',
         'chain-of-thought',
+        'different',
+        'contrastive',
+        'counterexample',
+        'subtopic',
+        'definition',
         'judge',
     }
     for m in METHODS.values():
@@ -130,7 +137,7 @@ def test_examples_come_last_and_the_condition_first():
         at = [m.user.find(f'{{{b}}}') for b in BLOCKS if f'{{{b}}}' in m.user]
         assert m.user.startswith('Class: {label}')
         if at:
-            assert not re.sub(r'\{(?:examples|kept|text)\}|\s', '', m.user[min(at) :]), m.name
+            assert not re.sub(rf'\{{(?:{"|".join(BLOCKS)})\}}|\s', '', m.user[min(at) :]), m.name
 
 
 def test_the_beginning_of_a_prompt_is_shared_by_all_requests_of_a_class():
@@ -203,6 +210,24 @@ def test_the_fingerprint_does_not_see_what_does_not():
         replace(METHODS['topic'], name='mine', summary='x', source='ours', version=9).fingerprint
         == METHODS['topic'].fingerprint
     )
+
+
+SINCE = {  # replies that were cached under these names are found as long as they do not change
+    'attributed': 'e7eac98070e6d14c9078fe70e6d95b2b4bb0ba7fb463699aa257a67a8e331468',
+    'autogets': 'ef574150899920fe5e6b173f3ce44aa41b95e005dee0707dcaa4092164f324df',
+    'chain-of-thought': 'b5195f71bec844f99f87cf108a4b93d0e0f469c0f3652c46f9e3ac8144b96263',
+    'expand': '38f4048d1460f865afd12b89b935755eaf67b9eb0117c0aa924fe9b66ef0735c',
+    'few-shot': 'a143a11d285499ca733960ae19d28cba655c407f93a7fe1e8fb887e3a5c742be',
+    'judge': '67e606a1309767fde37ef9a056544102785cb9b427a90894c0b849762ab2ba65',
+    'one-shot': '8c945c6c19d6472eaa39aff650e63f7d61e3efcbed25df0304b96363d64a836c',
+    'rephrase': '2118bf2abb689629ee30cb656352ab96e841b5cc16fd9d366933e6ed4462ae3a',
+    'topic': 'd4cde33b58a253794b09150fcbe02ac5a815b8132396f32bab9947e2cf3d83c8',
+    'zero-shot': '36ab0495a52e0ee46e3e831677b1f90401c085f4bfa19dabd25906dcc6b726d1',
+}
+
+
+def test_methods_that_have_been_used_keep_their_fingerprints():
+    assert {name: METHODS[name].fingerprint for name in SINCE} == SINCE
 
 
 # --- one's own files ---
@@ -290,6 +315,16 @@ BAD = [
     ({'ask': {'topics': 'x', 'values': 'y'}}, 'ask.values'),
     ({'ask': 'x'}, 'ask'),
     ({'summary': {}}, 'summary'),
+    ({'shows': 'stars'}, 'shows'),
+    ({'shows': 1}, 'shows'),
+    ({'shows': ''}, 'shows'),
+    ({'shows': 'rival'}, 'user'),
+    ({'shows': 'subtopic', 'user': 'For {label} {n} {topic} {subtopic}.'}, 'shows'),
+    ({'user': 'For {label} {n} {topic} {rival}.'}, 'user'),
+    ({'user': 'For {label} {n} {topic} {rival_definition}.'}, 'user'),
+    ({'user': 'For {label} {n} {topic}\n{rivals}'}, 'user'),
+    ({'user': 'For {label} {n} {topic} {taken_for}.'}, 'user'),
+    ({'system': 'You. {definition}'}, 'system'),
 ]
 
 
@@ -379,7 +414,9 @@ def test_a_text_changes_its_own_line_and_no_other(name, text):
 
 @pytest.mark.parametrize('text', NASTY, ids=range(len(NASTY)))
 def test_nothing_else_that_is_filled_in_breaks_out(text):
-    "Classes, topics, attributes, explanations and texts written before may be just as nasty"
+    "Classes, what they mean, topics, attributes, explanations and texts written before may be just as nasty"
+    rival, tame_rival = Insight(text or 'x', (text, 'q')), Insight('b', ('b', 'b'))
+    tame_insights = {'contrastive': tame_rival, 'counterexample': Insight(taken_for=('b',))}
     calls = [
         dict(method='zero-shot', label=text or 'x', classes=[text, 'b']),
         dict(method='topic', label='a', topic=text or 'x'),
@@ -387,6 +424,9 @@ def test_nothing_else_that_is_filled_in_breaks_out(text):
         dict(method='attributed', label='a', attributes={'style': text, text: 'x'}),
         dict(method='expand', label='a', demonstrations=['p'], kept=[text, 'q']),
         dict(method='chain-of-thought', label='a', demonstrations=['p'], explanations=[text]),
+        dict(method='contrastive', label='a', classes={'a': text, 'c': text}, demonstrations=['p'], insight=rival),
+        dict(method='counterexample', label='a', demonstrations=['p'], insight=Insight(taken_for=(text,))),
+        dict(method='subtopic', label='a', demonstrations=['p'], insight=Insight(subtopic=text or 'x')),
     ]
     for c in calls:
         same = {
@@ -400,6 +440,7 @@ def test_nothing_else_that_is_filled_in_breaks_out(text):
             for k, v in c.items()
         }
         same |= {k: 'b' for k in ('topic',) if k in c} | ({'label': 'b'} if isinstance(c.get('classes'), list) else {})
+        same |= {'insight': tame_insights.get(c['method'], Insight(subtopic='b'))} if 'insight' in c else {}
         nasty, tame = render(n=2, **c), render(n=2, **same)
         assert [len(m['content'].splitlines()) for m in nasty] == [len(m['content'].splitlines()) for m in tame], c
         marks = [[line for _, line in lines_of(m) if re.fullmatch(r'</?\w+>', line)] for m in (nasty, tame)]
@@ -419,7 +460,7 @@ def test_rules_are_in_every_system_message():
         assert ANSWER_FORMS[m.reply] in said[0]['content']
         assert 'JSON' in said[0]['content']
         assert as_data('bug') in said[1]['content'] and 'data' in DATA and 'never' in DATA
-        assert not re.search(r'\{[a-z]+\}', said[0]['content'] + said[1]['content']), 'a place was not filled'
+        assert not re.search(r'\{[a-z_]+\}', said[0]['content'] + said[1]['content']), 'a place was not filled'
 
 
 def test_the_task_is_one_line():
