@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OpenAIWriter', 'first_answers', 'WriterQuestions', 'WriterRequests', 'WriterBatches', 'Writer', 'LocalWriter',
-           'ReplayedWriter', 'estimate_requests']
+           'GGUFWriter', 'ReplayedWriter', 'estimate_requests']
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #a5dd7273
 import math
@@ -234,6 +234,10 @@ def _pretended(classes):
 class LocalWriter(Writer):
     "Texts by a chat model that `transformers` runs here"
     kind = 'transformers'
+
+class GGUFWriter(Writer):
+    "Texts by a chat model in a GGUF file"
+    kind = 'gguf'
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #8440b24b
 class ReplayedWriter(Writer):

@@ -34,7 +34,7 @@ from ..llm.pace import Limits
 @dataclass(frozen=True)
 class GenerationSettings:
     "What to write, and how"
-    model:str # openai:MODEL, transformers:PATH, recorded:FILE (cached replies); or eda, back-translation, causal-lm
+    model:str # openai:MODEL, gguf:FILE, transformers:PATH, recorded:FILE (replies); or eda, back-translation, causal-lm
     prompt:str = 'autogets' # zero-shot, topic, few-shot-K, autogets, ... (a prompt method), or a YAML file of your own
     target:tuple = ('all',) # The class to write for, or all; may be repeated
     n:int = None # Texts per training example; 5, or all of a recording, unless given; with exactly, per request
@@ -106,7 +106,7 @@ def check_model(
     names = known_models()
     meant = get_close_matches(model, names, 1)
     raise UserError(f'unknown generator {model!r}: {f"is it openai:{meant[0]}? " if meant else ""}Write openai:NAME '
-        f'(known: {", ".join(names)}), transformers:PATH, recorded:FILE, eda, back-translation or causal-lm')
+        f'(known: {", ".join(names)}), gguf:FILE, transformers:PATH, recorded:FILE, eda, back-translation or causal-lm')
 
 # %% ../../nbs/generators/14_run.ipynb #4ceda4e6
 def name_hint(
@@ -213,6 +213,7 @@ def forecast(
     first = examples.iloc[0]
     plan |= {'class': first.label, 'prompt': list(writer.plan(first.id, settings.n or 5, 0)[0].messages)}
     if meter.price is None and (hint := name_hint(writer.chat, requests.prices)): plan['hint'] = hint
+    if writer.chat.speed: plan['minutes'] = plan['completion_tokens']/writer.chat.speed/60
     if settings.judge is None: return plan
     how = _own_judge(settings, requests, meter, replies=None) if settings.judge_model else None
     return _with_judge(plan, settings, _judge(settings, corpus, writer, how=how), examples=examples)
@@ -237,9 +238,10 @@ def say_forecast(
 )->str:
     "The forecast in a sentence"
     cost = 'at a price that is not known'
+    takes = f', about {f["minutes"]:,.0f} minutes at the speed that was last measured here' if 'minutes' in f else ''
     if f['cost'] is not None: cost = f'about {dollars(f["cost"])}, at most {dollars(f["most_cost"])}'
     return (f'{f["requests"]:,} requests for {f["examples"]:,} examples: about {f["prompt_tokens"]:,} tokens in '
-            f'and {f["completion_tokens"]:,} out (at most {f["most_tokens"]:,}), {cost}, if each is sent once. '
+            f'and {f["completion_tokens"]:,} out (at most {f["most_tokens"]:,}), {cost}{takes}, if each is sent once. '
             'Nothing was sent.')+(f'\n{f["hint"]}' if 'hint' in f else '')
 
 # %% ../../nbs/generators/14_run.ipynb #3c8dd3b4
@@ -281,11 +283,13 @@ def run_generation(
         replies = opened.enter_context(Replies(requests.replies or out/'replies.jsonl'))
         meter = Meter(before=replies, batch=requests.batch)
         generator, account = _generator(corpus, s, requests, replies=replies, meter=meter, folder=out), _Account(out, s)
+        if isinstance(generator, Writer): opened.callback(generator.chat.stop)
         account.add(replies, meter)
         meter.limited(requests.max_cost)
         how = None
         if s.judge is not None and s.judge_model:
             how = _own_judge(s, requests, meter, replies=opened.enter_context(JudgeReplies(replies)))
+            opened.callback(how['chat'].stop)
             account.add(how['replies'], how['meter'])
         account.open()
         filters = _filters(s, corpus, generator, judge=_judge(s, corpus, generator, how=how))
@@ -297,7 +301,7 @@ def run_generation(
 # %% ../../nbs/generators/14_run.ipynb #fa7e0c11
 def generate(
     corpus, # A `Corpus`
-    model:str, # openai:MODEL, transformers:PATH, or a generator: recorded:NAME, eda, back-translation, causal-lm
+    model:str, # openai:MODEL, gguf:FILE, transformers:PATH, or a generator: recorded:NAME, eda, back-translation, causal-lm
     out='pool', # Folder of the pool; a run that was interrupted goes on there, and nothing is paid for twice
     target='all', # A class, a list of classes, or all
     prompt:str='autogets', # A prompt method (zero-shot, topic, few-shot-K, ...), or a YAML file of your own
