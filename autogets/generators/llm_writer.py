@@ -235,6 +235,7 @@ class LocalWriter(Writer):
     "Texts by a chat model that `transformers` runs here"
     kind = 'transformers'
 
+# %% ../../nbs/generators/10_llm_writer.ipynb #6f1a77c2
 class GGUFWriter(Writer):
     "Texts by a chat model in a GGUF file"
     kind = 'gguf'
@@ -253,7 +254,7 @@ def estimate_requests(
     examples, # As for `fill_pool`
     n:int=5, # Texts per example, or with `exactly` per request
     exactly:int=None, # Texts per class
-)->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost and most_cost in dollars, None without a price
+)->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost, most_cost (dollars) and minutes, None if unknown
     "What a run would need if each request were sent once; nothing is sent"
     examples = examples.drop_duplicates('id')
     writer.prepare(examples, dry=True)
@@ -267,7 +268,8 @@ def estimate_requests(
     most, price = len(turns)*writer.room(n) + firsts*400, writer.meter.price
     cost = lambda out: None if price is None else price.of(prompt, out, writer.meter.batch)
     tokens = {'prompt_tokens': round(prompt), 'completion_tokens': round(reply), 'most_tokens': most}
-    return {'requests': len(turns)+firsts} | tokens | {'cost': cost(reply), 'most_cost': cost(most)}
+    minutes = reply/writer.chat.speed/60 if writer.chat.speed else None
+    return {'requests': len(turns)+firsts} | tokens | {'cost': cost(reply), 'most_cost': cost(most), 'minutes': minutes}
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #bc219849
 def _count_first(writer, examples, turns):

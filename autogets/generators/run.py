@@ -213,7 +213,6 @@ def forecast(
     first = examples.iloc[0]
     plan |= {'class': first.label, 'prompt': list(writer.plan(first.id, settings.n or 5, 0)[0].messages)}
     if meter.price is None and (hint := name_hint(writer.chat, requests.prices)): plan['hint'] = hint
-    if writer.chat.speed: plan['minutes'] = plan['completion_tokens']/writer.chat.speed/60
     if settings.judge is None: return plan
     how = _own_judge(settings, requests, meter, replies=None) if settings.judge_model else None
     return _with_judge(plan, settings, _judge(settings, corpus, writer, how=how), examples=examples)
@@ -238,10 +237,10 @@ def say_forecast(
 )->str:
     "The forecast in a sentence"
     cost = 'at a price that is not known'
-    takes = f', about {f["minutes"]:,.0f} minutes at the speed that was last measured here' if 'minutes' in f else ''
     if f['cost'] is not None: cost = f'about {dollars(f["cost"])}, at most {dollars(f["most_cost"])}'
+    if f.get('minutes'): cost += f', about {f["minutes"]:,.0f} minutes at the speed that was last measured here'
     return (f'{f["requests"]:,} requests for {f["examples"]:,} examples: about {f["prompt_tokens"]:,} tokens in '
-            f'and {f["completion_tokens"]:,} out (at most {f["most_tokens"]:,}), {cost}{takes}, if each is sent once. '
+            f'and {f["completion_tokens"]:,} out (at most {f["most_tokens"]:,}), {cost}, if each is sent once. '
             'Nothing was sent.')+(f'\n{f["hint"]}' if 'hint' in f else '')
 
 # %% ../../nbs/generators/14_run.ipynb #3c8dd3b4
@@ -286,11 +285,10 @@ def run_generation(
         if isinstance(generator, Writer): opened.callback(generator.chat.stop)
         account.add(replies, meter)
         meter.limited(requests.max_cost)
-        how = None
-        if s.judge is not None and s.judge_model:
-            how = _own_judge(s, requests, meter, replies=opened.enter_context(JudgeReplies(replies)))
-            opened.callback(how['chat'].stop)
-            account.add(how['replies'], how['meter'])
+        own = s.judge is not None and s.judge_model
+        how = _own_judge(s, requests, meter, replies=opened.enter_context(JudgeReplies(replies))) if own else None
+        if own: account.add(how['replies'], how['meter'])
+        if own: opened.callback(how['chat'].stop)
         account.open()
         filters = _filters(s, corpus, generator, judge=_judge(s, corpus, generator, how=how))
         with account:
@@ -301,7 +299,7 @@ def run_generation(
 # %% ../../nbs/generators/14_run.ipynb #fa7e0c11
 def generate(
     corpus, # A `Corpus`
-    model:str, # openai:MODEL, gguf:FILE, transformers:PATH, or a generator: recorded:NAME, eda, back-translation, causal-lm
+    model:str, # openai:MODEL, gguf:FILE, transformers:PATH, or a generator: recorded:NAME, eda, causal-lm ...
     out='pool', # Folder of the pool; a run that was interrupted goes on there, and nothing is paid for twice
     target='all', # A class, a list of classes, or all
     prompt:str='autogets', # A prompt method (zero-shot, topic, few-shot-K, ...), or a YAML file of your own
@@ -388,8 +386,7 @@ def _object(path):
 # %% ../../nbs/generators/14_run.ipynb #05567e63
 def _earlier(out):
     "What `run.json` says of the runs before"
-    runs = _object(out/'run.json').get('runs', [])
-    return runs if isinstance(runs, list) else []
+    return runs if isinstance(runs := _object(out/'run.json').get('runs', []), list) else []
 
 # %% ../../nbs/generators/14_run.ipynb #822ea1a6
 def say_unaccounted(

@@ -103,7 +103,7 @@ def _parsed(path, data):
         metadata[key] = reader.value()
     ends = [_tensor_end(reader) for _ in range(tensors)]
     grid = metadata.get('general.alignment') or GRID
-    return GGUFFile(path, version, tensors, metadata, size=len(data),
+    return GGUFFile(path, version, tensors, metadata=metadata, size=len(data),
         needed=-(-reader.at//grid)*grid+max(ends, default=0))
 
 # %% ../../nbs/llm/07a_gguf.ipynb #776ba572
@@ -184,7 +184,7 @@ def _new_tensors(seed, width):
     "Random weights of a Llama with one layer"
     rng = np.random.default_rng(seed)
     random = lambda *shape: rng.normal(0, .3, shape)
-    found = {'token_embd': random(len(WORDS), width), 'output_norm': np.ones(width), 'output': random(len(WORDS), width)}
+    found = {w: random(len(WORDS), width) for w in ('token_embd', 'output')} | {'output_norm': np.ones(width)}
     found |= {f'blk.0.{w}_norm': np.ones(width) for w in ('attn', 'ffn')}
     found |= {f'blk.0.attn_{w}': random(width, width) for w in ('q', 'k', 'v', 'output')}
     found |= {f'blk.0.ffn_{w}': random(2*width, width) for w in ('gate', 'up')}
@@ -260,7 +260,8 @@ def token_bytes(
     model:GGUFFile,
 )->int: # 0 where the header does not say
     "Bytes that each token of the context takes: its keys and values in all layers"
-    layers, heads, width = (_mean(model.setting(k, 0)) for k in ('block_count', 'attention.head_count', 'embedding_length'))
+    known = ('block_count', 'attention.head_count', 'embedding_length')
+    layers, heads, width = (_mean(model.setting(k, 0)) for k in known)
     if not heads: return 0
     shared, one = _mean(model.setting('attention.head_count_kv', heads)), width/heads
     both = model.setting('attention.key_length', one)+model.setting('attention.value_length', one)
