@@ -173,7 +173,8 @@ def check_job(
 # %% ../nbs/05a_job_settings.ipynb #bbad988b
 def _contradictions(j):
     "(whether it is so, what to do) of each pair of choices that exclude each other"
-    ensemble, live = j.strategy == 'ensemble', j.generator.partition(':')[0] in ('openai', 'transformers', 'replies')
+    live = j.generator.partition(':')[0] in ('openai', 'gguf', 'transformers', 'replies')
+    ensemble = j.strategy == 'ensemble'
     return [(live, f'{j.generator} costs time or money: write its texts with autogets generate --out FOLDER first, '
         'then give --generator pool:FOLDER'),
         (j.plan and not ensemble, f'a plan is for the strategy ensemble, not for {j.strategy}'),

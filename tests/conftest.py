@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+import weights
 import worlds
 
 from autogets import cli
@@ -19,6 +20,12 @@ os.environ.setdefault('AUTOGETS_ENCODER', 'none')  # reading texts takes minutes
 def tickets():
     "The shipped help-desk tickets"
     return load_corpus('tickets')
+
+
+@pytest.fixture(scope='session')
+def smollm2():
+    "The weights of a small real chat model; the test is skipped where they cannot be had"
+    return weights.smollm2()
 
 
 @pytest.fixture

@@ -276,6 +276,7 @@ p = c.shipped("corpora/tickets/tickets.csv.gz"); print(p); print(len(pd.read_csv
 
 
 LOCKS = ('requirements-lock.txt', 'requirements-lock-transformers.txt')
+APART = ('transformers', 'offline', 'local')
 project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 
 
@@ -305,7 +306,7 @@ def test_the_lock_satisfies_pyproject():
     common, apart = map(locked, LOCKS)
     assert not common.keys() & apart.keys()
     for extra, asked in {'': project['dependencies'], **project['optional-dependencies']}.items():
-        held = common | apart if extra in ('transformers', 'offline') else common
+        held = common | apart if extra in APART else common
         for r in map(Requirement, asked):
             if r.name not in ('torch', 'autogets'):
                 found = held.get(canonicalize_name(r.name))
@@ -381,6 +382,7 @@ def test_pyproject_says_once_what_is_needed():
         'datasets',
         'wordnet',
         'openai',
+        'local',
         'cluster',
         'transformers',
         'offline',

@@ -3,8 +3,9 @@
     python tools/lock.py            keeps the locked versions, adds what is new, leaves out what is idle
     python tools/lock.py --upgrade  moves to newer versions (`--upgrade-package NAME` for one)
 
-requirements-lock.txt               what `make` installs: the dependencies and every extra but transformers and offline
-requirements-lock-transformers.txt  what these two need on top (most commands do not need it) but torch, whose wheels
+requirements-lock.txt               what `make` installs: the dependencies and every extra but transformers, offline
+                                    and local
+requirements-lock-transformers.txt  what these need on top (most commands do not need it) but torch, whose wheels
                                     differ by platform and accelerator: CPU builds come from other places than PyPI
 environment.yml                     both lists and torch, for conda users; without hashes, which `-e .` cannot have
 
@@ -19,7 +20,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-APART = ('transformers', 'offline')
+APART = ('transformers', 'offline', 'local')
 OF_TORCH = re.compile(r'torch$|triton$|nvidia-|cuda-')
 FIRST, SECOND = 'requirements-lock.txt', 'requirements-lock-transformers.txt'
 HEAD = '# Written by tools/lock.py (make lock) for Python 3.11.5 and newer; do not edit\n'
@@ -49,7 +50,7 @@ def write_locks(options):
     common = compiled(FIRST, [e for e in extras() if e not in APART], *options)
     more = compiled(SECOND, APART, '-c', FIRST, *options)
     more = {n: r for n, r in more.items() if n not in common and not OF_TORCH.match(n)}
-    about = '# for the extras `transformers` and `offline`, after requirements-lock.txt and without torch\n'
+    about = '# for the extras `transformers`, `offline` and `local`, after requirements-lock.txt and without torch\n'
     (ROOT / FIRST).write_text(HEAD + '\n'.join(common.values()) + '\n')
     (ROOT / SECOND).write_text(HEAD + about + '\n'.join(more.values()) + '\n')
     torch = next(r for r in extras()['transformers'] if r.startswith('torch=='))

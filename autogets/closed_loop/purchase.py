@@ -50,7 +50,7 @@ class Purchase:
         "The `LoopSettings`"
         return LoopSettings(self.rounds, self.probe, self.share, batch=self.texts_each, errors=self.errors, seed=seed)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #3a39375e
+# %% ../../nbs/closed_loop/06_purchase.ipynb #0b93790e
 def _writers(corpus, model, purchase, requests, seed, **shared):
     "Kind -> its `Writer`"
     made = {}
@@ -58,6 +58,8 @@ def _writers(corpus, model, purchase, requests, seed, **shared):
         s = GenerationSettings(model, read_kind(kind)[1], task=purchase.task, temperature=purchase.temperature,
             redact=purchase.redact, seed=seed)
         made[kind] = make_writer(corpus, s, requests, **shared)
+    chat = next(iter(made.values())).chat # one for all: a local model is loaded once
+    for writer in made.values(): writer.chat = chat
     return made
 
 # %% ../../nbs/closed_loop/06_purchase.ipynb #385243d4
@@ -71,7 +73,7 @@ def _budget(arms, purchase, requests):
         raise UserError('nothing says what may be spent: give --max-cost in dollars')
     return float(requests.max_cost)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #237e7cfc
+# %% ../../nbs/closed_loop/06_purchase.ipynb #17d98f88
 @alone('folder')
 def buy_texts(
     corpus, # A `Corpus`; its training split directs what is written, validation and test are not read
@@ -91,6 +93,7 @@ def buy_texts(
         meter = Meter(before=replies, batch=requests.batch)
         shared = dict(replies=replies, meter=meter, folder=place)
         writers = _writers(corpus, model, purchase, requests=requests, seed=seed, **shared)
+        opened.callback(next(iter(writers.values())).chat.stop)
         meter.limited(requests.max_cost)
         arms = ModelArms(corpus, writers, target, n=purchase.texts_each, classifier=classifier, seed=seed)
         budget = _budget(arms, purchase, requests)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRETENDED', 'OpenAIWriter', 'first_answers', 'WriterQuestions', 'WriterFindings', 'WriterRequests', 'WriterBatches',
-           'Writer', 'LocalWriter', 'ReplayedWriter', 'estimate_requests']
+           'Writer', 'LocalWriter', 'GGUFWriter', 'ReplayedWriter', 'estimate_requests']
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #a5dd7273
 import math
@@ -287,6 +287,11 @@ class LocalWriter(Writer):
     "Texts by a chat model that `transformers` runs here"
     kind = 'transformers'
 
+# %% ../../nbs/generators/10_llm_writer.ipynb #6f1a77c2
+class GGUFWriter(Writer):
+    "Texts by a chat model in a GGUF file"
+    kind = 'gguf'
+
 # %% ../../nbs/generators/10_llm_writer.ipynb #8440b24b
 class ReplayedWriter(Writer):
     "Texts from the recorded replies in a file"
@@ -301,7 +306,7 @@ def estimate_requests(
     examples, # As for `fill_pool`
     n:int=5, # Texts per example, or with `exactly` per request
     exactly:int=None, # Texts per class
-)->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost and most_cost in dollars, None without a price
+)->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost, most_cost and minutes, None if unknown
     "What a run would need if each request were sent once; nothing is sent"
     examples = writer.leads(examples.drop_duplicates('id'))
     writer.prepare(examples, dry=True)
@@ -316,7 +321,9 @@ def estimate_requests(
     most, price = len(turns)*writer.room(n) + firsts*400 + len(defined)*160, writer.meter.price
     cost = lambda out: None if price is None else price.of(prompt, out, writer.meter.batch)
     tokens = {'prompt_tokens': round(prompt), 'completion_tokens': round(reply), 'most_tokens': most}
-    return {'requests': len(turns)+firsts+len(defined)} | tokens | {'cost': cost(reply), 'most_cost': cost(most)}
+    minutes = reply/writer.chat.speed/60 if writer.chat.speed else None
+    money = {'cost': cost(reply), 'most_cost': cost(most), 'minutes': minutes}
+    return {'requests': len(turns)+firsts+len(defined)} | tokens | money
 
 # %% ../../nbs/generators/10_llm_writer.ipynb #bc219849
 def _count_first(writer, examples, turns):

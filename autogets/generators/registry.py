@@ -15,6 +15,7 @@ from .base import Generator
 # %% ../../nbs/generators/13_registry.ipynb #d5d01d11
 GENERATORS = {'eda': 'eda:EDA', 'recorded': 'recorded:Recorded', 'pool': 'pool:Pooled',
               'openai': 'llm_writer:OpenAIWriter', 'transformers': 'llm_writer:LocalWriter',
+              'gguf': 'llm_writer:GGUFWriter',
               'replies': 'llm_writer:ReplayedWriter', 'back-translation': 'backtranslation:BackTranslation',
               'causal-lm': 'causal_lm:CausalLM'}
 

@@ -38,7 +38,7 @@ from ..llm.pace import Limits
 @dataclass(frozen=True)
 class GenerationSettings:
     "What to write, and how"
-    model:str # openai:MODEL, transformers:PATH, recorded:FILE (cached replies); or eda, back-translation, causal-lm
+    model:str # openai:MODEL, gguf:FILE, transformers:PATH, recorded:FILE (replies); or eda, back-translation, causal-lm
     prompt:str = 'autogets' # zero-shot, topic, few-shot-K, autogets, ... (a prompt method), or a YAML file of your own
     target:tuple = ('all',) # The class to write for, or all; may be repeated
     n:int = None # Texts per training example; 5, or all of a recording, unless given; with exactly, per request
@@ -121,7 +121,7 @@ def check_model(
     names = known_models()
     meant = get_close_matches(model, names, 1)
     raise UserError(f'unknown generator {model!r}: {f"is it openai:{meant[0]}? " if meant else ""}Write openai:NAME '
-        f'(known: {", ".join(names)}), transformers:PATH, recorded:FILE, eda, back-translation or causal-lm')
+        f'(known: {", ".join(names)}), gguf:FILE, transformers:PATH, recorded:FILE, eda, back-translation or causal-lm')
 
 # %% ../../nbs/generators/14_run.ipynb #4ceda4e6
 def name_hint(
@@ -233,6 +233,7 @@ def say_forecast(
     "The forecast in a sentence"
     cost = 'at a price that is not known'
     if f['cost'] is not None: cost = f'about {dollars(f["cost"])}, at most {dollars(f["most_cost"])}'
+    if f.get('minutes'): cost += f', about {f["minutes"]:,.0f} minutes at the speed that was last measured here'
     return (f'{f["requests"]:,} requests for {f["examples"]:,} examples: about {f["prompt_tokens"]:,} tokens in '
             f'and {f["completion_tokens"]:,} out (at most {f["most_tokens"]:,}), {cost}, if each is sent once. '
             'Nothing was sent.')+(f'\n{f["hint"]}' if 'hint' in f else '')
@@ -277,12 +278,13 @@ def run_generation(
         meter = Meter(before=replies, batch=requests.batch)
         generator = make_writer(corpus, s, requests, replies=replies, meter=meter, folder=out)
         account = _Account(out, s)
+        if isinstance(generator, Writer): opened.callback(generator.chat.stop)
         account.add(replies, meter)
         meter.limited(requests.max_cost)
-        how = None
-        if s.judge is not None and s.judge_model:
-            how = _own_judge(s, requests, meter, replies=opened.enter_context(JudgeReplies(replies)))
-            account.add(how['replies'], how['meter'])
+        own = s.judge is not None and s.judge_model
+        how = _own_judge(s, requests, meter, replies=opened.enter_context(JudgeReplies(replies))) if own else None
+        if own: account.add(how['replies'], how['meter'])
+        if own: opened.callback(how['chat'].stop)
         account.open()
         filters = _filters(s, corpus, generator, judge=judge_filter(s, corpus, generator, how=how))
         with account:
@@ -295,7 +297,7 @@ def run_generation(
 # %% ../../nbs/generators/14_run.ipynb #fa7e0c11
 def generate(
     corpus, # A `Corpus`
-    model:str, # openai:MODEL, transformers:PATH, or a generator: recorded:NAME, eda, back-translation, causal-lm
+    model:str, # openai:MODEL, gguf:FILE, transformers:PATH, or a generator: recorded:NAME, eda, causal-lm ...
     out='pool', # Folder of the pool; a run that was interrupted goes on there, and nothing is paid for twice
     target='all', # A class, a list of classes, or all
     prompt:str='autogets', # A prompt method (zero-shot, topic, few-shot-K, ...), or a YAML file of your own
@@ -382,8 +384,7 @@ def _object(path):
 # %% ../../nbs/generators/14_run.ipynb #05567e63
 def _earlier(out):
     "What `run.json` says of the runs before"
-    runs = _object(out/'run.json').get('runs', [])
-    return runs if isinstance(runs, list) else []
+    return runs if isinstance(runs := _object(out/'run.json').get('runs', []), list) else []
 
 # %% ../../nbs/generators/14_run.ipynb #822ea1a6
 def say_unaccounted(

@@ -13,4 +13,4 @@ __getattr__, __dir__ = lazy(__name__, {
     'Request': 'chat', 'Reply': 'chat', 'Failure': 'chat', 'Chat': 'chat', 'make_chat': 'chat', 'as_data': 'chat',
     'Replies': 'cache', 'RecordedChat': 'cache', 'Meter': 'cache', 'Price': 'cache', 'find_price': 'cache',
     'Limits': 'pace', 'ask': 'client', 'converse': 'client', 'repair_messages': 'client', 'BatchedChat': 'batch',
-    'TransformersChat': 'local', 'Live': 'live', 'open_chat': 'live', 'ClassPrompt': 'classify'})
+    'TransformersChat': 'local', 'GGUFChat': 'llama', 'Live': 'live', 'open_chat': 'live', 'ClassPrompt': 'classify'})

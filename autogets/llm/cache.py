@@ -280,7 +280,7 @@ def find_price(
     path=None, # A price table that comes before the shipped one; AUTOGETS_PRICES when not given
 )->Price: # `None` when the price is not known
     "What the tokens of `chat` cost"
-    if chat.kind in ('transformers', 'recorded'): return Price(0., 0.)
+    if chat.kind in ('transformers', 'gguf', 'recorded'): return Price(0., 0.)
     extra = path or os.environ.get('AUTOGETS_PRICES')
     name, host = re.sub(r'-\d{4}-\d\d-\d\d$', '', chat.model), urlsplit(chat.endpoint).hostname
     rows = _price_rows(extra) if extra else []

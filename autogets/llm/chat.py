@@ -70,6 +70,7 @@ class Trouble(Exception):
 class Chat:
     "A chat model: `kind:model` is its spec, `endpoint` names where it runs, without secrets"
     kind, model, endpoint = '', '', ''
+    speed = None # Tokens a second that were measured on this machine, for a model that runs here
     @property
     def spec(self)->str:
         "KIND:MODEL, as `make_chat` takes it"
@@ -83,6 +84,10 @@ class Chat:
         "The `Reply` to `request`; raises `Trouble`, or `UserError` when no request can be answered"
         raise NotImplementedError
     async def close(self): "Let go of connections"
+    def suited(self, limits):
+        "`limits`, or what of them suits this model"
+        return limits
+    def stop(self): "End what runs on this machine for the model alone"
 
 # %% ../../nbs/llm/01_chat.ipynb #d599a0fb
 UNSAFE = re.compile('[<\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_))')
@@ -402,12 +407,12 @@ class OpenAIChat(OpenAIConnection):
         return read_reply(body, time.perf_counter()-start)
 
 # %% ../../nbs/llm/01_chat.ipynb #79e94758
-CHATS = {'openai': 'llm.chat:OpenAIChat', 'transformers': 'llm.local:TransformersChat',
+CHATS = {'openai': 'llm.chat:OpenAIChat', 'transformers': 'llm.local:TransformersChat', 'gguf': 'llm.llama:GGUFChat',
     'recorded': 'llm.cache:RecordedChat'}
 
 # %% ../../nbs/llm/01_chat.ipynb #e9f29ede
 def make_chat(
-    spec:str, # openai:MODEL, transformers:MODEL_OR_PATH or recorded:FILE
+    spec:str, # openai:MODEL, transformers:MODEL_OR_PATH, gguf:FILE or recorded:FILE
     **options, # What its class takes, such as `base_url` and `key_env`; `None` counts as not given
 )->Chat:
     "The chat model that `spec` names; `UserError` for unknown kinds and options"

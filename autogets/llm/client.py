@@ -267,7 +267,7 @@ def ask(
     "Ask `chat` all of `requests`, each to its end"
     source, meter = enumerate(requests), meter or Meter()
     if hasattr(chat, 'complete_many'): return _ask_here(chat, source, replies, meter=meter)
-    return _ask_there(chat, source, replies, limits=limits, meter=meter)
+    return _ask_there(chat, source, replies, limits=chat.suited(limits), meter=meter)
 
 # %% ../../nbs/llm/04_client.ipynb #dc1a198b
 def _value(got, parse, i):

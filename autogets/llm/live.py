@@ -51,4 +51,5 @@ def open_chat(
     with Replies(Path(live.folder)/file) as replies:
         meter = Meter(find_price(chat), before=replies)
         meter.limited(live.max_cost)
-        yield LiveChat(chat, replies, Limits(in_flight=live.in_flight), meter=meter)
+        try: yield LiveChat(chat, replies, Limits(in_flight=live.in_flight), meter=meter)
+        finally: chat.stop()

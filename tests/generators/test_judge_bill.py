@@ -152,10 +152,10 @@ def test_no_texts_at_all(small, tmp_path):
 def test_a_recording_is_what_it_holds_whatever_its_name(tmp_path):
     (tmp_path / 'texts.jsonl').write_text('{"source_id": "a", "texts": ["b"]}\n')
     (tmp_path / 'replies.txt').write_text('{"key": "a", "reply": "b"}\n')
-    assert not run._is_chat(f'recorded:{tmp_path}/texts.jsonl')
-    assert run._is_chat(f'recorded:{tmp_path}/replies.txt#m')
+    assert not run.is_chat_model(f'recorded:{tmp_path}/texts.jsonl')
+    assert run.is_chat_model(f'recorded:{tmp_path}/replies.txt#m')
     with pytest.raises(UserError, match='is a folder'):
-        run._is_chat(f'recorded:{tmp_path}')
+        run.is_chat_model(f'recorded:{tmp_path}')
 
 
 def test_the_command_takes_a_shipped_recording(tmp_path):
