@@ -20,8 +20,8 @@ from ..generators.llm_writer import Writer, estimate_requests
 from ..generators.run import GenerationSettings, RequestSettings, is_chat_model, make_writer
 from ..llm.cache import Meter, Replies, dollars
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #cefcfe49
-USUAL_KINDS = ('autogets', 'few-shot-3', 'attributed', 'errors+few-shot-3')
+# %% ../../nbs/closed_loop/06_purchase.ipynb #37f05956
+USUAL_KINDS = ('different', 'few-shot-3', 'contrastive', 'errors+few-shot-3')
 
 @dataclass(frozen=True)
 class Purchase:
@@ -32,12 +32,14 @@ class Purchase:
     max_texts:int = None # Texts to buy, instead of dollars, where a model costs nothing
     texts_each:int = 5 # Texts that a request asks for
     task:str = 'texts' # What the texts are, for the prompt: "help-desk tickets", "film reviews"
+    codebook:str = None # What each class means: a YAML file with a line for each class, for all prompts
+    define:bool = False # Let the model write that codebook first: one request a class
     temperature:float = None # How freely the model draws its words; that of the prompt unless given
     redact:bool = False # Take e-mail addresses, phone and card numbers and the like out of what is sent
     rounds:int = 20 # Rounds, at most
     probe:float = .1 # Share of the budget for the first round, which tries everything
     share:float = .1 # Share of the budget for each later round
-    errors:float = 0. # Stop after two rounds that promise less than so many standard errors
+    errors:float = .5 # Stop after two rounds that promise less than so many standard errors
     def __post_init__(self):
         if not self.prompt: raise UserError('there is no way to write: give one or more prompt methods with --prompt')
         for kind in self.prompt: read_kind(kind)
@@ -50,13 +52,13 @@ class Purchase:
         "The `LoopSettings`"
         return LoopSettings(self.rounds, self.probe, self.share, batch=self.texts_each, errors=self.errors, seed=seed)
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #0b93790e
+# %% ../../nbs/closed_loop/06_purchase.ipynb #63734182
 def _writers(corpus, model, purchase, requests, seed, **shared):
     "Kind -> its `Writer`"
     made = {}
     for kind in dict.fromkeys(purchase.prompt):
         s = GenerationSettings(model, read_kind(kind)[1], task=purchase.task, temperature=purchase.temperature,
-            redact=purchase.redact, seed=seed)
+            redact=purchase.redact, seed=seed, codebook=purchase.codebook, define=purchase.define)
         made[kind] = make_writer(corpus, s, requests, **shared)
     chat = next(iter(made.values())).chat # one for all: a local model is loaded once
     for writer in made.values(): writer.chat = chat

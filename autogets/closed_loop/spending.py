@@ -19,7 +19,7 @@ from ..core import UserError, digest, read_json, write_json
 from ..generators.base import POOL_COLUMNS
 from ..llm.cache import dollars
 
-# %% ../../nbs/closed_loop/04_spending.ipynb #b467c0f7
+# %% ../../nbs/closed_loop/04_spending.ipynb #1b0a70fd
 @dataclass(frozen=True)
 class LoopSettings:
     "How a closed loop spends"
@@ -27,7 +27,7 @@ class LoopSettings:
     probe:float = .1 # Share of the budget for the first round
     share:float = .1 # Share of the budget for each later one
     batch:int = 5 # Texts that a round gives out at a time
-    errors:float = 0. # End after two rounds that promise less than so many standard errors
+    errors:float = .5 # End after two rounds that promise less than so many standard errors
     seed:int = 0 # Of what is drawn
     def __post_init__(self):
         for name in ('rounds', 'batch'):
