@@ -39,7 +39,7 @@ from ..llm.pace import Limits
 class GenerationSettings:
     "What to write, and how"
     model:str # openai:MODEL, gguf:FILE, transformers:PATH, recorded:FILE (replies); or eda, back-translation, causal-lm
-    prompt:str = 'autogets' # zero-shot, topic, few-shot-K, autogets, ... (a prompt method), or a YAML file of your own
+    prompt:str = 'autogets' # few-shot-K, different, contrastive, counterexample, subtopic, topic, ... or a YAML file
     target:tuple = ('all',) # The class to write for, or all; may be repeated
     n:int = None # Texts per training example; 5, or all of a recording, unless given; with exactly, per request
     exactly:int = None # Exactly so many kept texts per class
@@ -290,8 +290,8 @@ def run_generation(
         with account:
             fill_pool(generator, _examples(corpus, s.target), out, n=s.n, held_out=_held_out(corpus), progress=progress,
                 filters=filters, exactly=s.exactly, most=s.most, retry=requests.retry)
-            if s.define and isinstance(generator, Writer) and generator.findings.definitions:
-                write_codebook(generator.findings.definitions, out/'codebook.yml')
+            if s.define and isinstance(generator, Writer) and generator.insights.definitions:
+                write_codebook(generator.insights.definitions, out/'codebook.yml')
     return account.made
 
 # %% ../../nbs/generators/14_run.ipynb #fa7e0c11
