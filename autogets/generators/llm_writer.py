@@ -191,7 +191,7 @@ class Writer(WriterQuestions, WriterRequests, WriterBatches):
         self.parameters = _parameters(self.method, self.chat, seed=int(seed), temperature=temperature,
             demonstrations=demonstrations, task=task, max_tokens=max_tokens, redact=bool(redact))
         if classes: self.parameters['classes'] = sorted(classes)
-        if self.method.name == 'expand': self.batch = 64
+        self.batch = 64 if self.method.name == 'expand' else self.batch*len(getattr(self.chat, 'members', [self.chat]))
         self.kept, self.given = {}, {}
     def prepare(self, examples, dry=False):
         "See all `examples`, and ask what must be asked first; with `dry` only pretend to"
