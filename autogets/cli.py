@@ -67,7 +67,7 @@ JUDGE = ('judge_base_url', 'judge_key_env', 'judge_price') # Of generate alone
 # %% ../nbs/07_cli.ipynb #7f58e9ca
 def improve_options():
     from autogets.closed_loop.purchase import Purchase
-    from autogets.generators.run import RequestSettings
+    from autogets.generators.settings import RequestSettings
     from autogets.job import Job
     from autogets.llm.pace import Limits
     bought = 'Texts bought from a model'
@@ -81,7 +81,7 @@ def improve_options():
 def _purchase(words):
     "The model, what it may be asked for, and how, as the options say"
     from autogets.closed_loop.purchase import Purchase
-    from autogets.generators.run import RequestSettings
+    from autogets.generators.settings import RequestSettings
     from autogets.llm.pace import Limits
     price = read_price(words['price'])
     limits = fill(Limits, {k: v for k, v in words.items() if k != 'patience'}) # that of the search

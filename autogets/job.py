@@ -24,7 +24,8 @@ from .executors import make_workers
 from .generators.build import build_pool
 from .generators.given import GivenTexts, as_generator
 from .generators.registry import make_generator
-from .generators.run import RequestSettings, is_chat_model
+from .generators.run import is_chat_model
+from .generators.settings import RequestSettings
 from .job_settings import Job, short
 from .llm.pace import Limits
 from .progress import say

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['USUAL_KINDS', 'SECONDS', 'Purchase', 'buy_texts', 'forecast_purchase', 'say_purchase']
 
-# %% ../../nbs/closed_loop/06_purchase.ipynb #369bbbc7
+# %% ../../nbs/closed_loop/06_purchase.ipynb #1d08a1eb
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ from .model_arms import ModelArms, read_kind
 from .spending import LoopRun, LoopSettings, run_loop
 from ..core import UserError, alone, interruptible
 from ..generators.llm_writer import Writer, estimate_requests
-from ..generators.run import GenerationSettings, RequestSettings, is_chat_model, make_writer
+from ..generators.run import is_chat_model, make_writer
+from ..generators.settings import GenerationSettings, RequestSettings
 from ..llm.cache import Meter, Replies, dollars
 
 # %% ../../nbs/closed_loop/06_purchase.ipynb #37f05956

@@ -229,7 +229,7 @@ class Writer(WriterQuestions, WriterInsights, WriterRequests, WriterBatches):
             demonstrations=demonstrations, task=task, max_tokens=max_tokens, redact=bool(redact))
         if classes: self.parameters['classes'] = sorted(classes)
         if told := self.background.record(self.method.shows): self.parameters['background'] = told
-        if self.method.name == 'expand': self.batch = 64
+        self.batch = 64 if self.method.name == 'expand' else self.batch*len(getattr(self.chat, 'members', [self.chat]))
         self.kept, self.given, self.insights = {}, {}, None
     def prepare(self, examples, dry=False):
         "See all `examples`, and ask what must be asked first; with `dry` only pretend to"

@@ -112,6 +112,7 @@ class BatchedChat(BatchJobs, Chat):
     "`chat`, an `OpenAIChat`, asked through its provider's batch endpoint; notes go to `folder`"
     def __init__(self, chat, folder, poll=30.):
         if chat.kind != 'openai': raise UserError(f'{chat.spec} has no batch endpoint: leave out --batch')
+        if hasattr(chat, 'members'): raise UserError('--batch takes one address: give --base-url once')
         self.chat, self.note, self.poll, self.batch = chat, Path(folder)/'batches.json', poll, BATCH_MOST
         self.kind, self.model, self.endpoint = chat.kind, chat.model, chat.endpoint
 

@@ -32,7 +32,7 @@ def _tokens(d): return token_count(d.get('prompt_tokens')), token_count(d.get('c
 # %% ../../nbs/llm/02_cache.ipynb #a50f68d6
 def _line(chat, request, reply):
     "What is written for `reply`, as bytes"
-    asked = (chat.key(request), chat.endpoint, chat.model, list(request.messages), request.parameters, request.sample)
+    asked = (chat.key(request), *chat.owner, list(request.messages), request.parameters, request.sample)
     said = {'reply': reply.text, 'finish': reply.finish, 'prompt_tokens': reply.prompt_tokens,
             'completion_tokens': reply.completion_tokens, 'seconds': round(reply.seconds, 3)}
     line = dict(zip(REPLY_FIELDS, asked)) | said
@@ -191,7 +191,7 @@ class Replies(NotedReplies):
         if key in self._at: return
         at, self._end = self._end, _write(self._fd, self.path, _line(chat, request, reply), end=self._end)
         self._at[key] = at
-        self.owners.add((chat.endpoint, chat.model))
+        self.owners.add(chat.owner)
         self.usage.add(reply.prompt_tokens, reply.completion_tokens)
         if time.monotonic()-self._synced > 1:
             os.fsync(self._fd)
@@ -279,7 +279,10 @@ def find_price(
     chat:Chat, # The model
     path=None, # A price table that comes before the shipped one; AUTOGETS_PRICES when not given
 )->Price: # `None` when the price is not known
-    "What the tokens of `chat` cost"
+    "What the tokens of `chat` cost; at several addresses only where it is the same at all of them"
+    if several := getattr(chat, 'members', ()):
+        found = {find_price(c, path) for c in several}
+        return found.pop() if len(found) == 1 else None
     if chat.kind in ('transformers', 'gguf', 'recorded'): return Price(0., 0.)
     extra = path or os.environ.get('AUTOGETS_PRICES')
     name, host = re.sub(r'-\d{4}-\d\d-\d\d$', '', chat.model), urlsplit(chat.endpoint).hostname

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNSAFE', 'DATA', 'PROVIDERS', 'SUFFIXES', 'LOCAL', 'REPLY_FORMS', 'SHORTEST', 'SPAN', 'UNANSWERED', 'LONGEST_REPLY',
-           'CHATS', 'Request', 'Reply', 'Failure', 'Trouble', 'Chat', 'as_data', 'secret', 'base_address', 'mask',
-           'token_count', 'read_reply', 'why_refused', 'OpenAIConnection', 'OpenAIChat', 'make_chat']
+           'CHATS', 'Request', 'Reply', 'Failure', 'Trouble', 'Chat', 'SeveralChats', 'as_data', 'secret',
+           'base_address', 'mask', 'token_count', 'read_reply', 'why_refused', 'OpenAIConnection', 'OpenAIChat',
+           'make_chat']
 
 # %% ../../nbs/llm/01_chat.ipynb #cb804082
 import html
@@ -71,14 +72,19 @@ class Chat:
     "A chat model: `kind:model` is its spec, `endpoint` names where it runs, without secrets"
     kind, model, endpoint = '', '', ''
     speed = None # Tokens a second that were measured on this machine, for a model that runs here
+    cached_as = '' # The endpoint in whose name replies are cached; its own unless given
     @property
     def spec(self)->str:
         "KIND:MODEL, as `make_chat` takes it"
         return f'{self.kind}:{self.model}'
+    @property
+    def owner(self)->tuple:
+        "Endpoint and model in whose name replies are cached"
+        return self.cached_as or self.endpoint, self.model
     def __repr__(self): return f'{type(self).__name__}({self.model!r} at {self.endpoint})'
     def key(self, request):
         "The sha256 of everything that decides the reply"
-        return digest(*('chat', self.endpoint, self.model, request.messages, request.parameters, request.sample))
+        return digest(*('chat', *self.owner, request.messages, request.parameters, request.sample))
     async def open(self): "Get ready, inside the event loop that will call `complete`"
     async def complete(self, request):
         "The `Reply` to `request`; raises `Trouble`, or `UserError` when no request can be answered"
@@ -88,6 +94,16 @@ class Chat:
         "`limits`, or what of them suits this model"
         return limits
     def stop(self): "End what runs on this machine for the model alone"
+
+# %% ../../nbs/llm/01_chat.ipynb #c88317c3
+class SeveralChats(Chat):
+    "One model at several addresses: `members`, asked as each of them allows"
+    def __init__(self,
+        members:list, # Of `Chat`s that are asked one request at a time; the first names them all
+    ):
+        first = members[0]
+        self.members, self.kind, self.model, self.endpoint = members, first.kind, first.model, first.endpoint
+        for c in members: c.cached_as = self.endpoint
 
 # %% ../../nbs/llm/01_chat.ipynb #d599a0fb
 UNSAFE = re.compile('[<\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_))')
@@ -413,7 +429,7 @@ CHATS = {'openai': 'llm.chat:OpenAIChat', 'transformers': 'llm.local:Transformer
 # %% ../../nbs/llm/01_chat.ipynb #e9f29ede
 def make_chat(
     spec:str, # openai:MODEL, transformers:MODEL_OR_PATH, gguf:FILE or recorded:FILE
-    **options, # What its class takes, such as `base_url` and `key_env`; `None` counts as not given
+    **options, # What its class takes, such as `base_url` (or several) and `key_env`; `None` counts as not given
 )->Chat:
     "The chat model that `spec` names; `UserError` for unknown kinds and options"
     kind, colon, name = spec.partition(':')
@@ -423,4 +439,7 @@ def make_chat(
     options = {k: v for k, v in options.items() if v is not None}
     takes = list(signature(cls).parameters)[1:]
     for k in options: one_of(k, takes, f'option of {kind}: models')
-    return cls(name, **options)
+    urls = options.get('base_url')
+    if isinstance(urls, (str, type(None))): return cls(name, **options)
+    made = {c.address: c for c in (cls(name, **options | {'base_url': u}) for u in urls or [None])}
+    return next(iter(made.values())) if len(made) == 1 else SeveralChats(list(made.values()))

@@ -8,165 +8,171 @@ __all__ = ['AHEAD', 'UNREAD', 'DRAIN', 'THOUGHTS', 'OPENING', 'CLOSING', 'AGAIN'
 
 # %% ../../nbs/llm/04_client.ipynb #ce2491a3
 import asyncio
+import math
 import queue
 import re
 import threading
 import warnings
+from heapq import heappop, heappush
 from itertools import islice
 
 from ..core import UserError
-from .chat import Failure, Reply, Request, Trouble
+from .attempts import Asker, Turn
 from .cache import Meter, prompt_tokens
-from .pace import Limits, Pacing
-
-# %% ../../nbs/llm/04_client.ipynb #b57ff984
-class _Sender(Pacing):
-    "Sends a request and settles what it cost"
-    async def once(self, request):
-        "The reply, or the `Trouble` instead"
-        try:
-            async with asyncio.timeout(self.limits.timeout): return await self.chat.complete(request)
-        except TimeoutError: return Trouble('timeout', f'no whole reply in {self.limits.timeout:g} s', lost=True)
-        except Trouble as e: return e
-
-    async def send(self, request, held):
-        "As `once`, noted before and after"
-        key, got = self.chat.key(request), Trouble('cut off', lost=True)
-        self.meter.sent += 1
-        self.flying.add(asyncio.current_task())
-        if self.replies is not None: self.replies.sent.sent(key, self.meter.most(request))
-        try: got = await self.once(request)
-        except UserError:
-            got = Trouble('refused', again=False)
-            raise
-        finally:
-            self.flying.discard(asyncio.current_task())
-            self.gate.leave()
-            self.settle(request, key, got, held=held)
-        return got
-
-    def settle(self, request, key, got, held):
-        "Write down what came, and count what it cost"
-        used = (got.prompt_tokens, got.completion_tokens) if isinstance(got, Reply) else got.usage
-        lost = None in used or isinstance(got, Trouble) and got.lost
-        if lost: self.meter.lose(held, request)
-        else: self.meter.settle(held, *used)
-        if self.replies is None: return
-        if isinstance(got, Reply): self.replies.add(self.chat, request, got)
-        elif used != (0, 0): self.replies.put_aside(key, got.reason, got.detail, tokens=used)
-        if lost: self.replies.sent.gone(key)
-        else: self.replies.sent.back(key)
-
-# %% ../../nbs/llm/04_client.ipynb #de632de5
-class _Attempts(_Sender):
-    "Single attempts"
-    async def hold(self, request):
-        "The dollars set aside for `request`, `None` when the limit forbids it even after everything in flight is paid"
-        while (held := self.meter.hold(request)) is None and self.meter.held > 1e-12: await asyncio.sleep(.02)
-        return held
-
-    async def attempt(self, request, probe):
-        "One attempt: a `Reply`, a `Trouble`, or a `Failure` when the money is gone"
-        held = await self.hold(request)
-        if held is None:
-            self.spent = True
-            self.breaker.alive()
-            return Failure('over the cost limit')
-        try:
-            await self.requests.take()
-            await self.tokens.take(prompt_tokens(request) + (request.parameters.get('max_tokens') or 0))
-            await self.gate.enter()
-            if self.closing:
-                self.gate.leave()
-                raise asyncio.CancelledError # as if it had still been waiting
-        except BaseException:
-            self.meter.settle(held, 0, 0)
-            raise
-        got = await self.send(request, held)
-        self.learn(request, got, probe=probe)
-        return got
-
-# %% ../../nbs/llm/04_client.ipynb #4f2503ee
-class _Asker(_Attempts):
-    "Sends each request until it is answered or given up"
-    async def answer(self, request):
-        "The `Reply` to `request`, written down, or a `Failure`; `None` when nothing more is sent"
-        tries = refused = 0
-        while not self.closing:
-            probe = await self.breaker.enter()
-            if self.spent:
-                self.breaker.alive()
-                return Failure('over the cost limit')
-            got = await self.attempt(request, probe)
-            if not isinstance(got, Trouble): return got
-            tries, refused = tries + (not got.busy and not probe), refused + got.busy
-            over = not got.again or tries >= self.limits.tries or refused >= 60
-            if over: return self.given_up(request, got)
-            wait = self.wait(got, tries or refused)
-            if not self.closing: await asyncio.sleep(wait)
-
-    def given_up(self, request, trouble):
-        "The `Failure` of `request`, whose reason is noted unless that was done with its tokens"
-        if self.replies is not None and trouble.usage == (0, 0):
-            self.replies.put_aside(self.chat.key(request), trouble.reason, trouble.detail)
-        return Failure(trouble.reason, trouble.detail)
+from .chat import Failure, Reply, Request
+from .pace import EndpointError, Limits
 
 # %% ../../nbs/llm/04_client.ipynb #fc48280b
 AHEAD, UNREAD = 3, 2000
 
 # %% ../../nbs/llm/04_client.ipynb #f1c82d87
-async def _work(asker, source, out):
-    "Take requests from `source` and put their outcomes into `out` until there are none"
-    try:
-        for index, request in source:
-            while out.qsize() > UNREAD: await asyncio.sleep(.01)
-            found = asker.replies.get(asker.chat, request) if asker.replies is not None else None
-            if (got := found or await asker.answer(request)) is None: return
-            out.put((index, request, got))
-    except Exception:
-        asker.closing = True
-        raise
+class _Line:
+    "The requests of `source` that have no outcome yet; outcomes go to `out`, those that are cached at once"
+    def __init__(self, source, chat, replies, out, most):
+        self.source, self.chat, self.replies, self.out, self.most = source, chat, replies, out, most
+        self.again, self.under_way, self.empty = [], 0, False
+    @property
+    def over(self): return self.empty and not self.under_way
+
+    def next(self, now):
+        "A `Turn` that is due, `None` when there is none"
+        if self.again and self.again[0].at <= now: return heappop(self.again)
+        if len(self.again) >= self.most or self.out.qsize() > UNREAD: return None
+        for index, request in self.source:
+            found = self.replies.get(self.chat, request) if self.replies is not None else None
+            if found is None:
+                self.under_way += 1
+                return Turn(0., index, request)
+            self.out.put((index, request, found))
+            if self.out.qsize() > UNREAD: return None
+        self.empty = True
+
+    def when(self, now):
+        "When to ask again for the next"
+        if self.out.qsize() > UNREAD: return now+.01
+        return self.again[0].at if self.again else math.inf
+
+    def end(self, turn, got):
+        "Note the outcome of `turn`; without one it comes again"
+        if got is None: return heappush(self.again, turn)
+        self.under_way -= 1
+        self.out.put((turn.index, turn.request, got))
+
+# %% ../../nbs/llm/04_client.ipynb #db365b70
+class _Endpoints:
+    "The `askers` of a model at its addresses: who is asked next, and who is left out"
+    def __init__(self, askers): self.askers, self.flying, self.errors = askers, set(), []
+
+    def idle(self, now):
+        "The endpoint to ask now: one that wants a probe, else that with the fewest under way; `None` if all must wait"
+        free = [a for a in self.askers if a.when() <= now]
+        return min(free, key=lambda a: (not a.breaker.down, a.gate.inside, a.sent), default=None)
+
+    def leave_out(self, asker, error):
+        "Go on without `asker`; the error that ends the run when it was the last"
+        if len(self.askers) == 1: raise error
+        known = asker.out
+        asker.rest(asyncio.get_running_loop().time(), error)
+        left = [a for a in self.askers if not a.out]
+        if not left:
+            raise EndpointError(f'none of the {len(self.askers)} addresses is of use: '+'; '.join(
+                dict.fromkeys(str(a.out) for a in self.askers)))
+        others = f'{len(left)} other address{"es"*(len(left) > 1)}'
+        if not known: warnings.warn(f'left out for now, the run goes on at {others}: {error}')
+
+    @property
+    def error(self):
+        "The error that ends the run: one for people, if there is one"
+        return next((e for e in self.errors if isinstance(e, UserError)), self.errors[0] if self.errors else None)
+
+# %% ../../nbs/llm/04_client.ipynb #2f763e21
+class _Sending(_Endpoints):
+    "Hands the requests of `line` to the endpoints, within the limit of `meter`"
+    def __init__(self, askers, line, meter):
+        super().__init__(askers)
+        self.line, self.meter, self.news, self.spent = line, meter, asyncio.Event(), False
+
+    def step(self, now):
+        "Send what may be sent now; when to look again if nothing comes back before"
+        while (asker := self.idle(now)) or self.spent:
+            turn = self.line.next(now)
+            if turn is None: return self.line.when(now)
+            held = None if self.spent else self.meter.hold(turn.request)
+            if held is None and self.flying:
+                self.line.end(turn, None)
+                return math.inf
+            if held is None: self.line.end(turn, Failure('over the cost limit'))
+            else: self.launch(asker, turn, held=held, now=now)
+            self.spent = held is None
+        return min(a.when() for a in self.askers)
+
+    def launch(self, asker, turn, held, now):
+        probe = asker.begin(now, prompt_tokens(turn.request) + (turn.request.parameters.get('max_tokens') or 0))
+        task = asyncio.create_task(self.fly(asker, turn, held=held, probe=probe))
+        self.flying.add(task)
+        task.add_done_callback(self.landed)
+
+    async def fly(self, asker, turn, held, probe):
+        "One attempt; one that met an endpoint of no use comes again"
+        got, out = None, asker.out
+        try: got = await asker.attempt(turn, held, probe)
+        except EndpointError as e: self.leave_out(asker, e)
+        if out and not asker.out and not self.errors: warnings.warn(f'{asker.chat.endpoint} answers again')
+        self.line.end(turn, got)
+
+    def landed(self, task):
+        self.flying.discard(task)
+        if not task.cancelled() and task.exception(): self.errors.append(task.exception())
+        self.news.set()
+
+# %% ../../nbs/llm/04_client.ipynb #1f30a3be
+class _Run(_Sending):
+    "Sends all of `line`"
+    async def go(self):
+        "Until every request has its outcome"
+        clock = asyncio.get_running_loop().time
+        while True:
+            self.news.clear()
+            if self.error: raise self.error
+            at = self.step(clock())
+            if self.line.over: return
+            try:
+                async with asyncio.timeout_at(None if at == math.inf else at): await self.news.wait()
+            except TimeoutError: pass
 
 # %% ../../nbs/llm/04_client.ipynb #c846bedd
 DRAIN = 30. # Seconds that what is under way is waited for
 
 # %% ../../nbs/llm/04_client.ipynb #8696a9a8
-async def _drain(asker, workers):
-    "End the `workers` that only wait, and the others when their request is back"
-    asker.closing = True
-    if asker.flying:
-        warnings.warn(f'stopping: {len(asker.flying)} answers under way are waited for, {DRAIN:.0f} s at most, so that '
-                      'nothing that was paid for is lost; Ctrl-C again ends at once')
-    for task in workers-asker.flying: task.cancel()
-    await asyncio.wait(workers, timeout=DRAIN)
+async def _drain(run):
+    "Wait for what `run` has under way"
+    if not run.flying: return
+    warnings.warn(f'stopping: {len(run.flying)} answers under way are waited for, {DRAIN:.0f} s at most, so that '
+                  'nothing that was paid for is lost; Ctrl-C again ends at once')
+    await asyncio.wait(run.flying, timeout=DRAIN)
 
 # %% ../../nbs/llm/04_client.ipynb #b74fb20a
-async def _cut_off(workers):
-    for task in workers: task.cancel()
-    await asyncio.wait(workers)
-
-# %% ../../nbs/llm/04_client.ipynb #8b8e61ac
-def _says_most(workers):
-    "The error that ended one of the `workers`: a `UserError` if there is one"
-    errors = [e for w in workers if not w.cancelled() and (e := w.exception())]
-    return next((e for e in errors if isinstance(e, UserError)), errors[0] if errors else None)
+async def _cut_off(tasks):
+    for task in tasks: task.cancel()
+    if tasks: await asyncio.wait(tasks)
 
 # %% ../../nbs/llm/04_client.ipynb #c8a237f9
 async def _all(chat, source, replies, limits, meter, out, ending):
-    "Let `AHEAD` times as many workers as may be in flight empty `source`, until the event `ending`"
-    await chat.open()
-    asker, stop = _Asker(chat, replies, limits, meter=meter), asyncio.create_task(ending.wait())
-    workers = {asyncio.create_task(_work(asker, source, out)) for _ in range(AHEAD*limits.in_flight)}
-    ended = asyncio.create_task(asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION))
+    "Give every request of `source` its outcome, until the event `ending`"
+    chats = getattr(chat, 'members', [chat])
+    run = _Run([Asker(c, replies, limits, meter=meter) for c in chats],
+        _Line(source, chat, replies, out=out, most=AHEAD*limits.in_flight*len(chats)), meter)
+    work = stop = None
     try:
-        await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
-        error = _says_most(w for w in workers if w.done())
-        await _drain(asker, workers)
-        if error := error or _says_most(w for w in workers if w.done()): raise error
+        for c in chats: await c.open()
+        work, stop = asyncio.create_task(run.go()), asyncio.create_task(ending.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await _cut_off({work} if not work.done() else ())
+        await _drain(run)
+        if not work.cancelled() and work.exception(): raise run.error or work.exception()
     finally:
-        await _cut_off(workers)
-        for task in (ended, stop): task.cancel()
-        await chat.close()
+        await _cut_off({*run.flying, *(t for t in (work, stop) if t)})
+        for c in chats: await c.close()
 
 # %% ../../nbs/llm/04_client.ipynb #ffd32a8a
 class _Loop(threading.Thread):
