@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..core import UserError, digest, one_of, read_yaml, shipped
-from ..llm.chat import DATA, as_data
+from ..llm.quoting import DATA, as_data
 
 # %% ../../nbs/generators/06_prompts.ipynb #01b5db47
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..core import lazy
 
 # %% ../../nbs/llm/00_llm.ipynb #bb91b622
 __getattr__, __dir__ = lazy(__name__, {
-    'Request': 'chat', 'Reply': 'chat', 'Failure': 'chat', 'Chat': 'chat', 'make_chat': 'chat', 'as_data': 'chat',
+    'Request': 'chat', 'Reply': 'chat', 'Failure': 'chat', 'Chat': 'chat', 'make_chat': 'chat', 'as_data': 'quoting',
     'Replies': 'cache', 'RecordedChat': 'cache', 'Meter': 'cache', 'Price': 'cache', 'find_price': 'cache',
     'Limits': 'pace', 'ask': 'client', 'converse': 'client', 'repair_messages': 'client', 'BatchedChat': 'batch',
     'TransformersChat': 'local', 'GGUFChat': 'llama', 'Live': 'live', 'open_chat': 'live', 'ClassPrompt': 'classify'})

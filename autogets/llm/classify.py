@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ..core import one_of
 from .cache import Meter
-from .chat import DATA, Failure, Request, as_data
+from .chat import Failure, Request
+from .quoting import DATA, as_data
 from .client import AGAIN, converse, repair_messages, without_thoughts
 from .pace import Limits
 

@@ -29,7 +29,7 @@ from autogets.generators.prompts import (
     render,
     schema,
 )
-from autogets.llm.chat import DATA, as_data
+from autogets.llm.quoting import DATA, as_data
 from autogets.llm.client import repair_messages
 
 CLASSES = ['bug', 'praise', 'question']
