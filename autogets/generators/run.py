@@ -38,7 +38,7 @@ from ..llm.pace import Limits
 class GenerationSettings:
     "What to write, and how"
     model:str # openai:MODEL, transformers:PATH, recorded:FILE (cached replies); or eda, back-translation, causal-lm
-    prompt:str = 'autogets' # few-shot-K, different, contrastive, counterexample, subtopic, topic, ... or a YAML file
+    prompt:str = 'autogets' # few-shot-K, different, contrastive, counterexample, subtopic, topic, ...; or a YAML file
     target:tuple = ('all',) # The class to write for, or all; may be repeated
     n:int = None # Texts per training example; 5, or all of a recording, unless given; with exactly, per request
     exactly:int = None # Exactly so many kept texts per class
@@ -52,7 +52,8 @@ class GenerationSettings:
     filtered:bool = True # Drop near-duplicates, near copies, and texts that name their label
     judge:float = None # Drop texts that an LLM scores below this (0 to 5)
     judge_model:str = None # The model that scores; the one that writes unless given
-    codebook:str = None # What each class means: a YAML file with a line for each class, for all prompts
+    # What each class means: a YAML file with a line for each class. Of more than 20, those most alike are shown
+    codebook:str = None
     define:bool = False # Let the model write that codebook first: one request a class, codebook.yml in the folder
     rival:tuple = () # With contrastive: CLASS=OTHER, the class to be close to; found out of fold unless given
     unlabeled:str = None # With subtopic: a file of texts without labels, whose sub-topics are covered too
@@ -144,6 +145,8 @@ def _generator(corpus, settings, requests, replies, meter, folder):
     check_model(s.model)
     if not _is_chat(s.model):
         meter.price = Price(0., 0.) # nothing is sent
+        idle = [k for k in ('codebook', 'define', 'rival', 'unlabeled', 'subtopics', 'classifier') if getattr(s, k)]
+        if idle: raise UserError(f'--{idle[0]} has no effect on {s.model}, which is given no prompt: leave it out')
         given = {} if s.temperature is None else {'temperature': s.temperature}
         return make_generator(s.model, seed=s.seed, **given)
     chat = make_chat(s.model, **_remote(s.model, r.base_url, r.key_env))
