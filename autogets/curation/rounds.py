@@ -9,6 +9,7 @@ __all__ = ['Plan', 'draw_examples', 'LaterRound', 'generator_for_round', 'Earlie
 # %% ../../nbs/curation/15_rounds.ipynb #3ee0f157
 from collections import Counter
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,8 @@ def generator_for_round(
         task = '; '.join(filter(None, [g.parameters['task'], note]))
         g.parameters = g.parameters | {'task': task, 'classes': sorted(corpus.classes)}
     if hasattr(g, 'kept'): g.kept = {}
+    if hasattr(g, 'background') and g.background.train is None:
+        g.background, g.insights = replace(g.background, train=corpus.train), None
     g.keep(written)
     return LaterRound(g, number, taken=written.id)
 

@@ -104,6 +104,8 @@ def make_writer(
     check_model(s.model)
     if not is_chat_model(s.model):
         meter.price = Price(0., 0.) # nothing is sent
+        idle = [k for k in ('codebook', 'define', 'rival', 'unlabeled', 'subtopics', 'classifier') if getattr(s, k)]
+        if idle: raise UserError(f'--{idle[0]} has no effect on {s.model}, which is given no prompt: leave it out')
         given = {} if s.temperature is None else {'temperature': s.temperature}
         return make_generator(s.model, seed=s.seed, **given)
     chat = make_chat(s.model, **_remote(s.model, r.base_url, r.key_env))

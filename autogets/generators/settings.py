@@ -17,7 +17,7 @@ from ..llm.pace import Limits
 class GenerationSettings:
     "What to write, and how"
     model:str # openai:MODEL, gguf:FILE, transformers:PATH, recorded:FILE (replies); or eda, back-translation, causal-lm
-    prompt:str = 'autogets' # few-shot-K, different, contrastive, counterexample, subtopic, topic, ... or a YAML file
+    prompt:str = 'autogets' # few-shot-K, different, contrastive, counterexample, subtopic, topic, ...; or a YAML file
     target:tuple = ('all',) # The class to write for, or all; may be repeated
     n:int = None # Texts per training example; 5, or all of a recording, unless given; with exactly, per request
     exactly:int = None # Exactly so many kept texts per class
@@ -31,7 +31,8 @@ class GenerationSettings:
     filtered:bool = True # Drop near-duplicates, near copies, and texts that name their label
     judge:float = None # Drop texts that an LLM scores below this (0 to 5)
     judge_model:str = None # The model that scores; the one that writes unless given
-    codebook:str = None # What each class means: a YAML file with a line for each class, for all prompts
+    # What each class means: a YAML file with a line for each class. Of more than 20, those most alike are shown
+    codebook:str = None
     define:bool = False # Let the model write that codebook first: one request a class, codebook.yml in the folder
     rival:tuple = () # With contrastive: CLASS=OTHER, the class to be close to; found out of fold unless given
     unlabeled:str = None # With subtopic: a file of texts without labels, whose sub-topics are covered too

@@ -148,6 +148,20 @@ def test_classes_without_errors_get_none_and_no_errors_at_all_is_refused(insects
         write(insects, 'counterexample', taken_for={})
 
 
+def test_in_rounds_errors_are_found_among_all_training_texts(insects):
+    pool = run_rounds(
+        insects,
+        Writer(Author(), prompt='counterexample-1', background=Background(classifier='linear')),
+        S3(classifier='linear'),
+        rounds=1,
+        n=1,
+        filters=list,
+        progress=False,
+    )
+    taken = find_confusions(insects.train, 'linear').taken_for
+    assert all(p['taken_for'] == [taken[i] for i in p['demonstrations']] for p in pool.texts.parameters)
+
+
 def test_errors_that_a_plan_has_found_are_shown_in_rounds(insects):
     chat, taken = Author(), find_confusions(insects.train, 'linear').taken_for
     about = Background(insects.train, taken_for=taken)
