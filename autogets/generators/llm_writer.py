@@ -254,7 +254,7 @@ def estimate_requests(
     examples, # As for `fill_pool`
     n:int=5, # Texts per example, or with `exactly` per request
     exactly:int=None, # Texts per class
-)->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost, most_cost (dollars) and minutes, None if unknown
+)->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost, most_cost (dollars), minutes, None if unknown
     "What a run would need if each request were sent once; nothing is sent"
     examples = examples.drop_duplicates('id')
     writer.prepare(examples, dry=True)
