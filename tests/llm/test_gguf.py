@@ -211,15 +211,18 @@ def test_nothing_is_paid_and_limits_fit_the_slots(served):
     assert find_price(served).of(10**9, 10**9) == 0
     suited = served.suited(Limits(in_flight=64, timeout=60, tries=3))
     assert (suited.in_flight, suited.timeout, suited.tries) == (2, llama.SLOWEST, 3)
+    assert served.body(questions('a')[0])['cache_prompt']
     assert served.suited(Limits(in_flight=1)).in_flight == 1
+    assert not served.body(questions('a')[0])['cache_prompt']  # what is left in the slot would change the rounding
 
 
 # --- the server ---
 
 
-def test_replies_keep_to_the_schema_and_the_same_request_gives_the_same_text(served):
+def test_replies_keep_to_the_schema_and_alone_the_same_request_gives_the_same_text(served):
     asked = [*questions('a', 'b', 'c'), *questions('a', sample=1)]
-    first, again = texts(served, asked), texts(served, asked[::-1])[::-1]
+    alone = {'limits': Limits(in_flight=1)}
+    first, again = texts(served, asked, **alone), texts(served, asked[::-1], **alone)[::-1]
     assert [type(json.loads(t)['sure']) for t in first] == [bool] * 4
     assert first == again and len(set(first)) > 1
 
