@@ -249,6 +249,7 @@ def estimate_requests(
     examples, # As for `fill_pool`
     n:int=5, # Texts per example, or with `exactly` per request
     exactly:int=None, # Texts per class
+    shard=None, # A `Shard`: only its examples
 )->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost and most_cost in dollars, None without a price
     "What a run would need if each request were sent once; nothing is sent"
     examples = examples.drop_duplicates('id')
@@ -256,8 +257,9 @@ def estimate_requests(
     writer.explained = dict.fromkeys(writer.text_of, 'why it belongs to its class, in a sentence or two')
     sizes = examples.groupby('label').id.agg(list)
     turns = [i for ids in sizes for i in (np.resize(ids, math.ceil(exactly/n)) if exactly else ids)]
+    turns = [i for i in turns if shard is None or shard.takes(i)]
     some = turns[::max(1, len(turns)//500)]
-    share, firsts = len(turns)/len(some), _count_first(writer, examples, turns)
+    share, firsts = len(turns)/max(1, len(some)), _count_first(writer, examples, turns)
     prompt = share*sum(prompt_tokens(writer.plan(i, n, 0)[0]) for i in some) + firsts*120
     reply = share*sum(n*(tokens_in(writer.text_of[i])+4)+8 for i in some) + firsts*120
     most, price = len(turns)*writer.room(n) + firsts*400, writer.meter.price
