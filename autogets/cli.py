@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'JOB_NAMES', 'JUDGE', 'BUILT', 'HINTS', 'OLD_OPTIONS',
            'Commands', 'improve_options', 'improve_command', 'weak_options', 'weak_command', 'predict_command',
-           'generate_options', 'generate_command', 'quality_options', 'quality_command', 'ReviewOptions',
-           'review_options', 'review_command', 'UnlabeledOptions', 'annotate_options', 'annotate_command',
-           'replicate_command', 'scoreboard_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch',
-           'knowledge_show', 'knowledge_add', 'build_command', 'main']
+           'generate_options', 'generate_command', 'merge_options', 'merge_command', 'quality_options',
+           'quality_command', 'ReviewOptions', 'review_options', 'review_command', 'UnlabeledOptions',
+           'annotate_options', 'annotate_command', 'replicate_command', 'scoreboard_command', 'bench_command',
+           'data_list', 'data_describe', 'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
@@ -175,6 +175,20 @@ def generate_command(train, out, dry_run, verbose, quiet, as_json, **words):
     told = as_json and read_json(out/'run.json') | {'out': str(out), 'sent': made.sent, 'seconds': made.seconds}
     answer(f'{run.say_run(made)}\npool: {out}; search among its texts with: autogets improve ... '
            f'--generator pool:{out}', told, quiet=quiet)
+
+# %% ../nbs/07_cli.ipynb #a4ccadd8
+def merge_options():
+    out = typer.Argument(..., help='Folder of the joined pool; a new one.')
+    shards = typer.Argument(..., metavar='SHARD...', help='Folders that generate --shard wrote, all of them.')
+    return [Parameter('out', Parameter.POSITIONAL_OR_KEYWORD, annotation=Path, default=out),
+        Parameter('shards', Parameter.POSITIONAL_OR_KEYWORD, annotation=list[Path], default=shards), *TALK]
+
+# %% ../nbs/07_cli.ipynb #38343c3e
+def merge_command(out, shards, verbose, quiet, as_json):
+    "Join the shards of a pool, their cached replies and their bills."
+    from autogets.generators.merging import merge_pools, say_merged
+    with telling(verbose=verbose, quiet=quiet): made = merge_pools(out, shards)
+    answer(f'{say_merged(made)}\npool: {out}', as_json and read_json(out/'run.json') | {'out': str(out)}, quiet=quiet)
 
 # %% ../nbs/07_cli.ipynb #f1dd29ef
 def quality_options():
@@ -389,7 +403,8 @@ def knowledge_add(runs:list[Path]=typer.Argument(...,
 
 # %% ../nbs/07_cli.ipynb #de11a7e0
 BUILT = {'improve': (improve_command, improve_options), 'weak': (weak_command, weak_options),
-         'generate': (generate_command, generate_options), 'review': (review_command, review_options),
+         'generate': (generate_command, generate_options), 'merge-pools': (merge_command, merge_options),
+         'review': (review_command, review_options),
          'annotate': (annotate_command, annotate_options), 'quality': (quality_command, quality_options)}
 
 # %% ../nbs/07_cli.ipynb #3ea1eaa0

@@ -17,7 +17,7 @@ _NAMES = {'Generator': 'base', 'EDA': 'eda', 'Recorded': 'recorded', 'shipped_re
          'TreeWriter': 'topic_tree', 'BackTranslation': 'backtranslation', 'CausalLM': 'causal_lm',
          'list_generators': 'registry',
          'make_generator': 'registry', 'GenerationSettings': 'run', 'RequestSettings': 'run', 'forecast': 'run',
-         'generate': 'run', 'load_recording': 'recordings', 'recording_pool': 'recordings'}
+         'generate': 'run', 'merge_pools': 'merging', 'load_recording': 'recordings', 'recording_pool': 'recordings'}
 
 # %% ../../nbs/generators/00_generators.ipynb #c4670e11
 __getattr__, __dir__ = lazy(__name__, _NAMES)

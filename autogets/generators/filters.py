@@ -28,6 +28,7 @@ from ..llm.pace import Limits
 class Filter:
     "A check that synthetic texts must pass; a subclass writes `reasons`"
     name = ''
+    across = False # Whether it compares with what was kept before
     def __init__(self, **parameters): self.parameters, self.of = parameters, {}
     def prepare(self, examples): "See all training examples (id, text, label) once"
     def remember(self, rows): "Learn which rows were kept"
@@ -156,7 +157,7 @@ class Near:
 # %% ../../nbs/generators/08_filters.ipynb #17785496
 class NearDuplicate(Filter):
     "Drops near-duplicates of other synthetic texts, whatever their class"
-    name = 'near-duplicate'
+    name, across = 'near-duplicate', True
     def __init__(self,
         threshold:float=.8, # As in `Near`
         shingle:int=SHINGLE, # As in `Near`
@@ -346,7 +347,7 @@ def rouge_l(
 # %% ../../nbs/generators/08_filters.ipynb #56dcdcaa
 class Novelty(Filter):
     "Drops texts too similar to one kept before in their class"
-    name = 'novelty'
+    name, across = 'novelty', True
     def __init__(self,
         threshold:float=.7, # Highest ROUGE-L that still counts as new
     ):

@@ -200,6 +200,7 @@ class WriterBatches(Generator):
 class Writer(WriterQuestions, WriterInsights, WriterRequests, WriterBatches):
     "Texts by a chat model"
     name, kind, batch, attempts = 'llm', 'openai', 1024, 3
+    hint = True # Say how a prompt can be seen
     def __init__(self,
         model, # A `Chat`, or the name of a model at an OpenAI-compatible endpoint
         seed:int=0, # Of demonstrations, topics and attributes
@@ -236,7 +237,7 @@ class Writer(WriterQuestions, WriterInsights, WriterRequests, WriterBatches):
         _look_at(self, examples)
         if dry: _pretend(self)
         else:
-            if self.chat.kind == 'openai': say('to see one filled prompt, give the same command with --dry-run')
+            if self.hint and self.chat.kind == 'openai': say('to see one filled prompt, give the same command with --dry-run')
             self.define()
             self.ask_first()
         return self
@@ -306,6 +307,7 @@ def estimate_requests(
     examples, # As for `fill_pool`
     n:int=5, # Texts per example, or with `exactly` per request
     exactly:int=None, # Texts per class
+    shard=None, # A `Shard`: only its examples
 )->dict: # requests, prompt_tokens, completion_tokens, most_tokens; cost, most_cost and minutes, None if unknown
     "What a run would need if each request were sent once; nothing is sent"
     examples = writer.leads(examples.drop_duplicates('id'))
@@ -313,8 +315,9 @@ def estimate_requests(
     writer.explained = dict.fromkeys(writer.text_of, 'why it belongs to its class, in a sentence or two')
     sizes = examples.groupby('label').id.agg(list)
     turns = [i for ids in sizes for i in (np.resize(ids, math.ceil(exactly/n)) if exactly else ids)]
+    turns = [i for i in turns if shard is None or shard.takes(i)]
     some = turns[::max(1, len(turns)//500)]
-    share, firsts = len(turns)/len(some), _count_first(writer, examples, turns)
+    share, firsts = len(turns)/max(1, len(some)), _count_first(writer, examples, turns)
     defined = [prompt_tokens(Request(m, {})) for m in writer.definition_prompts().values()]
     prompt = share*sum(prompt_tokens(writer.plan(i, n, 0)[0]) for i in some) + firsts*120 + sum(defined)
     reply = share*sum(n*(tokens_in(writer.text_of[i])+4)+8 for i in some) + firsts*120 + len(defined)*40

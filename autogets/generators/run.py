@@ -30,6 +30,7 @@ from .pool import Pool, load_pool
 from .recorded import find_recording
 from .registry import list_generators, make_generator
 from .settings import GenerationSettings, RequestSettings
+from .shards import read_shard
 from ..llm.batch import BatchedChat
 from ..llm.cache import Meter, Price, Replies, Usage, dollars, find_price, known_models
 from ..llm.chat import CHATS, make_chat
@@ -167,10 +168,11 @@ def forecast(
     if not is_chat_model(settings.model):
         raise UserError(f'{settings.model} sends nothing, so there is nothing to estimate: leave out --dry-run')
     meter = Meter(batch=requests.batch)
+    shard = read_shard(settings.shard)
     writer = make_writer(corpus, settings, requests, replies=None, meter=meter, folder=None)
     examples = writer.leads(_examples(corpus, settings.target))
-    plan = {'examples': examples.id.nunique()}
-    plan |= estimate_requests(writer, examples, settings.n or 5, exactly=settings.exactly)
+    plan = {'examples': sum(shard is None or shard.takes(i) for i in set(examples.id))}
+    plan |= estimate_requests(writer, examples, settings.n or 5, exactly=settings.exactly, shard=shard)
     first = examples.iloc[0]
     plan |= {'class': first.label, 'prompt': list(writer.plan(first.id, settings.n or 5, 0)[0].messages)}
     if meter.price is None and (hint := name_hint(writer.chat, requests.prices)): plan['hint'] = hint
@@ -241,7 +243,7 @@ def run_generation(
         filters = _filters(s, corpus, generator, judge=judge_filter(s, corpus, generator, how=how))
         with account:
             fill_pool(generator, _examples(corpus, s.target), out, n=s.n, held_out=_held_out(corpus), progress=progress,
-                filters=filters, exactly=s.exactly, most=s.most, retry=requests.retry)
+                filters=filters, exactly=s.exactly, most=s.most, retry=requests.retry, shard=read_shard(s.shard))
             if s.define and isinstance(generator, Writer) and generator.insights.definitions:
                 write_codebook(generator.insights.definitions, out/'codebook.yml')
     return account.made
@@ -280,6 +282,11 @@ class _Bills:
         "Dollars of all that is known; `None` without a price"
         used = [(m, r.usage+r.wasted) for r, m in self.bills]
         return sum_known([m.dollars(u.prompt, u.completion) for m, u in used])
+    @property
+    def prices(self):
+        "By the name of the cache: dollars per million tokens in and out, as they were paid; `None` where unknown"
+        names = zip(('replies.jsonl', 'replies.judge.jsonl'), self.bills)
+        return {name: m.price and [m.dollars(10**6, 0), m.dollars(0, 10**6)] for name, (_, m) in names}
     @property
     def lost(self): return sum((m.lost for _, m in self.bills), Usage())
     @property
@@ -322,7 +329,7 @@ class _Account(_Bills):
         this = {'sent': self.sent, 'troubles': self.troubles, 'seconds': round(seconds, 2)}
         about = {'autogets': autogets.__version__, 'settings': asdict(self.settings),
             'complete': manifest.get('complete', False), 'counts': manifest.get('counts'), 'replies': vars(u),
-            'of_no_use': vars(w), 'cost': self.cost}
+            'of_no_use': vars(w), 'cost': self.cost, 'prices': self.prices}
         about |= {'unaccounted': {'requests': lost.replies, 'most_prompt': lost.prompt,
             'most_completion': lost.completion, 'most_cost': self.lost_cost}}
         write_json(self.out/'run.json', about | {'runs': [*_earlier(self.out), this]})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import UserError
+from .shards import read_shard
 from ..llm.pace import Limits
 
 # %% ../../nbs/generators/13a_settings.ipynb #fb9b3f43
@@ -26,6 +27,7 @@ class GenerationSettings:
     demonstrations:str = 'random' # How the examples beside the first are chosen: random, nearest, diverse, hard
     task:str = 'texts' # What the texts are, for the prompt: "help-desk tickets", "film reviews"
     max_tokens:int = None # Longest reply; estimated from the examples unless given
+    shard:str = None # Only the examples of one part, as in 2/8; autogets merge-pools joins the parts
     seed:int = 0 # Seed of demonstrations, topics and the order of examples
     redact:bool = False # Take e-mail addresses, phone and card numbers and the like out of what is sent
     filtered:bool = True # Drop near-duplicates, near copies, and texts that name their label
@@ -42,6 +44,7 @@ class GenerationSettings:
     def __post_init__(self):
         for k in ('codebook', 'unlabeled'):
             if isinstance(path := getattr(self, k), Path): object.__setattr__(self, k, str(path))
+        read_shard(self.shard)
         for k in (self.n, self.exactly, self.most):
             if k is None or type(k) is int and k > 0: continue
             raise UserError(f'cannot make {k!r} texts per example: give a whole number from 1')

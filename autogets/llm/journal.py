@@ -29,15 +29,19 @@ class Journal:
     number and the most tokens are kept, as `lost`"""
     def __init__(self, path): self.path, self.lost, self.open, self._fd = Path(path), [0, 0, 0], {}, None
 
-    def start(self, known=()):
-        "Read what earlier runs left; what is open was lost, but for a key in `known`, whose reply is there"
+    def read(self, known=()):
+        "Learn what earlier runs left; what is open was lost, but for a key in `known`, whose reply is there"
         self.lost, self.open = [0, 0, 0], {}
         for line in self.path.read_bytes().splitlines() if self.path.exists() else ():
             try: self._take(*_entry(line))
             except (ValueError, RecursionError): continue
         for key in [k for k in self.open if k not in known]: self._lose(key)
         self.open = {}
-        self._rewrite()
+        return self
+
+    def start(self, known=()):
+        "As `read`, written down as a single line"
+        self.read(known).rewrite()
         return self
 
     def _take(self, kind, key, most):
@@ -54,7 +58,7 @@ class Journal:
             self.lost = [a+b for a, b in zip(self.lost, (1, *most))]
         if once: self._back(key)
 
-    def _rewrite(self):
+    def rewrite(self):
         "A single line for all that is lost; no file for nothing"
         n, prompt, completion = self.lost
         line = json.dumps({'unaccounted': n, 'prompt': prompt, 'completion': completion})+'\n'
@@ -94,4 +98,4 @@ class Sent(Journal):
         if self._fd is None: return
         os.close(self._fd)
         self._fd = None
-        if not self.open: self._rewrite()
+        if not self.open: self.rewrite()
