@@ -6,9 +6,9 @@
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'JOB_NAMES', 'JUDGE', 'BUILT', 'HINTS', 'OLD_OPTIONS',
            'Commands', 'improve_options', 'improve_command', 'weak_options', 'weak_command', 'predict_command',
            'generate_options', 'generate_command', 'merge_options', 'merge_command', 'quality_options',
-           'quality_command', 'ReviewOptions', 'review_options', 'review_command', 'UnlabeledOptions',
-           'annotate_options', 'annotate_command', 'replicate_command', 'scoreboard_command', 'bench_command',
-           'data_list', 'data_describe', 'data_fetch', 'knowledge_show', 'knowledge_add', 'build_command', 'main']
+           'quality_command', 'review_options', 'review_command', 'annotate_options', 'annotate_command',
+           'replicate_command', 'scoreboard_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch',
+           'knowledge_show', 'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
@@ -18,14 +18,14 @@ import re
 import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from inspect import Parameter, Signature
 from pathlib import Path
 import typer
 from typer.core import TyperGroup
 from .core import PlainStream, UserError, interruptible, read_json
 from .options import CORPUS, REQUEST_NAMES, TALK, TRAIN, CorpusFile, dry_run_option, fill, folder_option
-from .options import options, read_file, read_price
+from .options import ReviewOptions, UnlabeledOptions, options, read_file, read_price
 from .progress import TELLING, answer, telling
 
 # %% ../nbs/07_cli.ipynb #6f686453
@@ -210,17 +210,6 @@ def quality_command(pool, real, out, verbose, quiet, as_json, **words):
         page = write_quality(found := quality(read_file(real, fill(CorpusFile, words)), pool, **settings), out)
     answer(f'{found!r}\npage: {page}', as_json and found.json(), quiet=quiet)
 
-# %% ../nbs/07_cli.ipynb #f20bd174
-@dataclass(frozen=True)
-class ReviewOptions:
-    "What review takes beside the pool"
-    real:str = None # Real texts, split as for improve: a file, the name of a data set, or datasets:ID
-    done:str = None # A filled-in sheet of the folder POOL: apply it and say what it did
-    each:int = 20 # Doubtful texts of each class
-    check:int = 2 # Texts of each class that nobody doubts, to check the person
-    classifier:str = None # What doubts: encoder:NAME, linear ...; as for improve
-    seed:int = 0 # Seed of folds, classifier and order
-
 # %% ../nbs/07_cli.ipynb #35731804
 def review_options():
     said = ('Folder of a pool, or of a run of improve; recorded:FILE; or with --done the folder that review wrote.')
@@ -263,15 +252,6 @@ def _reviewed(folder, o, quiet, as_json):
         'out': f'{folder}/corrected'}
     answer(f'{done!r}\ncorrected pool: {folder}/corrected; search among its texts with: autogets improve ... '
            f'--generator pool:{folder}/corrected', told, quiet=quiet)
-
-# %% ../nbs/07_cli.ipynb #b695c8fd
-@dataclass(frozen=True)
-class UnlabeledOptions:
-    "Where annotate finds texts"
-    text:str = 'text' # Column of UNLABELED that holds the text
-    real:str = None # Labeled texts; every row is learned from, so leave test rows out
-    real_text:str = None # Their text column; that of --text unless given
-    real_label:str = 'label' # Their label column
 
 # %% ../nbs/07_cli.ipynb #0403b620
 def annotate_options():

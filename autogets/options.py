@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOT', 'TRAIN', 'CORPUS', 'REQUEST_NAMES', 'TALK', 'options', 'fill', 'CorpusFile', 'read_file', 'folder_option',
-           'read_price', 'dry_run_option']
+           'ReviewOptions', 'UnlabeledOptions', 'read_price', 'dry_run_option']
 
 # %% ../nbs/06a_options.ipynb #1744c14a
 import math
@@ -123,6 +123,26 @@ TRAIN = Parameter('train', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, defa
     ..., help='Training texts: a .csv, .tsv, .jsonl or .parquet file, the name of a data set (autogets data list), or '
               'datasets:ID (Hugging Face).'))
 CORPUS = options(CorpusFile, 'Data')
+
+# %% ../nbs/06a_options.ipynb #f20bd174
+@dataclass(frozen=True)
+class ReviewOptions:
+    "What review takes beside the pool"
+    real:str = None # Real texts, split as for improve: a file, the name of a data set, or datasets:ID
+    done:str = None # A filled-in sheet of the folder POOL: apply it and say what it did
+    each:int = 20 # Doubtful texts of each class
+    check:int = 2 # Texts of each class that nobody doubts, to check the person
+    classifier:str = None # What doubts: encoder:NAME, linear ...; as for improve
+    seed:int = 0 # Seed of folds, classifier and order
+
+# %% ../nbs/06a_options.ipynb #b695c8fd
+@dataclass(frozen=True)
+class UnlabeledOptions:
+    "Where annotate finds texts"
+    text:str = 'text' # Column of UNLABELED that holds the text
+    real:str = None # Labeled texts; every row is learned from, so leave test rows out
+    real_text:str = None # Their text column; that of --text unless given
+    real_label:str = 'label' # Their label column
 
 # %% ../nbs/06a_options.ipynb #f247ebcc
 REQUEST_NAMES = {'retry': 'retry_failed', 'errors': 'stop_errors',
