@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import UserError, alone, digest, text_id, write_atomic, write_json
-from .account import Admission, Tally, requested_texts
+from .account import Admission, PoolTally, requested_texts
 from .base import Generator, turn_order
 from ..progress import Progress
 from .pool import (POOL_FORMAT, SHARED, Pool, append_lines, cut_torn_line, dump_line, line_rows,
@@ -142,7 +142,7 @@ class _Growing:
     "A pool in the making, in `folder` or in memory"
     def __init__(self, folder, settings, admission, fresh=0):
         self.folder, self.settings, self.admission, self.fresh = folder, settings, admission, fresh
-        self.tally, self.rows, self.done, self.kept_by_class = Tally(), [], Counter(), Counter()
+        self.tally, self.rows, self.done, self.kept_by_class = PoolTally(), [], Counter(), Counter()
 
     def resume(self, generator):
         "Take in what is stored already, and let the filters and `generator` know it"

@@ -237,7 +237,8 @@ class Writer(WriterQuestions, WriterInsights, WriterRequests, WriterBatches):
         _look_at(self, examples)
         if dry: _pretend(self)
         else:
-            if self.hint and self.chat.kind == 'openai': say('to see one filled prompt, give the same command with --dry-run')
+            live = self.chat.kind == 'openai' and self.hint
+            if live: say('to see one filled prompt, give the same command with --dry-run')
             self.define()
             self.ask_first()
         return self

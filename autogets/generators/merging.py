@@ -15,7 +15,7 @@ from pathlib import Path
 
 import autogets
 from ..core import UserError, folder_lock, read_json, write_json
-from .account import Admission, Tally, requested_texts
+from .account import Admission, PoolTally, requested_texts
 from .filters import FILTERS
 from .pool import dump_line, parse_lines, pool_frame, pool_manifest, stored_bytes
 from .run import say_unaccounted
@@ -29,9 +29,9 @@ from ..progress import Progress
 class _Part:
     "A finished shard of a pool"
     folder:Path
-    number:int
-    parts:int
     manifest:dict
+    @property
+    def shard(self): return read_shard(self.manifest['shard'])
 
 # %% ../../nbs/generators/14a_merging.ipynb #c64c2fda
 def _part(folder):
@@ -40,8 +40,7 @@ def _part(folder):
     if 'shard' not in manifest: raise UserError(f'the pool in {folder} is no shard: it was written without --shard')
     if not manifest['complete']:
         raise UserError(f'shard {manifest["shard"]} in {folder} is not finished: run its command again')
-    shard = read_shard(manifest['shard'])
-    return _Part(Path(folder), shard.number, shard.parts, manifest)
+    return _Part(Path(folder), manifest)
 
 # %% ../../nbs/generators/14a_merging.ipynb #4a6bc033
 OWN = ('shard', 'complete', 'counts', 'drops', 'sha256', 'left_out')
@@ -62,25 +61,29 @@ def _same_run(a, b):
         how = f'{k} {one.get(k)!r} and {other.get(k)!r}'
         if k.endswith('digest'): how = f'other {k.removesuffix("_digest").replace("_", "-")} texts'
         raise UserError(f'{a.folder} and {b.folder} are shards of different runs ({how}): give those of one run')
-    if a.parts != b.parts: raise UserError(f'{a.folder} is a shard of {a.parts} and {b.folder} of {b.parts}: '
-                                           'give the shards of one run')
+    if a.shard.parts != b.shard.parts:
+        raise UserError(f'{a.folder} is shard {a.shard} and {b.folder} is {b.shard}: give the shards of one run')
 
 # %% ../../nbs/generators/14a_merging.ipynb #b5d1c6f7
+def _lacking(found, parts):
+    "`UserError` naming the numbers that are not `found`"
+    lacking = [str(k) for k in range(1, parts+1) if k not in found]
+    if not lacking: return
+    many, more = 's'*(len(lacking) > 1), ', ...'*(len(lacking) > 10)
+    raise UserError(f'of {parts} shards number{many} {", ".join(lacking[:10])}{more} is missing: give all folders')
+
+# %% ../../nbs/generators/14a_merging.ipynb #3c253399
 def _parts(folders):
     "The shards in `folders`, each once, by number; `UserError` unless they make a whole"
     found = {}
     for part in map(_part, folders):
-        other = found.setdefault(part.number, part)
+        other = found.setdefault(part.shard.number, part)
         _same_run(next(iter(found.values())), part)
         if other.manifest['sha256'] != part.manifest['sha256']:
-            raise UserError(f'{other.folder} and {part.folder} are both shard {part.number}/{part.parts}, and they '
-                            'differ: give one of them')
+            raise UserError(f'{other.folder} and {part.folder} are both shard {part.shard}, and they differ: '
+                            'give one of them')
     if not found: raise UserError('there are no shards: give their folders')
-    parts = next(iter(found.values())).parts
-    lacking = [str(k) for k in range(1, parts+1) if k not in found]
-    if lacking:
-        many, more = 's'*(len(lacking) > 1), ', ...'*(len(lacking) > 10)
-        raise UserError(f'of {parts} shards number{many} {", ".join(lacking[:10])}{more} is missing: give all folders')
+    _lacking(found, next(iter(found.values())).shard.parts)
     return [found[k] for k in sorted(found)]
 
 # %% ../../nbs/generators/14a_merging.ipynb #a3e776c2
@@ -148,7 +151,7 @@ def _across(manifest):
 # %% ../../nbs/generators/14a_merging.ipynb #7b1091fe
 def _join_texts(out, parts, progress):
     "Write the joined pool into the folder `out`; its manifest"
-    tally, admission, places = Tally(), Admission(filters=_across(parts[0].manifest)), _places(parts)
+    tally, admission, places = PoolTally(), Admission(filters=_across(parts[0].manifest)), _places(parts)
     sha = hashlib.sha256()
     with open(out/'texts.jsonl', 'wb') as f, Progress(len(places), 'joined', 'examples', show=progress) as bar:
         for entries in _entries(parts, places):
@@ -244,7 +247,7 @@ def _merge(out, parts, progress):
     manifest = _join_texts(out, parts, progress)
     usage, wasted, cost, lost, lost_cost = _join_bills(out, parts, abouts)
     made = MergedPool(manifest, len(parts), usage=usage, wasted=wasted, cost=cost, lost=lost, lost_cost=lost_cost)
-    _write_about(out, made, parts, abouts)
+    _write_about(out, made, parts, abouts=abouts)
     write_json(out/'manifest.json', manifest)
     return made
 

@@ -65,14 +65,14 @@ class Journal:
         if n: write_atomic(self.path, line.encode())
         else: self.path.unlink(missing_ok=True)
 
+# %% ../../nbs/llm/01a_journal.ipynb #6fbd3986
+class Sent(Journal):
+    "The journal, as those who send requests use it"
     def _say(self, **entry):
         if self._fd is None: self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try: os.write(self._fd, (json.dumps(entry)+'\n').encode())
         except OSError as e: raise UserError(f'cannot write {self.path}: {e.strerror}; free some space')
 
-# %% ../../nbs/llm/01a_journal.ipynb #6fbd3986
-class Sent(Journal):
-    "The journal, as those who send requests use it"
     def sent(self, key, most):
         "Note that the request `key` goes out, which can use the `most` tokens of prompt and completion"
         self.open.setdefault(key, []).append(list(most))

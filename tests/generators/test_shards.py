@@ -283,7 +283,7 @@ def nothing(folders):
         (other_examples, r'shards of different runs \(other examples texts\)'),
         (another_of_the_same, 'are both shard 1/3, and they differ'),
         (edited, 's2/texts.jsonl was changed after it was finished'),
-        (of_another_number, 'is a shard of 3 and .* of 5'),
+        (of_another_number, 'is shard 1/3 and .* is 2/5'),
         (whole, 's2 is no shard'),
         (broken_cache, 'replies.jsonl, line .*not a reply; delete that line'),
         (nothing, 'there are no shards'),
