@@ -35,7 +35,7 @@ def read_kind(
     if plus: one_of(plan, list(PLANS), 'choice of what is shown')
     return plan, method
 
-# %% ../../nbs/closed_loop/05_model_arms.ipynb #4961c685
+# %% ../../nbs/closed_loop/05_model_arms.ipynb #bacf3968
 class RoundWriter(LaterRound):
     "A generator in a round, which may show every example of its classes"
     def __init__(self,
@@ -43,7 +43,7 @@ class RoundWriter(LaterRound):
         known:pd.DataFrame, # All real examples: id, text, label
     ):
         super().__init__(later.generator, later.number, later.taken)
-        self.generator.hint, self.known = False, known
+        self.generator.hint, self.known = '', known
     def prepare(self, examples):
         own = self.known[self.known.label.isin(examples.label) & ~self.known.id.isin(examples.id)]
         self.generator.prepare(pd.concat([examples, own[['id', 'text', 'label']]], ignore_index=True))

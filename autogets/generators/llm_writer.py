@@ -200,7 +200,7 @@ class WriterBatches(Generator):
 class Writer(WriterQuestions, WriterInsights, WriterRequests, WriterBatches):
     "Texts by a chat model"
     name, kind, batch, attempts = 'llm', 'openai', 1024, 3
-    hint = True # Say how a prompt can be seen
+    hint = 'to see one filled prompt, give the same command with --dry-run'
     def __init__(self,
         model, # A `Chat`, or the name of a model at an OpenAI-compatible endpoint
         seed:int=0, # Of demonstrations, topics and attributes
@@ -237,8 +237,7 @@ class Writer(WriterQuestions, WriterInsights, WriterRequests, WriterBatches):
         _look_at(self, examples)
         if dry: _pretend(self)
         else:
-            live = self.chat.kind == 'openai' and self.hint
-            if live: say('to see one filled prompt, give the same command with --dry-run')
+            if self.hint and self.chat.kind == 'openai': say(self.hint)
             self.define()
             self.ask_first()
         return self
