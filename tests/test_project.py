@@ -476,7 +476,7 @@ def test_every_finding_has_its_row_on_the_scoreboard():
     assert len(set(keys)) == len(keys)
     rows = scoreboard.board_rows(claims, findings)
     assert sum(len(r.findings) for r in rows) == len(findings)
-    assert len((ROOT / 'REPRODUCING.md').read_bytes()) <= 17_000
+    assert len((ROOT / 'REPRODUCING.md').read_bytes()) <= 19_000
 
 
 MARKED = r'<!-- (?:table|value|scoreboard):.*?<!-- end -->'
