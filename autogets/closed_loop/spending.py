@@ -50,14 +50,14 @@ class Round:
     promise:float # Expected worth of the texts that the next round would buy
     promise_error:float # Its standard error
 
-# %% ../../nbs/closed_loop/04_spending.ipynb #5024ba8c
+# %% ../../nbs/closed_loop/04_spending.ipynb #0d816213
 class Plans:
     "What a loop will ask for, and what it has noted of that"
     def __init__(self, corpus, arms, budget, *, classifier, settings, folder=None, prior=None):
         self.corpus, self.arms, self.budget, self.classifier, self.settings = corpus, arms, budget, classifier, settings
         self.folder, self.prior = Path(folder) if folder else None, prior
         self.written = pd.DataFrame(columns=[*POOL_COLUMNS, 'kind', 'price'])
-        self.rounds, self.believed, self.worth = [], None, None
+        self.asked, self.rounds, self.believed, self.worth = 0, [], None, None
         if self.folder: self._same()
 
     def _same(self):
@@ -71,7 +71,7 @@ class Plans:
         if not path.exists(): write_json(path, {'loop': own})
 
     @property
-    def number(self): return len(self.rounds)+1
+    def number(self): return self.asked+1
 
     @property
     def money(self): return self.budget-self.arms.spent(self.written)
@@ -80,7 +80,7 @@ class Plans:
         "Texts of each arm that round `number` would ask for"
         rng, s = np.random.default_rng([self.settings.seed, number]), self.settings
         price, left = self.arms.prices(), self.arms.left(self.written)
-        if number == 1: return first_round(self.arms.arms, price, left, money=s.probe*self.budget, rng=rng)
+        if self.believed is None: return first_round(self.arms.arms, price, left, money=s.probe*self.budget, rng=rng)
         money = min(s.share*self.budget, self.money)
         return share_out(self.believed, price, left, money=money, rng=rng, batch=s.batch)
 
@@ -94,33 +94,35 @@ class Plans:
 
     def planned(self): return bool(self.folder) and (self.folder/f'round-{self.number}'/'counts.json').exists()
 
-# %% ../../nbs/closed_loop/04_spending.ipynb #5ad60390
+# %% ../../nbs/closed_loop/04_spending.ipynb #6d56f826
 class Spending(Plans):
     "A closed loop, as far as it has got"
     def advance(self):
-        "One round; whether anything came of it"
+        "One round; whether anything was asked for"
         counts = np.array(self.noted(self.number, 'counts', lambda: self.next_counts(self.number).tolist()), int)
+        if not counts.any(): return False
         folder = self.folder/f'round-{self.number}' if self.folder else None
-        new = self.arms.write(self.number, counts, self.written, folder=folder) if counts.any() else self.written[:0]
-        if not len(new): return False
-        self.written = pd.concat([self.written, new.assign(round=self.number)], ignore_index=True)
-        self._learn(counts)
+        new = self.arms.write(self.number, counts, self.written, folder=folder)
+        self.asked += 1
+        if len(new):
+            self.written = pd.concat([self.written, new.assign(round=self.asked)], ignore_index=True)
+            self._learn(counts)
         return True
 
     def _learn(self, counts):
         self.worth = worth = Worth(self.corpus, self.written, self.classifier, before=self.worth)
         self.believed = posterior(worth.effects(self.arms.arms), self.arms.arms, self.prior)
-        spent = self.noted(self.number, 'spent', lambda: self.arms.spent(self.written))
-        promise = self.believed.promise(self.next_counts(self.number+1))
+        spent = self.noted(self.asked, 'spent', lambda: self.arms.spent(self.written))
+        promise = self.believed.promise(self.next_counts(self.number))
         gain, error = worth.gain
-        self.rounds.append(Round(self.number, counts.tolist(), len(self.written), spent=spent, weight=worth.weight,
+        self.rounds.append(Round(self.asked, counts.tolist(), len(self.written), spent=spent, weight=worth.weight,
             gain=gain, error=error, promise=promise[0], promise_error=promise[1]))
 
     def over(self):
         "Why the loop ends here; '' where it goes on"
         s, last = self.settings, self.rounds[-2:]
-        if self.planned() and len(self.rounds) < s.rounds: return ''
-        if len(self.rounds) >= s.rounds: return f'{s.rounds} rounds are done'
+        if self.planned() and self.asked < s.rounds: return ''
+        if self.asked >= s.rounds: return f'{s.rounds} rounds are done'
         if not self.arms.left(self.written).any(): return 'there are no more texts'
         if len(last) == 2 and all(r.promise <= s.errors*r.promise_error for r in last):
             return 'more texts are not expected to help'
@@ -154,7 +156,7 @@ class LoopRun:
         return (f'{len(self.written):,} texts in {len(self.rounds)} rounds for {cost}; {self.stopped}. On training '
             f'texts, each judged without its own: log loss {-last.gain:+.3f} (standard error {last.error:.3f})')
 
-# %% ../../nbs/closed_loop/04_spending.ipynb #e45f7041
+# %% ../../nbs/closed_loop/04_spending.ipynb #2fdefad5
 def run_loop(
     corpus, # A `Corpus`; its training split directs what is written
     arms:Arms, # What can be asked for
@@ -167,11 +169,11 @@ def run_loop(
     "Buy texts in rounds, each where the last ones say that it pays"
     if not budget > 0: raise UserError(f'a budget of {budget} buys nothing: give a number above 0')
     loop = Spending(corpus, arms, budget, classifier=classifier, settings=settings, folder=folder, prior=prior)
-    stopped = 'nothing more came'
+    stopped = 'the budget is spent'
     while loop.advance():
         if stopped := loop.over(): break
-        stopped = 'nothing more came'
-    if not loop.rounds: raise UserError(_too_small(arms, budget, settings))
+    if not loop.asked: raise UserError(_too_small(arms, budget, settings))
+    if not loop.rounds: raise UserError(f'no text of {loop.asked} rounds was of use: check the model and the prompts')
     rounds = pd.DataFrame([asdict(r) for r in loop.rounds])
     return LoopRun(loop.written, rounds, arms.arms, believed=loop.believed, stopped=stopped, unit=arms.unit)
 

@@ -228,3 +228,22 @@ def test_training_rows_that_directed_do_not_choose(corpus, arms):
     assert 'validation alone' in ' '.join(out.verdict.details)
     plain = improve(corpus, run.written, objective='accuracy', classifier='word-ridge', progress=False, free=False)
     assert not plain.evaluator.directed and 'out of fold' in ' '.join(plain.verdict.details)
+
+
+class Moody(RecordedArms):
+    "Gives nothing in the rounds `silent`"
+
+    def __init__(self, *args, silent, **how):
+        super().__init__(*args, **how)
+        self.silent = silent
+
+    def write(self, number, counts, written, folder=None):
+        return super().write(number, counts if number not in self.silent else 0 * counts, written, folder)
+
+
+def test_a_round_of_nothing_does_not_end_a_loop(corpus):
+    texts = pool(corpus)
+    run = run_loop(corpus, Moody(corpus, texts, silent=(1, 3)), 0.01, 'word-ridge', LoopSettings(rounds=5, errors=-1e9))
+    assert run.rounds.number.tolist() == [2, 4, 5] and run.stopped == '5 rounds are done'
+    with pytest.raises(UserError, match='no text of 3 rounds'):
+        run_loop(corpus, Moody(corpus, texts, silent=(1, 2, 3)), 0.01, 'word-ridge', LoopSettings(rounds=3))
