@@ -1,6 +1,7 @@
 """How much work a call is, whatever else the machine does meanwhile."""
 
 import sys
+import threading
 import time
 
 
@@ -29,16 +30,18 @@ def work(f, *args, times=1):
 
 
 def calls(f, *args):
-    "How many functions `f(*args)` calls, those written in C included"
+    "How many functions `f(*args)` calls, those written in C and those of threads that it starts included"
     n = 0
 
     def count(frame, event, arg):
         nonlocal n
         n += event in ('call', 'c_call')
 
+    threading.setprofile(count)
     sys.setprofile(count)
     try:
         f(*args)
     finally:
         sys.setprofile(None)
+        threading.setprofile(None)
     return n

@@ -86,14 +86,14 @@ class _Endpoints:
         return next((e for e in self.errors if isinstance(e, UserError)), self.errors[0] if self.errors else None)
 
 # %% ../../nbs/llm/04_client.ipynb #2f763e21
-class _Sending(_Endpoints):
-    "Hands the requests of `line` to the endpoints, within the limit of `meter`"
+class _Picking(_Endpoints):
+    "Which request of `line` goes to which endpoint, within the limit of `meter`"
     def __init__(self, askers, line, meter):
         super().__init__(askers)
-        self.line, self.meter, self.news, self.spent = line, meter, asyncio.Event(), False
+        self.line, self.meter, self.news, self.spent, self.closed = line, meter, asyncio.Event(), False, False
 
-    def step(self, now):
-        "Send what may be sent now; when to look again if nothing comes back before"
+    def pick(self, now):
+        "The endpoint, turn, money held and probe of an attempt that begins now; else when to look again"
         while (asker := self.idle(now)) or self.spent:
             turn = self.line.next(now)
             if turn is None: return self.line.when(now)
@@ -101,18 +101,38 @@ class _Sending(_Endpoints):
             if held is None and self.flying:
                 self.line.end(turn, None)
                 return math.inf
-            if held is None: self.line.end(turn, Failure('over the cost limit'))
-            else: self.launch(asker, turn, held=held, now=now)
-            self.spent = held is None
+            if held is not None: return asker, turn, held, self.begin(asker, turn.request, now=now)
+            self.line.end(turn, Failure('over the cost limit'))
+            self.spent = True
         return min(a.when() for a in self.askers)
 
-    def launch(self, asker, turn, held, now):
-        probe = asker.begin(now, prompt_tokens(turn.request) + (turn.request.parameters.get('max_tokens') or 0))
-        task = asyncio.create_task(self.fly(asker, turn, held=held, probe=probe))
-        self.flying.add(task)
-        task.add_done_callback(self.landed)
+    def begin(self, asker, request, now):
+        return asker.begin(now, prompt_tokens(request) + (request.parameters.get('max_tokens') or 0))
 
-    async def fly(self, asker, turn, held, probe):
+# %% ../../nbs/llm/04_client.ipynb #4d01f6aa
+class _Sending(_Picking):
+    "Hands the requests of `line` to the endpoints"
+    def step(self, now):
+        "Send what may be sent now; when to look again if nothing comes back before"
+        while isinstance(picked := self.pick(now), tuple):
+            task = asyncio.create_task(self.fly(*picked))
+            self.flying.add(task)
+            task.add_done_callback(self.landed)
+        return picked
+
+    async def fly(self, *picked):
+        "One attempt after the other, on the connection that is free at once, while there is something to send"
+        clock = asyncio.get_running_loop().time
+        try:
+            while isinstance(picked, tuple):
+                await self.once(*picked)
+                self.news.set()
+                picked = None if self.closed else self.pick(clock())
+        except BaseException:
+            self.closed = True
+            raise
+
+    async def once(self, asker, turn, held, probe):
         "One attempt; one that met an endpoint of no use comes again"
         got, out = None, asker.out
         try: got = await asker.attempt(turn, held, probe)
@@ -167,6 +187,7 @@ async def _all(chat, source, replies, limits, meter, out, ending):
         for c in chats: await c.open()
         work, stop = asyncio.create_task(run.go()), asyncio.create_task(ending.wait())
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        run.closed = True
         await _cut_off({work} if not work.done() else ())
         await _drain(run)
         if not work.cancelled() and work.exception(): raise run.error or work.exception()

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 import pytest
-from work import spent
+from work import calls
 from llm.common import ask_all, requests
 from servers import serving
 
@@ -187,7 +187,8 @@ def test_a_repair_sends_back_the_answer_without_thoughts_and_not_all_of_it(conte
 
 
 def test_it_is_little_more_work_than_the_client_itself(tmp_path):
-    "Beside the bare client, in the same run: writing replies down and counting must not take a fifth more"
+    """Beside the bare client, which looks through its connections more often: a tenth fewer calls of functions, which
+    unlike seconds do not depend on what else the machine does"""
     import asyncio
     import openai
 
@@ -204,14 +205,14 @@ def test_it_is_little_more_work_than_the_client_itself(tmp_path):
         await client.close()
 
     with serving(delay=0.05) as s:
-        best = min(spent(lambda: asyncio.run(bare(s.url, 600))) for _ in range(3))
+        best = min(calls(lambda: asyncio.run(bare(s.url, 600))) for _ in range(2))
 
         def ours(k):
             with Replies(tmp_path / f'{k}.jsonl') as store:
                 assert len(ask_all(make_chat('openai:m', base_url=s.url), requests(600, k), store, Limits())) == 600
 
-        mine = min(spent(ours, f'a{k}') for k in range(3))
-        assert mine < 1.35 * best, (mine, best)
+        mine = min(calls(ours, f'a{k}') for k in range(2))
+        assert mine < 0.9 * best, (mine, best)
 
 
 def test_memory_stays_flat():
