@@ -23,7 +23,8 @@ _NAMES = {
     'read_corpus': 'data.corpus', 'Corpus': 'data.corpus',
     'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets',
     'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
-    'quality': 'curation.quality', 'weak_classes': 'weakness', 'improve': 'job', 'Outcome': 'job',
+    'quality': 'curation.quality', 'forecast_texts': 'search.text_forecast', 'weak_classes': 'weakness',
+    'improve': 'job', 'Outcome': 'job',
     'SyntheticAugmenter': 'augmenter', 'review': 'curation.review',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
     'load_classifier': 'classifiers.linear', 'load_model': 'classifiers.linear:load_classifier', 'UserError': 'core',
@@ -49,4 +50,5 @@ if TYPE_CHECKING: # what editors and type checkers read
     from .job import Outcome, improve
     from .metrics import list_objectives
     from .search.registry import list_strategies
+    from .search.text_forecast import forecast_texts
     from .weakness import weak_classes

@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['PLAIN', 'ABOUT', 'app', 'data_app', 'KNOWN', 'knowledge_app', 'JOB_NAMES', 'JUDGE', 'BUILT', 'HINTS', 'OLD_OPTIONS',
            'Commands', 'improve_options', 'improve_command', 'weak_options', 'weak_command', 'predict_command',
-           'generate_options', 'generate_command', 'merge_options', 'merge_command', 'quality_options',
-           'quality_command', 'review_options', 'review_command', 'annotate_options', 'annotate_command',
-           'replicate_command', 'scoreboard_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch',
-           'knowledge_show', 'knowledge_add', 'build_command', 'main']
+           'generate_options', 'generate_command', 'merge_options', 'merge_command', 'replicate_command',
+           'scoreboard_command', 'bench_command', 'data_list', 'data_describe', 'data_fetch', 'knowledge_show',
+           'knowledge_add', 'build_command', 'main']
 
 # %% ../nbs/07_cli.ipynb #b7aecf5a
 import errno
@@ -25,8 +24,10 @@ import typer
 from typer.core import TyperGroup
 from .core import PlainStream, UserError, interruptible, read_json
 from .options import CORPUS, REQUEST_NAMES, TALK, TRAIN, CorpusFile, dry_run_option, fill, folder_option
-from .options import ReviewOptions, UnlabeledOptions, options, read_file, read_price
+from .options import options, read_file, read_price
 from .progress import TELLING, answer, telling
+from .text_commands import annotate_command, annotate_options, forecast_command, forecast_options
+from .text_commands import quality_command, quality_options, review_command, review_options
 
 # %% ../nbs/07_cli.ipynb #6f686453
 class Commands(TyperGroup):
@@ -190,91 +191,6 @@ def merge_command(out, shards, verbose, quiet, as_json):
     with telling(verbose=verbose, quiet=quiet): made = merge_pools(out, shards)
     answer(f'{say_merged(made)}\npool: {out}', as_json and read_json(out/'run.json') | {'out': str(out)}, quiet=quiet)
 
-# %% ../nbs/07_cli.ipynb #f1dd29ef
-def quality_options():
-    from autogets.curation.quality_figures import QualitySettings
-    said = 'Folder of a pool, recorded:NAME, or a file with the columns text and label.'
-    pool = typer.Argument(..., metavar='POOL', help=said)
-    real = typer.Option(..., '--real', metavar='TRAIN', help='The training texts, as TRAIN of the other commands.')
-    return [Parameter('pool', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=pool),
-        Parameter('real', Parameter.KEYWORD_ONLY, annotation=str, default=real), *CORPUS,
-        *options(QualitySettings, 'How to measure'), *TALK,
-        folder_option('quality', 'Folder for quality.html, .md and .json.')]
-
-# %% ../nbs/07_cli.ipynb #c971ff58
-def quality_command(pool, real, out, verbose, quiet, as_json, **words):
-    "How good synthetic texts are: every figure beside that of real texts, and a page with samples."
-    from autogets.curation.quality import quality, write_quality
-    with telling(verbose=verbose, quiet=quiet):
-        settings = {k: words[k] for k in ('encoder', 'folds', 'most', 'seed')}
-        page = write_quality(found := quality(read_file(real, fill(CorpusFile, words)), pool, **settings), out)
-    answer(f'{found!r}\npage: {page}', as_json and found.json(), quiet=quiet)
-
-# %% ../nbs/07_cli.ipynb #35731804
-def review_options():
-    said = ('Folder of a pool, or of a run of improve; recorded:FILE; or with --done the folder that review wrote.')
-    pool = Parameter('pool', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=typer.Argument(..., help=said))
-    return [pool, *options(ReviewOptions, 'What to review'), *CORPUS, *TALK,
-            folder_option('review', 'Folder for the sheet and the page.')]
-
-# %% ../nbs/07_cli.ipynb #e58dcc84
-def review_command(pool, out, verbose, quiet, as_json, **words):
-    "The most doubtful synthetic texts of each class, for a person; and what came of it."
-    from autogets.curation.review import review
-    o, file = fill(ReviewOptions, words), fill(CorpusFile, words)
-    with telling(verbose=verbose, quiet=quiet):
-        if o.done: return _reviewed(pool, o, quiet=quiet, as_json=as_json)
-        if not o.real: raise UserError('the real texts are missing: give --real TRAIN, as for improve')
-        made = review(read_file(o.real, file), pool, o.each, check=o.check, classifier=o.classifier, seed=o.seed)
-        made.save(out, real=_found(o.real), file=asdict(file) | {k: _found(getattr(file, k)) for k in ('test',
-            'validation')})
-    left = ''.join(f'; left out: {n:,} ({why})' for why, n in made.facts['left_out'].items())
-    answer(f'{made!r}{left}\nopen {out/"review.html"} in a browser, or fill in {out/"review.csv"}; then: '
-           f'autogets review {out} --done PATH/OF/review.csv', as_json and made.facts | {'texts': len(made.rows),
-           'out': str(out)}, quiet=quiet)
-
-# %% ../nbs/07_cli.ipynb #1c20b55d
-def _found(path):
-    "`path` so that it is found from anywhere, if it is a file"
-    return str(Path(path).resolve()) if path and Path(path).is_file() else path
-
-# %% ../nbs/07_cli.ipynb #fa927591
-def _reviewed(folder, o, quiet, as_json):
-    "Apply the sheet `o.done`"
-    from autogets.curation.corrections import apply_review
-    from autogets.curation.review import load_review
-    _, origin = load_review(folder)
-    if 'real' not in origin: raise UserError(f'{folder} was not written by the command: read it back with apply_review')
-    sheet = o.done if Path(o.done).exists() else Path(folder)/o.done
-    file = CorpusFile(**{k: tuple(v) if isinstance(v, list) else v for k, v in origin['file'].items()})
-    done = apply_review(read_file(o.real or origin['real'], file), folder, sheet, classifier=o.classifier)
-    told = as_json and done.counts | {'texts': len(done.pool), 'effect': done.effect.to_dict('records'),
-        'out': f'{folder}/corrected'}
-    answer(f'{done!r}\ncorrected pool: {folder}/corrected; search among its texts with: autogets improve ... '
-           f'--generator pool:{folder}/corrected', told, quiet=quiet)
-
-# %% ../nbs/07_cli.ipynb #0403b620
-def annotate_options():
-    from autogets.curation.annotation_sheet import AnnotationSettings
-    told = typer.Argument(..., help='Texts without labels: a .csv, .tsv, .jsonl or .parquet file.')
-    file = Parameter('unlabeled', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=told)
-    return [file, *options(UnlabeledOptions, 'Texts'), *options(AnnotationSettings, 'What to label next'), *TALK,
-            folder_option('sheet.csv', 'File for the sheet.')]
-
-# %% ../nbs/07_cli.ipynb #f8cbef8a
-def annotate_command(unlabeled, out, verbose, quiet, as_json, **words):
-    "Which unlabeled texts to label next, as a ranked sheet for a person, or filled in by an LLM."
-    from autogets.curation.annotation_sheet import AnnotationSettings, annotate
-    from autogets.llm.cache import dollars
-    with telling(verbose=verbose, quiet=quiet):
-        sheet = annotate(unlabeled, **asdict(fill(UnlabeledOptions, words)), out=out,
-            **asdict(fill(AnnotationSettings, words)))
-    cost, label = sheet.attrs.get('cost'), words['real_label']
-    by = f', labeled by {words["model"]} ({(sheet[label] == "").sum()} not)' if words['model'] else ''
-    paid = f', {dollars(cost)}' if words['model'] else ''
-    told = as_json and {'out': str(out), 'texts': len(sheet), 'method': sheet.method[0], 'cost': cost}
-    answer(f'{len(sheet):,} texts chosen by {sheet.method[0]}{by}{paid}: {out}', told, quiet=quiet)
-
 # %% ../nbs/07_cli.ipynb #86f3fc0a
 @app.command('replicate')
 def replicate_command(
@@ -384,8 +300,8 @@ def knowledge_add(runs:list[Path]=typer.Argument(...,
 # %% ../nbs/07_cli.ipynb #de11a7e0
 BUILT = {'improve': (improve_command, improve_options), 'weak': (weak_command, weak_options),
          'generate': (generate_command, generate_options), 'merge-pools': (merge_command, merge_options),
-         'review': (review_command, review_options),
-         'annotate': (annotate_command, annotate_options), 'quality': (quality_command, quality_options)}
+         'quality': (quality_command, quality_options), 'forecast': (forecast_command, forecast_options),
+         'review': (review_command, review_options), 'annotate': (annotate_command, annotate_options)}
 
 # %% ../nbs/07_cli.ipynb #3ea1eaa0
 def build_command(name):

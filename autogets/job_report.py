@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['gains_table', 'figures_table', 'outcome_verdict', 'outcome_lines', 'gains_figure', 'outcome_html', 'versions',
-           'summary', 'report_page', 'write_outcome']
+           'summary', 'outcome_forecast', 'report_page', 'write_outcome']
 
 # %% ../nbs/05_job_report.ipynb #ce3cff9d
 import json
@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from . import report
-from .core import write_atomic, write_json
+from .core import UserError, write_atomic, write_json
 from .metrics import OBJECTIVES
 from .plots import COLORS, grid, map_figure, reliability_figure, running_best_figure
 from .search.candidates import as_candidate, ids_of, target_name, weights_of
 from .search.halving import rungs_table
 from .search.knowledge import characteristics, records, write_record
 from .search.loop import running_best
+from .search.text_forecast import ForecastSettings, forecast_for, forecast_parts, is_affordable
 from .verdict import free_lines, reading, scored_where
 
 # %% ../nbs/05_job_report.ipynb #c24537e1
@@ -133,7 +134,7 @@ def summary(
         settings=j.parameters, constraints=list(j.constraints), evaluations=len(o.searched)-1,
         seconds=round(trained, 3), wall_seconds=round(o.seconds, 3), versions=versions(),
         rows={s: len(getattr(ev.corpus, s)) for s in ('train', 'validation', 'test')}, pool_texts=len(ev.pool),
-        **_limits(o.manifest or {}), **chosen,
+        **_limits(o.manifest or {}), **chosen, forecast=o.text_forecast and o.text_forecast.json(),
         baseline=f.baseline, improved=f.improved, gain=f.gain, **_decided(o), **_bought(o))
 
 # %% ../nbs/05_job_report.ipynb #af1534f7
@@ -316,6 +317,29 @@ def _use_part(o):
     caption = 'Texts of test by the probability of the answer; on the line, probabilities can be believed'
     return [report.section('Use it', report.text(said), report.figure(reliability_figure(found), caption))]
 
+# %% ../nbs/05_job_report.ipynb #cb107ef9
+def outcome_forecast(
+    o, # An `Outcome`
+): # A `TextForecast`; None where it would take too long, where texts are too few, and under the paper's protocol
+    "What more texts would bring"
+    ev, j = o.evaluator, o.job
+    if j.protocol != 'honest' or not is_affordable(ev): return None
+    try: return forecast_for(ev, ForecastSettings(j.classifier, j.objective, seed=j.seed), _counted(o), draws=5, most=6)
+    except UserError: return None
+
+# %% ../nbs/05_job_report.ipynb #45125bb7
+def _counted(o):
+    "What each text of the pool counts, and in words; None where nothing was chosen"
+    if not o.final.candidate: return None
+    found = weights_of(o.final.candidate)
+    counted = o.evaluator.pool.label.map(lambda c: found.get(c, 1.)).to_numpy()
+    return counted, f'each counts {counted[0]:g}' if len(set(counted)) == 1 else 'at the class weights of the choice'
+
+# %% ../nbs/05_job_report.ipynb #578eedad
+def _forecast_part(o):
+    if o.text_forecast is None: return []
+    return [report.section('What more texts would bring', *forecast_parts(o.text_forecast))]
+
 # %% ../nbs/05_job_report.ipynb #c2d9a134
 def report_page(
     o, # An `Outcome`
@@ -332,7 +356,7 @@ def report_page(
         report.text(_how(o)), report.table(figures_table(o), 4))
     free = [report.section('Without synthetic texts', *_free_parts(o))] if _free_parts(o) else []
     return report.page(title, [*free, result, *_bought_part(o), *_decided_part(o), *_search_part(o), *_map_part(o),
-        _texts_part(o), _classes_part(o), *_use_part(o), *_training_part(model)], sub)
+        _texts_part(o), _classes_part(o), *_forecast_part(o), *_use_part(o), *_training_part(model)], sub)
 
 # %% ../nbs/05_job_report.ipynb #df5a252d
 def write_outcome(

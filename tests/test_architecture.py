@@ -27,7 +27,8 @@ ORDER = [
     'curation',
     'search',
     'closed_loop',
-] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter', 'cli', 'replication']
+] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter']
+ORDER += ['text_commands', 'cli', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350
 

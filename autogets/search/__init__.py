@@ -18,4 +18,5 @@ __getattr__, __dir__ = lazy(__name__, {
     'Influence': 'influence', 'Datamodel': 'datamodel',
     'STRATEGIES': 'registry', 'make_strategy': 'registry', 'read_constraints': 'selection', 'rescore': 'selection',
     'halving_rungs': 'halving', 'run_halving': 'halving', 'KnowledgeMap': 'knowledge', 'load_knowledge': 'knowledge',
-    'Phase': 'phases', 'Goal': 'phases', 'Ensemble': 'phases', 'Adaptive': 'phases', 'regret_table': 'regret'})
+    'Phase': 'phases', 'Goal': 'phases', 'Ensemble': 'phases', 'Adaptive': 'phases', 'regret_table': 'regret',
+    'LearningCurve': 'learning_curve', 'forecast_texts': 'text_forecast', 'TextForecast': 'text_forecast'})
