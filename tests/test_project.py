@@ -373,6 +373,7 @@ def test_pyproject_says_once_what_is_needed():
         'pooch',
         'datasketch',
         'json-repair',
+        'py3langid',
     }
     assert set(project['optional-dependencies']) == {
         'light',

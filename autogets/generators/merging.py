@@ -17,6 +17,7 @@ import autogets
 from ..core import UserError, folder_lock, read_json, write_json
 from .account import Admission, PoolTally, requested_texts
 from .filters import FILTERS
+from .language import Language
 from .pool import dump_line, parse_lines, pool_frame, pool_manifest, stored_bytes
 from .run import say_unaccounted
 from .shards import read_shard
@@ -143,10 +144,11 @@ def _joined_lines(entries, admission):
 # %% ../../nbs/generators/14a_merging.ipynb #fec1c6ad
 def _across(manifest):
     "The filters of a pool that compare its texts with each other"
-    known = {name: p for name, p in manifest.get('filters', {}).items() if name in FILTERS}
+    filters = FILTERS | {Language.name: Language}
+    known = {name: p for name, p in manifest.get('filters', {}).items() if name in filters}
     odd = [name for name in manifest.get('filters', {}) if name not in known]
     if odd: warnings.warn(f'the filter {", ".join(odd)} is not known here and was not run over the joined texts')
-    return [FILTERS[name](**p) for name, p in known.items() if FILTERS[name].across]
+    return [filters[name](**p) for name, p in known.items() if filters[name].across]
 
 # %% ../../nbs/generators/14a_merging.ipynb #7b1091fe
 def _join_texts(out, parts, progress):

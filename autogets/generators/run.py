@@ -24,9 +24,10 @@ from .base import Generator
 from .build import fill_pool
 from .codebook import write_codebook
 from .filters import Novelty, default_filters
+from .language import Language
 from .judging import JudgeReplies, judge_filter, sum_known, with_judge
 from .llm_writer import Writer, estimate_requests
-from .pool import Pool, load_pool
+from .pool import Pool, load_pool, pool_manifest
 from .recorded import find_recording
 from .registry import list_generators, make_generator
 from .settings import GenerationSettings, RequestSettings
@@ -123,11 +124,19 @@ def make_writer(
 # %% ../../nbs/generators/14_run.ipynb #efeee3da
 def _held_out(corpus): return [*corpus.validation.text, *corpus.test.text]
 
+# %% ../../nbs/generators/14_run.ipynb #d7f2c4a1
+def _lacks(folder, name):
+    "Whether the pool in `folder` was begun without the filter `name`, as by an earlier version"
+    begun = folder is not None and (Path(folder)/'manifest.json').exists()
+    return begun and name not in pool_manifest(folder).get('filters', {})
+
+
 # %% ../../nbs/generators/14_run.ipynb #3313db7c
-def _filters(settings, corpus, generator, judge=None):
+def _filters(settings, corpus, generator, judge=None, folder=None):
     "The filters of a run; a generator that rewrites its example is allowed to stay near it"
     found = default_filters(corpus.classes, _held_out(corpus)) if settings.filtered else []
     if isinstance(generator, Writer):
+        found += [Language()]*(settings.filtered and not _lacks(folder, Language.name))
         for f in found: f.prepare(generator.background.beside(generator.method.shows))
     if generator.name in ('eda', 'back-translation'): found = [f for f in found if f.name == 'held-out']
     if generator.name == 'recorded': found = [] # their drops would change what others measured
@@ -240,7 +249,7 @@ def run_generation(
         if own: account.add(how['replies'], how['meter'])
         if own: opened.callback(how['chat'].stop)
         account.open()
-        filters = _filters(s, corpus, generator, judge=judge_filter(s, corpus, generator, how=how))
+        filters = _filters(s, corpus, generator, judge=judge_filter(s, corpus, generator, how=how), folder=out)
         with account:
             fill_pool(generator, _examples(corpus, s.target), out, n=s.n, held_out=_held_out(corpus), progress=progress,
                 filters=filters, exactly=s.exactly, most=s.most, retry=requests.retry, shard=read_shard(s.shard))
