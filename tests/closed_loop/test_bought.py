@@ -12,6 +12,10 @@ import pandas as pd
 import pytest
 from servers import serving
 
+from autogets.closed_loop.purchase import Purchase, buy_texts
+from autogets.data.corpus import read_corpus
+from autogets.generators.settings import RequestSettings
+
 COMMAND = [sys.executable, '-c', 'from autogets.cli import main; main()']
 
 
@@ -107,3 +111,16 @@ def test_what_cannot_be_bought(train, tmp_path, more, said, server, in_process, 
 def test_a_limit_without_a_model(train, tmp_path, in_process):
     code, _, told = in_process('improve', str(train), '--max-cost', '1', '--out', str(tmp_path / 'out'))
     assert code == 2 and 'needs a model' in told
+
+
+def test_rounds_travel_as_batches_of_the_provider_at_half_price(train, tmp_path, monkeypatch):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-not-a-key')
+    corpus, purchase = read_corpus(train), Purchase(prompt=('autogets', 'one-shot'), rounds=3)
+    with serving() as s:
+        how = RequestSettings((s.url,), price=(1.0, 2.0), max_cost=0.01, batch=True, poll=0.02)
+        bought = buy_texts(corpus, 'openai:m', purchase, how, classifier='word-ridge', folder=tmp_path / 'loop')
+        jobs = s.stats()['outcomes']['jobs']
+        again = buy_texts(corpus, 'openai:m', purchase, how, classifier='word-ridge', folder=tmp_path / 'loop')
+        assert s.stats()['outcomes']['jobs'] == jobs
+    assert bought.written.id.tolist() == again.written.id.tolist()
+    assert 2 <= jobs <= 2 * len(bought.rounds)
