@@ -28,8 +28,9 @@ _NAMES = {
     'SyntheticAugmenter': 'augmenter', 'review': 'curation.review',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
     'load_classifier': 'classifiers.linear', 'load_model': 'classifiers.linear:load_classifier', 'UserError': 'core',
+    'push': 'hub',
 }
-__all__ = list(_NAMES)
+__all__ = [name for name in _NAMES if name != 'load_classifier'] # which is `load_model`, by its older name
 __getattr__, _listed = _lazy(__name__, _NAMES)
 
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING: # what editors and type checkers read
     from .generators.pool import load_pool
     from .generators.registry import list_generators
     from .generators.run import generate
+    from .hub import push
     from .job import Outcome, improve
     from .metrics import list_objectives
     from .search.registry import list_strategies

@@ -38,6 +38,7 @@ from .search.registry import make_strategy
 from .search.selection import Constraint, guard, keeps, read_constraints, rescore
 from .search.loop import choose, run_search
 from .search.trace import OtherRun, result_of
+from .tracking import as_callbacks, listening, make_tracker, started, tell
 from .verdict import best_free, decide, free_table, how_tried, paired_test, weigh
 from .weakness import as_corpus
 
@@ -101,6 +102,7 @@ def resolve(
     "What a job means on a corpus; `UserError` where it means nothing"
     constraints, folder = read_constraints(job.constraints, as_corpus(corpus).classes), Path(out) if out else None
     _trainable(job)
+    if job.track: make_tracker(job.track)
     plan = None
     if job.strategy == 'ensemble':
         plan = read_plan(job.plan, corpus.classes) if job.plan else load_knowledge(job.knowledge)
@@ -149,9 +151,20 @@ def run_job(
     progress:bool=True, # Show how far it is
     executor=None, # Where to train, instead of the job's workers or cluster: see `make_workers`
     bought=None, # `LoopRun` that the generator's texts are from
+    callbacks=(), # Objects with methods of `Callback`, which are told what is done
 )->Outcome:
     "Generate, search, choose on validation, measure on test once"
-    start, r = time.perf_counter(), resolve(job, corpus, out)
+    r = resolve(job, corpus, out)
+    with listening(callbacks, job.track):
+        tell('on_start', started(job, r.corpus))
+        outcome = _outcome(r, generator, progress, executor=executor, bought=bought)
+        tell('on_end', outcome)
+    return outcome
+
+# %% ../nbs/06_job.ipynb #c1d3cd26
+def _outcome(r, generator, progress, executor, bought):
+    "What `run_job` gives"
+    start, job = time.perf_counter(), r.job
     with make_workers(job.workers, job.cluster if executor is None else executor) as team:
         team.check()
         pool = _pool(r, generator, progress)
@@ -275,7 +288,7 @@ def improve_with_model(
     purchase:Purchase=Purchase(), # What the model may be asked for
     requests:RequestSettings=RequestSettings(), # How requests travel, and what they may cost
     out=None, # As for `run_job`
-    **more, # `progress` and `executor` of `run_job`
+    **more, # `progress`, `executor` and `callbacks` of `run_job`
 )->Outcome:
     "Buy texts where they pay, as training rows say, then choose among them on validation and measure on test once"
     job = replace(job, generator=GivenTexts.name, model=None, n=None)
@@ -321,10 +334,11 @@ def improve(
     executor=None, # A `concurrent.futures.Executor`, a Dask client or the address of a scheduler, to train on
     model:str=None, # A language model, such as openai:gpt-4o-mini, from which texts are bought where they pay
     max_cost:float=None, # Dollars that they may cost
+    callbacks:tuple=(), # Objects with `on_start`, `on_evaluation`, `on_end` or `on_failure`: see `Callback`
     **more, # Any other field of `Job`, or with a model of `Purchase`, `RequestSettings` or `Limits`
 )->Outcome: # Shows itself; has .texts, .gains(), .summary(), .report(path), .model and .trace
     "Find the synthetic texts, and their weight, that improve `classifier` most, and measure the gain on test once"
-    live = writes(model, texts, max_cost)
+    live, callbacks = writes(model, texts, max_cost), as_callbacks(callbacks)
     parts = _parts(more, [Job, Purchase, RequestSettings, Limits] if live else [Job])
     if out is not None and not isinstance(out, (str, Path)): raise UserError(f'out is {short(out)}: name a folder')
     named = target if isinstance(target, str) or not np.iterable(target) else tuple(target)
@@ -332,11 +346,11 @@ def improve(
     if live:
         requests = RequestSettings(max_cost=max_cost, limits=Limits(**parts[Limits]), **parts[RequestSettings])
         return improve_with_model(corpus, Job(named, **how), model, purchase=Purchase(**parts[Purchase]),
-            requests=requests, out=out, progress=progress, executor=executor)
+            requests=requests, out=out, progress=progress, executor=executor, callbacks=callbacks)
     generator = as_generator(texts)
     own = None if isinstance(generator, str) else generator
     job = Job(named, generator=own.name if own else generator, model=model, **how)
-    return run_job(corpus, job, out, generator=own, progress=progress, executor=executor)
+    return run_job(corpus, job, out, generator=own, progress=progress, executor=executor, callbacks=callbacks)
 
 # %% ../nbs/06_job.ipynb #7a69175a
 @dataclass(frozen=True, repr=False)

@@ -109,6 +109,7 @@ class Job(JobBudget):
     seed:int = 0 # Seed of generator, strategy and classifier
     workers:int = 1 # Processes; the result does not depend on it
     cluster:str = None # Train on a Dask cluster instead: the address of its scheduler, such as tcp://10.0.0.5:8786
+    track:str = None # Log settings, every evaluation and the gain to mlflow or wandb (its package must be installed)
     def __post_init__(self):
         check_kinds(self)
         object.__setattr__(self, 'objective', read_objective(self.objective))

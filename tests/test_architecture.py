@@ -15,6 +15,7 @@ ORDER = [
     'core',
     'progress',
     'executors',
+    'tracking',
     'stats',
     'metrics',
     'paired',
@@ -27,7 +28,7 @@ ORDER = [
     'curation',
     'search',
     'closed_loop',
-] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter']
+] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter', 'hub_data', 'hub_cards', 'hub']
 ORDER += ['text_commands', 'cli', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350

@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from .linear import Classifier, check_positive, package_versions
+from .pooling import read_pooling
 from .rows import InputError
 from .static_vectors import StaticVectors, static_at_hand
 from ..core import UserError
@@ -191,14 +192,15 @@ class Embeddings:
     def compute(self, texts):
         "The vectors of `texts`, computed anew"
         torch, (model, tokenizer) = libraries()[0], self.loaded
+        texts, pool = [self.pooling.text(t) for t in texts], self.pooling
         rows, cut = tokenized(tokenizer, texts, longest_for(tokenizer, model, self.longest))
         self.truncated += cut
         def work(some):
             ids, real = padded([rows[i] for i in some], tokenizer.pad_token_id or 0, self.device)
             with torch.inference_mode(): states = model(input_ids=ids, attention_mask=real).last_hidden_state.float()
             states = states.masked_fill(real[..., None] == 0, 0.) # a text without tokens gets a vector of zeros
-            mean = states.sum(1)/real.sum(1, keepdim=True).clamp(min=1)
-            return list(torch.nn.functional.normalize(mean, dim=1).cpu().numpy())
+            with torch.inference_mode(): vectors = pool.vectors(states, real)
+            return list(torch.nn.functional.normalize(vectors, dim=1).cpu().numpy())
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         found, self.batch = in_batches(work, order, self.batch)
         out = np.stack([v for _, v in sorted(zip(order, found), key=lambda p: p[0])])
@@ -219,7 +221,7 @@ class Embeddings:
             made = dict(zip(some, self.compute([new[x] for x in some])))
             self.kept.put(made)
             found |= made
-        if not keys: return np.zeros((0, self.loaded[0].config.hidden_size), np.float32)
+        if not keys: return np.zeros((0, self.width or self.loaded[0].config.hidden_size), np.float32)
         wrong = {len(found[k]) for k in keys}-{width := len(found[next(iter(new))]) if new else self.width or 0}
         if wrong and width or len(wrong) > 1:
             raise UserError(f'the kept embeddings {self.kept.path} hold vectors of {min(wrong)} numbers where the '
@@ -241,20 +243,23 @@ class Embedder(Embeddings):
         device=None, # cpu, cuda ...; None takes the GPU if there is one
     ):
         self.name, self.path, self.longest, self.batch, self.truncated = name, encoder_path(name), longest, batch, 0
-        self.device = place(self.path, device, 'float32')[0]
-        self.key = f'{_identity(self.path)}-{longest or "all"}'
+        self.pooling = read_pooling(self.path)
+        self.device = place(self.pooling.body, device, 'float32')[0]
+        self.key = f'{self.identity}-{longest or "all"}'
         self.kept = VectorStore(Path(folder or cache_folder()/'embeddings')/f'{self.key}.sqlite')
 
     @cached_property
-    def identity(self): return _identity(self.path)
+    def identity(self): return '-'.join(filter(None, [_identity(self.pooling.body), self.pooling.key]))
 
     @cached_property
     def width(self):
         "Numbers of a vector according to the encoder's configuration, None where that does not say"
-        return getattr(load_part(libraries()[1].AutoConfig, self.path), 'hidden_size', None)
+        if self.pooling.layers: return None
+        hidden = getattr(load_part(libraries()[1].AutoConfig, self.pooling.body), 'hidden_size', None)
+        return hidden and hidden*self.pooling.factor
 
     @cached_property
-    def loaded(self): return load_model('AutoModel', self.path, self.device)
+    def loaded(self): return load_model('AutoModel', self.pooling.body, self.device)
 
 # %% ../../nbs/classifiers/02_encoders.ipynb #21af42c7
 def make_embedder(

@@ -15,6 +15,7 @@ from ..core import UserError, one_of, text_id, write_atomic, write_json
 from autogets.curation.quality_card import (CARD_STYLE, QualityParts, card_html, card_json, card_markdown, lights_list,
     quality_verdict, text_rows)
 from .quality_figures import Figures, QualitySettings, quality_table
+from ..data.hub_tables import plain_table
 from ..data.tables import as_strings, read_frame, tidy
 from ..generators.build import build_pool
 from ..generators.pool import load_pool
@@ -36,10 +37,11 @@ def _own_rows(frame, where='the DataFrame of synthetic texts'):
 
 def synthetic_texts(
     corpus, # A `Corpus`
-    texts, # A `Pool`, a frame, the folder or file of a pool, recorded:NAME, or a file with text and label
+    texts, # A `Pool`, a frame or `Dataset`, the folder or file of a pool, recorded:NAME, or a file with text and label
 ): # A `Pool` or a frame
     "The synthetic texts that `texts` names; `UserError` when there are none"
     if hasattr(texts, 'texts'): return texts
+    texts = plain_table(texts, 'the data set of synthetic texts')
     if isinstance(texts, pd.DataFrame): return _own_rows(texts)
     if not isinstance(texts, (str, Path)):
         raise UserError(f'the synthetic texts are {type(texts).__name__}: give a pool, a DataFrame, a folder or a file')

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import UserError, digest, one_of
+from .hub_tables import hub_facts, hub_kind, hub_splits, plain_table
 from .tables import as_strings, read_table, tidy
 from ..stats import assign_folds, by_class
 
@@ -194,19 +195,34 @@ def split_corpus(
 def _labeled(table, what, encoding, **options):
     "The tidy rows of `table`, a path or a frame; `options` are those of `tidy`"
     if table is None: return None
+    table = plain_table(table, f'the {what} table', options['label'])
     if isinstance(table, pd.DataFrame):
         return tidy(table.set_axis(range(1, len(table)+1)), f'the {what} frame', **options)
     if not str(table): raise UserError(f'the {what} file has no name: name a file')
     return read_table(table, encoding=encoding, **options)
 
+# %% ../../nbs/data/02_corpus.ipynb #bcee5bcd
+def _in_memory(table): return isinstance(table, pd.DataFrame) or hub_kind(table) is not None
+
+def _own_splits(sets, test, validation, split):
+    "Training, test and validation rows of a `DatasetDict`; what was given goes before its own"
+    train, own, held = hub_splits(sets)
+    if split in ('paper', 'stratified'): return train, test, validation
+    test, validation = own if test is None else test, held if validation is None else validation
+    if test is not None: return train, test, validation
+    if validation is held is not None:
+        warnings.warn('the data set has validation rows but no test rows: its training rows alone are split; to test '
+            'on them, say read_corpus(data["train"], test=data["validation"])', stacklevel=3)
+    return train, None, None if validation is held else validation
+
 # %% ../../nbs/data/02_corpus.ipynb #aee0d3d8
 def read_corpus(
-    path, # A .csv, .tsv, .jsonl or .parquet file (also packed as .gz or .zip), or a `DataFrame`
+    path, # A .csv, .tsv, .jsonl or .parquet file (also in a .gz or .zip), a `DataFrame`, `Dataset` or `DatasetDict`
     text:str='text', # The column that holds the text
     label:str='label', # The column that holds the class
     features:tuple=(), # Categorical columns to use as well
-    test=None, # File or frame of test rows; without it, 20 % of `path`
-    validation=None, # File or frame of validation rows, with `test` only; without it, 20 % of `path`
+    test=None, # File, frame or `Dataset` of test rows; without it, that of a `DatasetDict`, else 20 % of `path`
+    validation=None, # Validation rows, as `test` and with it only; without them, 20 % of `path`
     split:str=None, # stratified, paper or given; None means given if `test` is there, else stratified
     seed:int=42, # Seed of the split
     name:str=None, # Name of the corpus; that of the file unless given
@@ -216,10 +232,12 @@ def read_corpus(
     if not 0 <= seed < 2**32: raise UserError(f'the seed of the split is {seed}: give one from 0 to {2**32-1}')
     columns = dict(text=text, label=label, features=tuple(features))
     def read(table, what, fewest=1): return _labeled(table, what, encoding, **columns, min_classes=fewest)
-    if name is None: name = 'corpus' if isinstance(path, pd.DataFrame) else Path(path).name.split('.')[0]
+    if hub_kind(path) == 'splits': path, test, validation = _own_splits(path, test, validation, split=split)
+    if name is None: name = 'corpus' if _in_memory(path) else Path(path).name.split('.')[0]
     rows, how = read(path, 'training', 2), split or ('stratified' if test is None else 'given')
     given = dict(test=read(test, 'test'), validation=read(validation, 'validation'))
-    return split_corpus(rows, name, how, seed=seed, features=tuple(features), **given)
+    info = hub_facts(path) if hub_kind(path) else None
+    return split_corpus(rows, name, how, seed=seed, features=tuple(features), info=info, **given)
 
 # %% ../../nbs/data/02_corpus.ipynb #23a8e994
 def _median_words(frame):

@@ -21,6 +21,7 @@ import pandas as pd
 from ..core import FolderBusy, UserError, folder_lock, one_of, project_root, public_address
 from ..core import read_json, shipped, text_id, write_atomic
 from .corpus import PAIR, SPLITS, SPLIT_KINDS, Corpus, fingerprint, split_corpus
+from .hub_tables import hub_facts, hub_frame
 from .download import addresses, download_all, forget, get_pooch, why_not
 from .raw_corpora import raw_rows, splits_of
 from .tables import read_table, tidy
@@ -221,10 +222,7 @@ def _facts(name, where, frames):
 # %% ../../nbs/data/03_datasets.ipynb #91d3d319
 def _hub_frame(data, where, text, label, features):
     "The tidy rows of one split of a `datasets` data set"
-    raw = data.to_pandas()
-    names = getattr(data.features.get(label), 'names', None)
-    if names and label in raw: raw[label] = [names[int(c)] if 0 <= c < len(names) else '' for c in raw[label]]
-    return tidy(raw.set_axis(range(1, len(raw)+1)), where, text, label=label, features=features, min_classes=1)
+    return tidy(hub_frame(data, where, label), where, text, label=label, features=features, min_classes=1)
 
 # %% ../../nbs/data/03_datasets.ipynb #fcbb727a
 def _from_hub(name, how, seed, *, text, label, features, options):
@@ -240,7 +238,7 @@ def _from_hub(name, how, seed, *, text, label, features, options):
     how = how or ('given' if 'test' in sets else 'stratified')
     wanted = [s for s in SPLITS if s in sets] if how == 'given' else ['train']
     frames = {s: _hub_frame(sets[s], f'{name}, split {s}', text, label=label, features=features) for s in wanted}
-    info = {'title': name, 'source': 'datasets'}
+    info = {'title': name, **hub_facts(sets['train'])}
     return _official(name, one_of(how, SPLIT_KINDS, 'split'), seed, frames=frames, features=features, info=info)
 
 # %% ../../nbs/data/03_datasets.ipynb #a2d0d8b1

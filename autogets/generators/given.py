@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core import UserError, digest, text_id
+from ..data.hub_tables import plain_table
 from .base import Generator
 from .recorded import Recorded
 
@@ -40,13 +41,13 @@ def _source_ids(row):
 
 # %% ../../nbs/generators/16_given.ipynb #b3c43d6c
 def as_generator(
-    texts, # A pool, a DataFrame, the folder of a pool, a generator or its name
+    texts, # A pool, a DataFrame or `Dataset`, the folder of a pool, a generator or its name
 ): # A generator, or the spec of one
     "The generator that gives `texts`; `UserError` for what is none"
     if isinstance(texts, str) and (Path(texts)/'manifest.json').is_file(): return f'pool:{texts}'
     if isinstance(texts, Path): return f'pool:{texts}'
     if isinstance(texts, str) or hasattr(texts, 'generate'): return texts
-    rows = getattr(texts, 'texts', texts)
+    rows = plain_table(getattr(texts, 'texts', texts), 'the data set of synthetic texts')
     if isinstance(rows, pd.DataFrame): return GivenTexts(rows)
     raise UserError(f'texts are {type(texts).__name__}: give a pool, a DataFrame, the folder of a pool, or a generator '
         'such as recorded:FILE')

@@ -13,6 +13,7 @@ from ..classifiers.refit import refit_class
 from ..core import UserError, alone, digest, one_of
 from ..metrics import read_objective
 from ..progress import Progress
+from ..tracking import tell
 from .candidates import Candidate, as_candidate
 from .trace import Trace, result_of
 
@@ -94,8 +95,9 @@ class _LoopState:
 
     def write(self, items):
         "Add (candidate, result, wall) to the trace; after a resumed part the clock goes on from its last row"
-        resumed = bool(self.trace.old)
+        resumed, told = bool(self.trace.old), len(self.trace)
         self.trace.add(self.strategy.name, items)
+        for row in self.trace.rows[told:]: tell('on_evaluation', dict(row))
         if resumed: self.t0 = time.perf_counter()-self.trace.rows[-1]['wall']
         self.bar.update(max(0, len(self.trace)-1-self.bar.done), f'best {self.best:.4f}')
 
