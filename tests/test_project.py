@@ -386,6 +386,7 @@ def test_pyproject_says_once_what_is_needed():
         'cluster',
         'transformers',
         'offline',
+        'widgets',
         'notebooks',
         'dev',
     }
