@@ -24,7 +24,7 @@ _NAMES = {
     'load_corpus': 'data.datasets', 'list_datasets': 'data.datasets',
     'generate': 'generators.run', 'load_pool': 'generators.pool', 'list_generators': 'generators.registry',
     'quality': 'curation.quality', 'forecast_texts': 'search.text_forecast', 'weak_classes': 'weakness',
-    'improve': 'job', 'Outcome': 'job',
+    'improve': 'job', 'Outcome': 'job', 'explore': 'explorer',
     'SyntheticAugmenter': 'augmenter', 'review': 'curation.review',
     'list_strategies': 'search.registry', 'list_objectives': 'metrics', 'list_classifiers': 'classifiers.linear',
     'load_classifier': 'classifiers.linear', 'load_model': 'classifiers.linear:load_classifier', 'UserError': 'core',
@@ -45,6 +45,7 @@ if TYPE_CHECKING: # what editors and type checkers read
     from .curation.review import review
     from .data.corpus import Corpus, read_corpus
     from .data.datasets import list_datasets, load_corpus
+    from .explorer import explore
     from .generators.pool import load_pool
     from .generators.registry import list_generators
     from .generators.run import generate

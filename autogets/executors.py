@@ -17,7 +17,7 @@ import warnings
 from concurrent.futures import BrokenExecutor, CancelledError
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
-from .core import UserError, end_with
+from .core import UserError, end_with, lacking_extra
 from .progress import say
 
 # %% ../nbs/00b_executors.ipynb #d6603671
@@ -272,7 +272,7 @@ def dask_client(
     if not re.fullmatch(r'(tcp|tls|ws|wss|ucx)://[^\s/]+:\d+/?', address):
         raise UserError(f'{address!r} is no address of a Dask scheduler: give one such as tcp://10.0.0.5:8786')
     try: from distributed import Client
-    except ImportError: raise UserError("a cluster needs the package distributed: pip install 'autogets[cluster]'")
+    except ImportError: raise lacking_extra('a cluster', 'distributed', 'cluster')
     logging.getLogger('distributed.client').setLevel(logging.CRITICAL) # one line says what it logs on many
     try: return _within(2*timeout+1, lambda: Client(address, timeout=timeout, set_as_default=False))
     except Exception as e: # whatever listens there may answer anything

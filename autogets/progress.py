@@ -45,7 +45,7 @@ def answer(
     quiet:bool=False, # Say nothing to a person
 ):
     "Print the result of a command"
-    if told: print(json.dumps(told, indent=1, ensure_ascii=False, default=str))
+    if told is not False: print(json.dumps(told, indent=1, ensure_ascii=False, default=str))
     elif not quiet: print(said)
 
 # %% ../nbs/00a_progress.ipynb #5ac00289

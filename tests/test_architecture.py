@@ -29,7 +29,7 @@ ORDER = [
     'search',
     'closed_loop',
 ] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter', 'hub_data', 'hub_cards', 'hub']
-ORDER += ['text_commands', 'cli', 'replication']
+ORDER += ['text_commands', 'job_files', 'command_help', 'explorer', 'cli', '__main__', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350
 

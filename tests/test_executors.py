@@ -265,7 +265,7 @@ def test_an_address_that_does_not_answer_ends_the_command_at_once(in_process, sm
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'distributed', None)
-    raises(make_workers(executor='tcp://127.0.0.1:9').check, "pip install 'autogets[cluster]'")
+    raises(make_workers(executor='tcp://127.0.0.1:9').check, 'pip install "autogets[cluster]"')
 
 
 def test_a_cluster_without_workers_is_one_line(tmp_path):

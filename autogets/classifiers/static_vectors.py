@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import UserError
+from ..core import UserError, lacking_extra
 
 # %% ../../nbs/classifiers/01a_static_vectors.ipynb #3120dfed
 STATIC = 'wordllama'
@@ -27,7 +27,7 @@ def static_at_hand()->bool:
 @lru_cache
 def _folder():
     if not static_at_hand():
-        raise UserError('the static vectors are not installed: pip install "autogets[light]"')
+        raise lacking_extra('the encoder static', STATIC, 'light')
     return Path(find_spec(STATIC).origin).parent
 
 @lru_cache

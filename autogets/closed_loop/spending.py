@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .. import report
 from .arms import Arms
 from .posterior import Posterior, first_round, posterior, share_out
 from .worth import Worth
@@ -149,6 +150,8 @@ class LoopRun:
         t = t.merge(own, how='left').fillna({'texts': 0, 'spent': 0.}).astype({'texts': int})
         t = t.sort_values('worth', ascending=False, kind='stable', ignore_index=True)
         return t.rename(columns={'label': 'class'})[['kind', 'class', 'texts', 'spent', 'worth', 'error']]
+
+    def _repr_html_(self): return report.text(repr(self))+report.table(self.arm_table(), limit=8)
 
     def __repr__(self):
         cost = dollars(self.spent) if self.unit == 'dollars' else f'{self.spent:,.0f} texts'

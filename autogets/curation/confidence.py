@@ -10,7 +10,7 @@ __all__ = ['label_probability', 'label_margin', 'probe_rounds', 'data_map', 'lea
 import numpy as np
 import pandas as pd
 
-from ..core import UserError
+from ..core import UserError, lacking_extra
 
 # %% ../../nbs/curation/05_confidence.ipynb #67d440cd
 def label_probability(
@@ -104,7 +104,7 @@ def confident_learning(
     "Label quality by cleanlab, from out-of-fold probabilities"
     try: from cleanlab.rank import get_label_quality_scores
     except ImportError:
-        raise UserError('confident learning needs the package cleanlab: pip install "autogets[cleanlab]"')
+        raise lacking_extra('confident learning', 'cleanlab', 'cleanlab')
     known = np.isfinite(view.own_proba)
     out = np.full(len(known), np.nan)
     if known.any(): out[known] = get_label_quality_scores(view.codes[known], np.nan_to_num(view.proba[known]),

@@ -108,7 +108,7 @@ class Quality(QualityParts):
     def _repr_html_(self):
         parts = [f'<p><b>{escape(self.verdict)}</b></p>', *(f'<p>{escape(n)}</p>' for n in self.notes)]
         parts += [lights_list(rows) for _, rows in self.table.groupby('group', sort=False)]
-        return f'<style>{CARD_STYLE.partition("@media")[0]}</style>{"".join(parts)}'
+        return f'<style>{CARD_STYLE.partition("details")[0]}</style>{"".join(parts)}'
 
     @property
     def verdict(self): return quality_verdict(self.table)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import FolderBusy, UserError, folder_lock, one_of, project_root, public_address
+from ..core import FolderBusy, UserError, folder_lock, lacking_extra, one_of, project_root, public_address
 from ..core import read_json, shipped, text_id, write_atomic
 from .corpus import PAIR, SPLITS, SPLIT_KINDS, Corpus, fingerprint, split_corpus
 from .hub_tables import hub_facts, hub_frame
@@ -228,7 +228,7 @@ def _hub_frame(data, where, text, label, features):
 def _from_hub(name, how, seed, *, text, label, features, options):
     "A corpus from the data set `name` = datasets:ID; `options` go to `datasets.load_dataset`"
     try: import datasets
-    except ImportError: raise UserError(f'{name} needs the library datasets: pip install datasets')
+    except ImportError: raise lacking_extra(name, 'datasets', 'datasets')
     try: sets = datasets.load_dataset(name.removeprefix('datasets:'), **options)
     except Exception as e:
         raise DataMissing(f'cannot load {name} ({type(e).__name__}: {" ".join(str(e).split())[:200]}): check the id '

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import UserError, text_id
+from ..core import UserError, lacking_extra, text_id
+from .multi_label import refuse_multi_label
 
 # %% ../../nbs/data/01_tables.ipynb #5b8f4dcf
 def unzip(
@@ -170,7 +171,7 @@ def from_parquet(
     "A frame from Parquet bytes"
     if not data: raise UserError(f'{where} is empty: a Parquet table is needed')
     try: import pyarrow.parquet
-    except ImportError: raise UserError(f'{where} needs pyarrow to be read: pip install pyarrow')
+    except ImportError: raise lacking_extra(f'reading {where}', 'pyarrow', 'parquet')
     try:
         table = pyarrow.parquet.read_table(io.BytesIO(data))
         table.validate(full=True)
@@ -241,6 +242,7 @@ def tidy(
     if raw.empty: raise UserError(f'{where} has a header but no rows')
     if {'id', 'text', 'label'} & set(features):
         raise UserError('a feature cannot be named id, text or label: rename that column')
+    refuse_multi_label(raw[label], where)
     texts, labels = as_strings(raw[text]), [v.strip() for v in as_strings(raw[label])]
     _need_values(texts, raw.index, what=f'a text (column {text!r})', where=where)
     _need_values(labels, raw.index, what=f'a label (column {label!r})', where=where)

@@ -96,7 +96,7 @@ def random_insertion(
     return out
 
 # %% ../../nbs/generators/02_eda.ipynb #77c19eb1
-INSTALL_WORDNET = 'pip install nltk; python -m nltk.downloader wordnet'
+INSTALL_WORDNET = 'pip install "autogets[wordnet]"; python -m nltk.downloader wordnet'
 
 # %% ../../nbs/generators/02_eda.ipynb #184b208d
 @cache

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 
-from ..core import UserError, digest, text_id
+from ..core import UserError, digest, lacking_extra, text_id
 from .bands import BandIndex
 from .parsing import parse
 from .prompts import get_method, render, schema
@@ -110,7 +110,7 @@ def _new_index(threshold, shingle, permutations, seed):
         raise UserError(
             f'cannot compare {permutations} numbers of pieces of {shingle} letters: give whole numbers from 1')
     if not find_spec('datasketch'):
-        raise UserError('near-duplicates need the package datasketch: pip install datasketch')
+        raise lacking_extra('the search for near-duplicates', 'datasketch')
     return BandIndex(*_bands(threshold, permutations))
 
 # %% ../../nbs/generators/08_filters.ipynb #5eae5380

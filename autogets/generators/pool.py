@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import UserError, digest, one_of, read_json, text_id, write_atomic, write_json
+from .. import report
+from ..core import UserError, digest, lacking_extra, one_of, read_json, text_id, write_atomic, write_json
 from ..data.tables import json_lines, read_bytes
 from .base import POOL_COLUMNS
 from .recorded import Stored, is_strings
@@ -48,6 +49,11 @@ class Pool:
     def __len__(self): return len(self.texts)
     def __repr__(self):
         return f'Pool({len(self)} texts from {len(self.sources)} sources, {self.manifest.get("generator", "")})'
+
+    def _repr_html_(self):
+        t = self.texts.groupby('label').agg(texts=('text', 'size'), first=('text', 'first'))
+        t = t.rename_axis('class').sort_values('texts', ascending=False, kind='stable')
+        return report.text(repr(self))+report.table(t, limit=8)
 
     @cached_property
     def _links(self):
@@ -287,7 +293,7 @@ def _load_lines(path):
 # %% ../../nbs/generators/04_pool.ipynb #a4152f86
 def _pyarrow():
     try: import pyarrow.parquet
-    except ImportError: raise UserError('Parquet needs pyarrow: pip install pyarrow, or name the file .jsonl')
+    except ImportError: raise lacking_extra('a Parquet file', 'pyarrow', 'parquet')
     return pyarrow
 
 # %% ../../nbs/generators/04_pool.ipynb #d55b04ee

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import autogets
+from .. import report
 from ..core import UserError, alone, interruptible, one_of, read_json, write_json
 from .background import make_background
 from .base import Generator
@@ -222,6 +223,7 @@ class GenerationRun:
     seconds: float # Of this run
     lost: Usage = field(default_factory=Usage) # What requests that did not come back may have used at most
     lost_cost: float = None # Dollars for that, at most
+    def _repr_html_(self): return report.text(say_run(self).replace('\n', '\n\n'))
     @property
     def silent(self): return self.usage.unreported+self.wasted.unreported
 

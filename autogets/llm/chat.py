@@ -22,7 +22,7 @@ from importlib import import_module
 from inspect import signature
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..core import UserError, digest, one_of, public_address
+from ..core import UserError, digest, lacking_extra, one_of, public_address
 from .bodies import BODY_MOST, EndlessBody, bounded_client
 
 # %% ../../nbs/llm/01_chat.ipynb #391efb01
@@ -349,7 +349,7 @@ class OpenAIConnection(Chat):
         package or the key"""
         try: import openai
         except ImportError:
-            raise UserError("chat models over HTTP need the openai package: pip install 'autogets[openai]'")
+            raise lacking_extra('a chat model over HTTP', 'openai', 'openai')
         self.token = secret(self.key_name) if self.key_name else ''
         if self.key_name and not self.token:
             raise UserError(f'{self.endpoint} needs a key: set the environment variable {self.key_name}')

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import UserError, read_json, write_atomic, write_json
+from ..core import UserError, lacking_extra, read_json, write_atomic, write_json
 
 # %% ../../nbs/llm/07a_gguf.ipynb #dd08fc5d
 NUMBERS = {0: 'B', 1: 'b', 2: 'H', 3: 'h', 4: 'I', 5: 'i', 6: 'f', 7: '?', 10: 'Q', 11: 'q', 12: 'd'} # type -> struct
@@ -203,8 +203,8 @@ def gguf_path(
     if Path(name).expanduser().is_file() or not named: return Path(name).expanduser()
     try: from huggingface_hub import hf_hub_download
     except ImportError:
-        raise UserError(f'there is no file {name}, and fetching it from the Hugging Face hub needs the package '
-            "huggingface_hub: pip install 'huggingface_hub'") from None
+        raise lacking_extra(f'{name} is no file here, and fetching it from the Hugging Face hub',
+            'huggingface_hub') from None
     try: return Path(hf_hub_download(*named.groups()))
     except Exception as e: # of the network, the hub, the disk
         why = next(iter(str(e).strip().splitlines()), type(e).__name__)[:200]

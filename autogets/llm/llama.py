@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import autogets
-from ..core import UserError, end_with
+from ..core import UserError, end_with, lacking_extra
 from .bodies import BODY_MOST
 from .chat import OpenAIChat, Trouble
 from .gguf import GGUFFile, gguf_path, memory_free, memory_needed, note, noted, read_gguf, weights_digest
@@ -182,7 +182,7 @@ class _Served(OpenAIChat):
     def server(self):
         "The `LlamaServer`, planned when it is first needed"
         if find_spec('xllamacpp') is None:
-            raise UserError("a GGUF file is run by llama.cpp: pip install 'autogets[local]'")
+            raise lacking_extra('a GGUF file', 'xllamacpp', 'local')
         return LlamaServer(self.file.path, llama_plan(self.file, **self.asked), self.port)
 
     def suited(self, limits):

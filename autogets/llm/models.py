@@ -11,7 +11,7 @@ import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core import UserError, digest
+from ..core import UserError, digest, lacking_extra
 
 # %% ../../nbs/llm/06_models.ipynb #bfaa8ba2
 def libraries():
@@ -20,7 +20,7 @@ def libraries():
         import torch
         import transformers
     except ImportError as e:
-        raise UserError(f"a model that runs here needs {e.name or 'torch'}: pip install 'autogets[transformers]'")
+        raise lacking_extra('a model that runs here', e.name or 'torch', 'transformers')
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return torch, transformers

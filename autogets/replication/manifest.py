@@ -10,7 +10,7 @@ import ast
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from ..core import UserError, one_of, project_root, read_yaml
+from ..core import UserError, lacking_extra, one_of, project_root, read_yaml
 from .results import notebook_id
 
 # %% ../../nbs/replication/04_manifest.ipynb #f93d4c78
@@ -95,7 +95,7 @@ def declared(
 )->dict: # Name -> (type name, default as text)
     "The parameters that the notebook at `path` declares"
     try: import papermill
-    except ImportError: raise UserError("running experiments needs papermill: pip install 'autogets[notebooks]'")
+    except ImportError: raise lacking_extra('running experiments', 'papermill', 'notebooks')
     try: found = papermill.inspect_notebook(str(path))
     except Exception as e: raise UserError(f'{Path(path).name} cannot be read as a notebook: {e}')
     return {k: (v['inferred_type_name'], v['default']) for k, v in found.items()}

@@ -18,6 +18,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from .. import report
 from ..core import UserError, digest, one_of, read_json, shipped, write_atomic, write_json
 from ..data.corpus import class_characteristics
 from ..metrics import OBJECTIVES
@@ -194,6 +195,10 @@ class KnowledgeMap:
     def version(self): return digest(self.table.to_csv(index=False))[:16]
     def __repr__(self):
         return f'KnowledgeMap of {self.classes} classes of {self.corpora} corpora, {len(self.table)} rows'
+    def _repr_html_(self):
+        t = self.table.groupby('corpus').agg(classes=('class', 'nunique'), strategies=('strategy', 'nunique'),
+            rows=('class', 'size'))
+        return report.text(repr(self))+report.table(t, limit=8)
 
     def add(self, rows):
         "A map with `rows` too; what they measure again is replaced"

@@ -15,6 +15,7 @@ import os
 import warnings
 from pathlib import Path
 import pandas as pd
+from .. import report
 from ..core import UserError, digest, read_json, write_atomic, write_json
 from ..metrics import OBJECTIVES, OLD_OBJECTIVES
 from .candidates import Result, as_candidate, ids_of, weights_of
@@ -210,6 +211,10 @@ class Trace:
     @property
     def frame(self): return pd.DataFrame(self.rows, columns=self.columns[:-1])
     def __len__(self): return len(self.rows)
+    def __repr__(self): return f'Trace({len(self):,} evaluations, candidates of {len(self.sources):,} sources)'
+    def _repr_html_(self):
+        last = self.frame[['evaluation', 'strategy', 'note', 'texts', 'seconds', *OBJECTIVES]].tail(8)
+        return report.text(repr(self))+report.table(last, caption=f'The last {len(last)}')
     def ids(self, row): return decode(self.rows[row]['members'], self.sources)
     def results(self): return [result_of(r, self.sources) for r in self.rows]
 

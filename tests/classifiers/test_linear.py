@@ -277,6 +277,6 @@ def test_unknown_names_and_parameters():
 
 def test_catboost_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, 'catboost', None)
-    with pytest.raises(UserError, match=r'pip install autogets\[catboost\]'):
+    with pytest.raises(UserError, match=r'pip install "autogets\[catboost\]"'):
         make_classifier('catboost').fit(['a pen', 'a cup'], ['x', 'y'])
     make_classifier('linear').fit(['pen', 'cup'], ['x', 'y'])

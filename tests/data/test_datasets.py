@@ -457,7 +457,7 @@ def test_hub_refusals(hub, monkeypatch):
     hub.sets = ConnectionError('cannot reach the hub\nfor whatever reason')
     assert 'ConnectionError: cannot reach the hub for' in refusal(load_corpus, 'datasets:some/one', kind=DataMissing)
     monkeypatch.setitem(sys.modules, 'datasets', None)
-    assert 'pip install datasets' in refusal(load_corpus, 'datasets:some/one')
+    assert 'pip install "autogets[datasets]"' in refusal(load_corpus, 'datasets:some/one')
 
 
 def test_datasets_reads_a_local_folder(tmp_path):

@@ -129,7 +129,7 @@ def test_parquet_without_pyarrow(tmp_path, pool, monkeypatch):
     pool.save(tmp_path / 'p.parquet')
     monkeypatch.setitem(sys.modules, 'pyarrow.parquet', None)
     for use in (lambda: pool.save(tmp_path / 'q.parquet'), lambda: Pool.load(tmp_path / 'p.parquet')):
-        with pytest.raises(UserError, match='pip install pyarrow'):
+        with pytest.raises(UserError, match=r'pip install "autogets\[parquet\]"'):
             use()
 
 

@@ -146,7 +146,7 @@ def test_a_name_on_the_hub_is_fetched_and_trouble_said_in_a_line(monkeypatch, ne
     with pytest.raises(UserError, match='me/models/other.gguf is no file here, .* \\(division by zero\\)'):
         make_chat('gguf:me/models/other.gguf')
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-    with pytest.raises(UserError, match="pip install 'huggingface_hub'"):
+    with pytest.raises(UserError, match='pip install huggingface_hub'):
         make_chat('gguf:me/models/other.gguf')
 
 
@@ -267,7 +267,7 @@ def test_a_port_that_is_taken_is_said_in_a_line(new):
 
 def test_without_the_wheel_a_line_says_what_to_install(new, monkeypatch):
     monkeypatch.setattr(llama, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'autogets\[local\]'"):
+    with pytest.raises(UserError, match=r'pip install "autogets\[local\]"'):
         list(ask(make_chat(f'gguf:{new}'), questions('a')))
 
 
