@@ -2,7 +2,7 @@
 PROFILE ?= quick
 export PROFILE WORKERS ARGS PYTHON
 
-.PHONY: help env test replicate smoke readme lock clean
-help env test replicate smoke readme lock clean:
+.PHONY: help env test replicate smoke docs readme lock clean
+help env test replicate smoke docs readme lock clean:
 	@sh tools/do $@
 .DEFAULT_GOAL := help

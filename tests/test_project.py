@@ -394,6 +394,7 @@ def test_pyproject_says_once_what_is_needed():
         'offline',
         'widgets',
         'notebooks',
+        'docs',
         'dev',
     }
     assert 'version' in project['dynamic'] and not (ROOT / 'setup.py').exists() and not (ROOT / 'setup.cfg').exists()

@@ -11,7 +11,7 @@ from ..core import lazy
 # %% ../../nbs/closed_loop/00_closed_loop.ipynb #6f7984cb
 __getattr__, __dir__ = lazy(__name__, {
     'Arm': 'arms', 'Arms': 'arms', 'RecordedArms': 'arms', 'text_prices': 'arms',
-    'Worth': 'worth', 'Effects': 'worth', 'Posterior': 'posterior', 'share_out': 'posterior',
+    'Worth': 'worth', 'ArmEffects': 'worth', 'Posterior': 'posterior', 'share_out': 'posterior',
     'LoopSettings': 'spending', 'LoopRun': 'spending', 'run_loop': 'spending', 'ModelArms': 'model_arms',
     'Purchase': 'purchase', 'buy_texts': 'purchase', 'forecast_purchase': 'purchase', 'say_purchase': 'purchase',
 })
