@@ -20,6 +20,7 @@ ORDER = [
     'paired',
     'plots',
     'report',
+    'confusions',
     'data',
     'llm',
     'classifiers',
@@ -27,7 +28,8 @@ ORDER = [
     'curation',
     'search',
     'closed_loop',
-] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter']
+] + ['verdict', 'recommendation', 'report_classes', 'report_texts', 'rerun']
+ORDER += ['job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter']
 ORDER += ['text_commands', 'cli', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350
