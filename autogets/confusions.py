@@ -41,7 +41,7 @@ def matrix(
     head = ''.join(f'<th scope="col"><abbr title="{html.escape(c)}">{i}</abbr></th>' for i, c in enumerate(classes, 1))
     rows = []
     for i, (c, row) in enumerate(zip(classes, counts)):
-        cells = ''.join(_cell(n, abs(n)/scale[i], (i == j) == (n > 0) if signed else i == j, signed)
+        cells = ''.join(_cell(n, abs(n)/scale[i], (i == j) == (n > 0) if signed else i == j, signed=signed)
             for j, n in enumerate(row))
         name = f'<abbr title="{html.escape(c)}">{i+1} {html.escape(shorten(c, 26))}</abbr>'
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')

@@ -88,11 +88,13 @@ def options_table(
     ev, name = o.evaluator, o.job.objective
     whole, mine = as_candidate(ev.sources), o.final.candidate
     same = mine and ev.key(whole) == ev.key(mine)
-    rows = [_option(o, 'your model', (), {})]
+    rows = [_option(o, 'your model', (), gain={})]
     if mine:
         called = 'with the chosen texts'+(' (the full pool)' if same else '')
-        rows.append(_option(o, called, mine, o.on_test.change(name).interval))
-    if not same: rows.append(_option(o, 'with the full pool', whole, paired_test(ev, (), whole).change(name).interval))
+        rows.append(_option(o, called, mine, gain=o.on_test.change(name).interval))
+    if not same:
+        gain = paired_test(ev, (), whole).change(name).interval
+        rows.append(_option(o, 'with the full pool', whole, gain=gain))
     note = {'augmented': 1, 'baseline': 0}[o.recommended]
     rows[note]['note'] = 'recommended'
     return pd.DataFrame([*rows, *_free_options(o)])
