@@ -264,7 +264,7 @@ def _decided_part(o):
 # %% ../nbs/05_job_report.ipynb #647dad84
 def _map_parts(o):
     chosen = ids_of(o.final.candidate)
-    if o.xy is None or set(o.evaluator.sources) <= set(chosen): return [] # a map of all examples shows nothing
+    if o.xy is None or not chosen or set(o.evaluator.sources) <= set(chosen): return [] # all or none show nothing
     fig = map_figure(o.xy, o.job.target if isinstance(o.job.target, str) else 'all', chosen)
     caption = 'Where the chosen examples lie: first two components of the search map (TF-IDF, PCA), training rows'
     return [report.figure(fig, caption)]

@@ -34,6 +34,7 @@ def recommendation_words(
 # %% ../nbs/04c_recommendation.ipynb #40c58302
 def _counted(n): return f'{n:,} error{"s"*(n != 1)}'
 
+# %% ../nbs/04c_recommendation.ipynb #5e505200
 def _found(o):
     "Of one target class, how many of its texts are found"
     p, k = o.on_test, o.evaluator.index
@@ -65,6 +66,7 @@ def free_words(
     none = '; none is better on validation and out of fold' if found and not o.best_free else ''
     return f'{", ".join(found) or "nothing paid"}{best}{none}.'
 
+# %% ../nbs/04c_recommendation.ipynb #b17b65c1
 def _errors(o, codes):
     cm = o.evaluator.counts('test', codes)
     return int(cm.sum()-cm.trace())
@@ -72,6 +74,7 @@ def _errors(o, codes):
 # %% ../nbs/04c_recommendation.ipynb #19146f09
 LEAD_STYLE = '.lead{font-size:1.25rem;font-weight:600;line-height:1.35}'
 
+# %% ../nbs/04c_recommendation.ipynb #e5e8fb60
 def lead_part(
     o, # An `Outcome`
 )->str: # HTML
@@ -105,6 +108,7 @@ def _option(o, called, candidate, gain):
     texts = len(ev.rows(candidate)) if candidate else 0
     return _figures(o, called, ev.predict(candidate)['test'], texts=texts)|_gain(gain)
 
+# %% ../nbs/04c_recommendation.ipynb #eb03c0c3
 def _gain(g): return dict(gain=g.get('estimate'), low=g.get('low'), high=g.get('high'), note='')
 
 # %% ../nbs/04c_recommendation.ipynb #5b640bdc
@@ -115,6 +119,7 @@ def _figures(o, called, codes, texts):
     if name not in ('accuracy', 'macro-f1'): shown[name] = found[name]
     return {'model': called, 'synthetic texts': texts, 'errors': int(cm.sum()-cm.trace()), **shown}
 
+# %% ../nbs/04c_recommendation.ipynb #60b7788d
 def _free_options(o):
     "A row for each free baseline"
     for r, g in zip((o.free.rows[1:] if o.free else ()), o.free_table.to_dict('records')):

@@ -115,7 +115,7 @@ _STYLE = '''
   img{background:#fff;border-radius:6px;padding:4px}}
 *{box-sizing:border-box}
 body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
-  color:var(--ink);background:var(--paper);margin:0 auto;max-width:62rem;padding:1.5rem 1.25rem 4rem}
+  color:var(--ink);background:var(--paper);margin:0 auto;max-width:66rem;padding:1.5rem 1.25rem 4rem}
 h1{font-size:1.9rem;line-height:1.2;margin:.5rem 0 .25rem;overflow-wrap:anywhere}
 h2{font-size:1.3rem;margin:2.4rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--line)}
 h3{font-size:1.05rem;margin:1.4rem 0 .4rem}
@@ -130,7 +130,7 @@ a{color:var(--link)}summary{cursor:pointer;font-weight:600}
 .wide{overflow-x:auto;margin:.8rem 0}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);padding-bottom:.3rem}
 caption span{display:inline-block;position:sticky;left:0;max-width:min(46rem,100vw - 2.5rem)}
-th,td{padding:.28rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+th,td{padding:.28rem .5rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{border-bottom:2px solid var(--edge);vertical-align:bottom}tbody th{font-weight:400;min-width:9rem}
 th button{all:unset;cursor:pointer}th button:focus-visible{outline:3px solid var(--link);outline-offset:2px}
 th button::after{content:"\\00a0\\2195";color:var(--soft)}
