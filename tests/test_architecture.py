@@ -21,6 +21,7 @@ ORDER = [
     'paired',
     'plots',
     'report',
+    'confusions',
     'data',
     'llm',
     'classifiers',
@@ -28,7 +29,8 @@ ORDER = [
     'curation',
     'search',
     'closed_loop',
-] + ['verdict', 'job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter', 'hub_data', 'hub_cards', 'hub']
+] + ['verdict', 'recommendation', 'report_classes', 'report_texts', 'rerun']
+ORDER += ['job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter', 'hub_data', 'hub_cards', 'hub']
 ORDER += ['text_commands', 'job_files', 'command_help', 'explorer', 'cli', '__main__', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication
 MOST_LINES = 350

@@ -485,7 +485,7 @@ def test_what_needs_no_text_is_shown_first_and_measured_once(tickets, tmp_path, 
     assert s['best_free'] == max((m for m in found if found[m]['allowed']), key=lambda m: found[m]['score'])
     gap = s['gain']['test']['estimate'] - found[s['best_free']]['gain']
     assert s['beyond']['estimate'] == pytest.approx(gap) and s['beyond']['than'] == s['best_free']
-    assert page.index('Without synthetic texts</h2>') < page.index('Result</h2>')
+    assert page.index('<b>Free:</b> class weights') < page.index('Result</h2>')
     assert repr(o).startswith('Without any synthetic text') and 'Without any synthetic text' in o._repr_html_()
     monkeypatch.setattr(FreeMethods, 'measure', None)
     assert ag.improve(tickets, 'recorded:tickets', **how).summary()['free'] == s['free']
