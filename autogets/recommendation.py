@@ -27,7 +27,7 @@ def recommendation_words(
     errors = f'{f"{new:,} instead of" if new != old else "the same"} {_counted(old)} on {n}{_found(o)}'
     if o.job.protocol != 'honest': return f'{first}: {errors}, but the texts were chosen on these.'
     if o.verdict.recommendation == 'inconclusive':
-        return f'{first}, so keep your model for now: {errors} with the new one could be chance.'
+        return f'{first}, so keep your model for now: {errors} with the new one{" could be chance"*(new != old)}.'
     if o.verdict.recommendation == 'keep': return f'{first}: {errors} with the new one.'
     return f'{first}: {errors}.' if new < old else f'{first}: {o.job.objective} rises, with {errors}.'
 
