@@ -80,8 +80,9 @@ def _plain(value):
 
 def _secret(value): return '://' in value and public_address(value) != value.rstrip('/')
 
-# %% ../nbs/06g_job_files.ipynb #e190fd78
-def _comment(said): return textwrap.indent(textwrap.fill(' '.join(said.split()), 78), '# ')
+# %% ../nbs/06g_job_files.ipynb #f78dc465
+def _comment(said):
+    return textwrap.indent(textwrap.fill(' '.join(said.split()), 78, break_on_hyphens=False), '# ')
 
 # %% ../nbs/06g_job_files.ipynb #ceb3bf9d
 def _line(field, value):

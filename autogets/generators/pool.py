@@ -39,6 +39,13 @@ def _checked(texts, where='the pool'):
         raise UserError(f'{where} holds a text without a source: every synthetic text needs source_ids')
     return texts
 
+# %% ../../nbs/generators/04_pool.ipynb #6002aee2
+def _shown(pool):
+    "Texts of each class, the largest first"
+    t = pool.texts.groupby('label').agg(texts=('text', 'size'), first=('text', 'first'))
+    t = t.rename_axis('class').sort_values('texts', ascending=False, kind='stable')
+    return report.text(repr(pool))+report.table(t, limit=8)
+
 # %% ../../nbs/generators/04_pool.ipynb #eb06f332
 @dataclass(eq=False)
 class Pool:
@@ -50,10 +57,7 @@ class Pool:
     def __repr__(self):
         return f'Pool({len(self)} texts from {len(self.sources)} sources, {self.manifest.get("generator", "")})'
 
-    def _repr_html_(self):
-        t = self.texts.groupby('label').agg(texts=('text', 'size'), first=('text', 'first'))
-        t = t.rename_axis('class').sort_values('texts', ascending=False, kind='stable')
-        return report.text(repr(self))+report.table(t, limit=8)
+    def _repr_html_(self): return _shown(self)
 
     @cached_property
     def _links(self):

@@ -194,6 +194,12 @@ class TraceFile:
             raise UserError(f'cannot write {self.path}: {e.strerror}; what it holds is kept, and the same command '
                             'goes on from it')
 
+# %% ../../nbs/search/04_trace.ipynb #24bc399c
+def _shown(trace):
+    "The last evaluations"
+    last = trace.frame[['evaluation', 'strategy', 'note', 'texts', 'seconds', *OBJECTIVES]].tail(8)
+    return report.text(repr(trace))+report.table(last, caption=f'The last {len(last)}')
+
 # %% ../../nbs/search/04_trace.ipynb #ebd3a9ae
 class Trace:
     "Everything a search evaluated, in memory and, with a `folder`, on disk as it grows"
@@ -212,9 +218,7 @@ class Trace:
     def frame(self): return pd.DataFrame(self.rows, columns=self.columns[:-1])
     def __len__(self): return len(self.rows)
     def __repr__(self): return f'Trace({len(self):,} evaluations, candidates of {len(self.sources):,} sources)'
-    def _repr_html_(self):
-        last = self.frame[['evaluation', 'strategy', 'note', 'texts', 'seconds', *OBJECTIVES]].tail(8)
-        return report.text(repr(self))+report.table(last, caption=f'The last {len(last)}')
+    def _repr_html_(self): return _shown(self)
     def ids(self, row): return decode(self.rows[row]['members'], self.sources)
     def results(self): return [result_of(r, self.sources) for r in self.rows]
 
