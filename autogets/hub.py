@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from .core import UserError, one_of, write_atomic
 from .hub_cards import Publication, dataset_card, model_card
-from .hub_data import outcome_rows, pool_rows
+from .hub_data import outcome_rows, weighted_rows
 from .job import Outcome
 
 # %% ../nbs/06f_hub.ipynb #673c91b9
@@ -27,6 +27,7 @@ def _table_file(frame, suffix):
     frame.to_parquet(out, index=False)
     return out.getvalue()
 
+# %% ../nbs/06f_hub.ipynb #224a901b
 def _fresh(folder):
     "`folder`, empty; a part of an earlier call goes, so that nothing of it is pushed along"
     if folder.exists() and any(folder.iterdir()):
@@ -50,7 +51,7 @@ def write_hub(
     folder, suffix = Path(folder), suffix or ('.parquet' if find_spec('pyarrow') else '.jsonl')
     data, model = _fresh(folder/'dataset'), _fresh(folder/'model')
     write_atomic(data/'README.md', dataset_card(outcome, publication, quality, suffix=suffix))
-    for name, rows in (outcome_rows(outcome, publication.real) | {'pool': pool_rows(outcome)}).items():
+    for name, rows in (outcome_rows(outcome, publication.real) | {'pool': weighted_rows(outcome)}).items():
         write_atomic(data/'data'/f'{name}{suffix}', _table_file(rows, suffix))
     write_atomic(model/'README.md', model_card(outcome, publication))
     outcome.model.save(model)
@@ -61,6 +62,7 @@ def _name(name):
     if isinstance(name, str) and re.fullmatch(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', name): return name
     raise UserError(f'{str(name)[:60]!r} is no repository: give user/name or organization/name')
 
+# %% ../nbs/06f_hub.ipynb #dbb878a1
 def _api(folder):
     "What uploads, with the token of this machine"
     try: import huggingface_hub as hub
@@ -69,6 +71,7 @@ def _api(folder):
         raise UserError(f'there is no token for the hub: run hf auth login, or set HF_TOKEN; {_ready(folder)}')
     return hub.HfApi()
 
+# %% ../nbs/06f_hub.ipynb #948adad3
 def _ready(folder): return f'{folder} is written and can be pushed by hand'
 
 # %% ../nbs/06f_hub.ipynb #06e6d976
@@ -96,9 +99,9 @@ def push(
     for k in said: one_of(k, ['real', 'license', 'language', 'intended', 'contact'], 'option')
     for part in parts: one_of(part, ['dataset', 'model'], 'part')
     folder = Path(folder or Path('hub')/_name(name).split('/')[1])
-    write_hub(result, folder, Publication(_name(name), **said), quality)
+    write_hub(result, folder, Publication(_name(name), **said), quality=quality)
     api = api or _api(folder)
-    try: return {part: _upload(api, name, part, folder, private=private) for part in parts}
+    try: return {part: _upload(api, name, part, folder=folder, private=private) for part in parts}
     except Exception as e: # the hub refuses in many ways: no right, no network, no space
         why = next(iter(str(e).strip().splitlines()), '')[:300]
         raise UserError(f'the hub did not take {name} ({type(e).__name__}: {why}); {_ready(folder)}') from None

@@ -16,7 +16,7 @@ from .core import UserError
 from .curation.quality import pool_provenance
 from .curation.quality_card import HOW_MEASURED, HUB_SIZES, card_table, quality_verdict, said_settings
 from .generators.prompts import get_method
-from .hub_data import outcome_rows, pool_rows
+from .hub_data import outcome_rows, weighted_rows
 
 # %% ../nbs/06e_hub_cards.ipynb #3e52f745
 @dataclass(frozen=True)
@@ -35,11 +35,13 @@ def _line(text):
     plain = re.sub(r'\s+', ' ', str(text)).strip().replace('<', '&lt;')
     return re.sub(r'([\\`*_\[\]|])', r'\\\1', plain)
 
+# %% ../nbs/06e_hub_cards.ipynb #dba51787
 def _head(**fields):
     import yaml
     said = {k: v for k, v in fields.items() if v not in (None, '', [], {})}
     return f'---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100)}---'
 
+# %% ../nbs/06e_hub_cards.ipynb #a6c493ad
 def _joined(*parts): return '\n\n'.join(p for p in parts if p)+'\n'
 
 # %% ../nbs/06e_hub_cards.ipynb #100a4083
@@ -61,6 +63,7 @@ def _prompt_part(o):
             + _block(f'{method.system}\n\n{method.user}'))
     return '\n\n'.join(parts)
 
+# %% ../nbs/06e_hub_cards.ipynb #74fe494a
 def _block(text):
     "`text` in a fence that is longer than any within it"
     fence = '`'*(1+max(2, *map(len, re.findall('`+', text)), 2))
@@ -72,14 +75,16 @@ def _public(value):
     said = str(value)
     return Path(said).name if Path(said).is_absolute() else said
 
+# %% ../nbs/06e_hub_cards.ipynb #324f85e9
 def _made_part(o):
     made = pool_provenance(SimpleNamespace(texts=o.evaluator.pool, manifest=o.manifest or {}))
     table = card_table(pd.DataFrame({'what': list(map(str, made)), 'value': list(map(_public, made.values()))}))
     return _joined('## How they were made', table, _prompt_part(o)).strip()
 
+# %% ../nbs/06e_hub_cards.ipynb #0d859fef
 def _counts_part(o):
     "Real, written and chosen texts of each class, and what a chosen one counts"
-    rows, train = pool_rows(o), o.evaluator.corpus.train.label.value_counts()
+    rows, train = weighted_rows(o), o.evaluator.corpus.train.label.value_counts()
     t = rows.assign(chosen=rows.weight > 0).groupby('label').agg(pool=('id', 'size'), chosen=('chosen', 'sum'))
     t['weight'] = rows[rows.weight > 0].groupby('label').weight.mean().round(3)
     t.insert(0, 'real (training)', train.reindex(t.index).fillna(0).astype(int))
@@ -106,6 +111,7 @@ def _quality_part(found):
     how = f'{HOW_MEASURED} Measured with {_line(said_settings(found))}, on the full pool.'
     return _joined('## Quality of the full pool', _line(quality_verdict(found.table)), how, card_table(figures)).strip()
 
+# %% ../nbs/06e_hub_cards.ipynb #b398dd20
 def _limit_lines(o, found):
     marked = [] if found is None else [f'{r.figure} ({r.light}): {r.reading}'
         for r in found.table.itertuples() if r.light in ('look', 'bad')]
@@ -121,6 +127,7 @@ def _use_part(p, usual):
     return _joined('## Intended use', _line(p.intended) if p.intended else usual,
         f'Contact: {_line(p.contact)}' if p.contact else '').strip()
 
+# %% ../nbs/06e_hub_cards.ipynb #ad6563e7
 def _configs(splits, suffix):
     def config(name, files, **more): return dict(config_name=name, data_files=files, **more)
     own = [dict(split=s, path=f'data/{s}{suffix}') for s in splits]
@@ -154,6 +161,7 @@ def dataset_card(
 OBJECTIVE_METRICS = {'accuracy': ('accuracy', 'accuracy'), 'macro-f1': ('f1', 'macro F1'),
     'overall-balanced-accuracy': ('balanced_accuracy', 'overall balanced accuracy')}
 
+# %% ../nbs/06e_hub_cards.ipynb #b8ae8c81
 def _index(o, p):
     "The figures of the published model for `model-index`"
     scores = (o.final.improved if o.recommended == 'augmented' else o.final.baseline)['test']
@@ -173,6 +181,7 @@ def _which(o):
     return (f'This is {kind}, trained on {len(corpus.train):,} real texts alone: **the baseline**, since the chosen '
         'synthetic texts are not recommended.')
 
+# %% ../nbs/06e_hub_cards.ipynb #d9a54ef4
 def _scores_part(o):
     scores = pd.DataFrame({'with': {'baseline': 'real texts alone', 'improved': 'chosen synthetic texts too'}.values(),
         **{k: [o.final.baseline['test'][k], o.final.improved['test'][k]] for k in o.final.baseline['test']}})
@@ -191,6 +200,7 @@ def _load_part(o, p):
     install = 'pip install autogets'+(' huggingface_hub' if p.name else '')
     return _joined('## How to load it', f'`{install}`, then', f'```python\n{"".join(lines)}\n```', needs).strip()
 
+# %% ../nbs/06e_hub_cards.ipynb #58abcc98
 def _probability_part(model):
     said = getattr(model, 'calibration', None)
     if not said: return ''

@@ -38,7 +38,7 @@ from .search.registry import make_strategy
 from .search.selection import Constraint, guard, keeps, read_constraints, rescore
 from .search.loop import choose, run_search
 from .search.trace import OtherRun, result_of
-from .tracking import as_callbacks, listening, make_tracker, started, tell
+from .tracking import as_callbacks, listening, make_tracker, start_settings, tell
 from .verdict import best_free, decide, free_table, how_tried, paired_test, weigh
 from .weakness import as_corpus
 
@@ -156,7 +156,7 @@ def run_job(
     "Generate, search, choose on validation, measure on test once"
     r = resolve(job, corpus, out)
     with listening(callbacks, job.track):
-        tell('on_start', started(job, r.corpus))
+        tell('on_start', start_settings(job, r.corpus))
         outcome = _outcome(r, generator, progress, executor=executor, bought=bought)
         tell('on_end', outcome)
     return outcome
