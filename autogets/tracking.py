@@ -76,6 +76,10 @@ def as_callbacks(
             raise UserError(f'callbacks: {str(c)[:60]} is none: give an object with a method {", ".join(EVENTS[:3])}')
     return found
 
+# %% ../nbs/00c_tracking.ipynb #9a4be7c3
+def _is_given(value): return value is not None and not (isinstance(value, (tuple, list, dict)) and not value)
+
+
 # %% ../nbs/00c_tracking.ipynb #4874e948
 def start_settings(
     job, # A `Job`
@@ -84,7 +88,7 @@ def start_settings(
     "What `on_start` is told"
     left_out = 'workers', 'cluster', 'track'
     said = {k: v if isinstance(v, (int, float)) else str(v) for k, v in vars(job).items()
-        if k not in left_out and v not in (None, (), {})}
+        if k not in left_out and _is_given(v)}
     return dict(corpus=corpus.name, corpus_fingerprint=corpus.fingerprint, classes=len(corpus.classes),
         train_rows=len(corpus.train), validation_rows=len(corpus.validation), test_rows=len(corpus.test), **said)
 

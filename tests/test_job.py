@@ -74,6 +74,8 @@ WRONG = [
     ('workers', 'x', 'give a whole number'),
     ('workers', 0, 'give 1 or more'),
     ('cluster', 3, 'give a text'),
+    ('track', 3, 'give a text'),
+    ('track', 'tensorboard', 'choose one of'),
     ('cluster', 'somewhere', 'no address of a Dask scheduler'),
     ('stratgy', 'random', 'strategy'),
 ]
