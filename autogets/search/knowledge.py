@@ -120,18 +120,20 @@ class Adviser:
 
     def _shrinkage(self):
         "Slope of actual on predicted deviations over held-out corpora, in 0..1, and the error that is left"
-        pairs = [pair for d in self.by.values() for c in d.corpus.unique() for pair in self._held_out(d, c)]
+        pairs = [pair for d in self.by.values() for pair in self._held_out(d)]
         if len(pairs) < 3: return 0., max(float(self.cases.value.std(ddof=0)), 1e-4)
         p, y = np.array(pairs).T
         slope = float(np.clip((p*y).sum()/max((p*p).sum(), 1e-12), 0, 1))
         return slope, max(float((y-slope*p).std()), 1e-4)
 
-    def _held_out(self, d, corpus):
-        "(predicted, actual) deviation from the mean of the others, for each class of `corpus`"
-        rest, own = d[d.corpus != corpus], d[d.corpus == corpus]
-        if not len(rest): return []
-        model, mean = _neighbors(len(rest), self.k).fit(trait_matrix(rest), rest.value), rest.value.mean()
-        return list(zip(model.predict(trait_matrix(own))-mean, own.value-mean))
+    def _held_out(self, d):
+        "(predicted, actual) deviation from the mean of the other corpora, for each class"
+        x, y, corpora = trait_matrix(d), d.value.to_numpy(), d.corpus.to_numpy()
+        for c in d.corpus.unique():
+            own, rest = corpora == c, corpora != c
+            if not rest.any(): continue
+            model, mean = _neighbors(rest.sum(), self.k).fit(x[rest], y[rest]), d.value[rest].mean()
+            yield from zip(model.predict(x[own])-mean, y[own]-mean)
 
     def __call__(self, traits):
         "Strategies for a class with `traits`, the best first"
