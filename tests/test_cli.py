@@ -483,7 +483,11 @@ def test_words_that_are_no_options_end_without_a_traceback(words, autogets, tmp_
 
 SOURCE = toy()[0][0]
 RECORDED = {
-    'missing': ('r.csv', None, ('no file', 'r.csv', 'shipped recordings emotion, sst2, tickets, trec6')),
+    'missing': (
+        'r.csv',
+        None,
+        ('no file', 'r.csv', 'shipped recordings emotion, sst2, tickets, tickets_smollm2, trec6'),
+    ),
     'without source_text': (
         'r.csv',
         'text,label\nred paint,red\n',

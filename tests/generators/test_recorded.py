@@ -197,7 +197,7 @@ def test_damaged_gzip_and_missing_file(tmp_path):
         path.write_bytes(data)
         with pytest.raises(UserError, match='damaged gzip file|not JSON lines|zero bytes'):
             Recorded(path)
-    with pytest.raises(UserError, match='tickets, trec6'):
+    with pytest.raises(UserError, match='tickets, tickets_smollm2, trec6'):
         Recorded(tmp_path / 'none.jsonl')
 
 
@@ -279,3 +279,11 @@ def test_what_was_left_out_is_printed(voices, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert re.search(r'52 of 960 texts are in the pool; left out: ', said), said
     assert '480 of another model, ' in said and ' more than 2 of an example' in said
+
+
+def test_the_bank_of_a_weak_model_was_written_from_training_tickets():
+    train = load_corpus('tickets').train
+    texts = build_pool(Recorded('tickets_smollm2'), train, progress=False).texts
+    label = dict(zip(train.id, train.label))
+    assert len(texts) == 201 and texts.label.nunique() == 15
+    assert all(label[i] == c for ids, c in zip(texts.source_ids, texts.label) for i in ids)
