@@ -77,7 +77,6 @@ def one_of(
         return old[value]
     raise UserError(f'unknown {what} {value!r}: choose one of {", ".join(map(str, choices))}')
 
-
 # %% ../nbs/00_core.ipynb #41805ff9
 def lacking_extra(
     what:str, # What was asked for, such as "the classifier catboost"

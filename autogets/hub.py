@@ -9,10 +9,11 @@ __all__ = ['write_hub', 'push']
 import json
 import re
 import shutil
+import warnings
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from .core import UserError, one_of, write_atomic
+from .core import UserError, lacking_extra, one_of, write_atomic
 from .hub_cards import Publication, dataset_card, model_card
 from .hub_data import outcome_rows, weighted_rows
 from .job import Outcome
@@ -37,6 +38,14 @@ def _fresh(folder):
         shutil.rmtree(folder)
     return folder
 
+# %% ../nbs/06f_hub.ipynb #b47d1e90
+def _warn_of_folders(classifier):
+    "Say that `model.json` names a folder of this machine, where it does"
+    named = classifier.partition(':')[2]
+    if not Path(named).is_absolute(): return
+    warnings.warn(f'model.json names {named}, a folder of this machine, and nobody else can load it: train with an '
+        'encoder that has a name on the hub')
+
 # %% ../nbs/06f_hub.ipynb #4ec01f0d
 def write_hub(
     outcome, # An `Outcome` of `improve`
@@ -55,6 +64,7 @@ def write_hub(
         write_atomic(data/'data'/f'{name}{suffix}', _table_file(rows, suffix))
     write_atomic(model/'README.md', model_card(outcome, publication))
     outcome.model.save(model)
+    _warn_of_folders(outcome.job.classifier)
     return folder
 
 # %% ../nbs/06f_hub.ipynb #8262abea
@@ -66,7 +76,7 @@ def _name(name):
 def _api(folder):
     "What uploads, with the token of this machine"
     try: import huggingface_hub as hub
-    except ImportError: raise UserError(f'to push needs huggingface_hub: pip install huggingface_hub; {_ready(folder)}')
+    except ImportError: raise UserError(f'{lacking_extra("push", "huggingface_hub")}; {_ready(folder)}')
     if hub.get_token() is None:
         raise UserError(f'there is no token for the hub: run hf auth login, or set HF_TOKEN; {_ready(folder)}')
     return hub.HfApi()

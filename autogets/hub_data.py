@@ -7,7 +7,7 @@ __all__ = ['ROW_COLUMNS', 'real_rows', 'weighted_rows', 'outcome_rows', 'to_data
 
 # %% ../nbs/06d_hub_data.ipynb #fa0d117a
 import pandas as pd
-from .core import UserError
+from .core import UserError, lacking_extra
 from .data.corpus import SPLITS, Corpus
 from .job import Outcome
 
@@ -48,7 +48,7 @@ def outcome_rows(
 # %% ../nbs/06d_hub_data.ipynb #b0aa2c64
 def _library():
     try: import datasets
-    except ImportError: raise UserError('this needs the library datasets: pip install "autogets[datasets]"')
+    except ImportError: raise lacking_extra('a Dataset', 'datasets', 'datasets')
     return datasets
 
 def _dataset(frame, classes):

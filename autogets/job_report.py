@@ -18,7 +18,7 @@ from .core import UserError, write_atomic, write_json
 from .metrics import OBJECTIVES
 from .plots import COLORS, grid, map_figure, reliability_figure, running_best_figure
 from .generators.pool import say_limits
-from .recommendation import LEAD_STYLE, lead_part, options_part
+from .recommendation import LEAD_STYLE, counting_words, lead_part, options_part
 from .report_classes import classes_parts
 from .report_texts import changed_parts, pool_table, sample_items
 from .rerun import glossary_parts, load_parts, rerun_parts, versions
@@ -327,9 +327,9 @@ def outcome_forecast(
 def _counted(o):
     "What each text of the pool counts, and in words; None where nothing was chosen"
     if not o.final.candidate: return None
-    found = weights_of(o.final.candidate)
-    counted = o.evaluator.pool.label.map(lambda c: found.get(c, 1.)).to_numpy()
-    return counted, f'each counts {counted[0]:g}' if len(set(counted)) == 1 else 'at the class weights of the choice'
+    found, labels = weights_of(o.final.candidate), o.evaluator.pool.label
+    counted = labels.map(lambda c: found.get(c, 1.)).to_numpy()
+    return counted, counting_words(o.final.candidate, set(labels)) or 'each counts 1'
 
 # %% ../nbs/05_job_report.ipynb #578eedad
 def _forecast_part(o):

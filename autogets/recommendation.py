@@ -95,7 +95,6 @@ def counting_words(
     if found <= {1.}: return ''
     return f'each counts {found.pop():g}' if len(found) == 1 else 'each class has its weight'
 
-
 # %% ../nbs/04c_recommendation.ipynb #5aaad0af
 def options_table(
     o, # An `Outcome`

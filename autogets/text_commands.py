@@ -16,7 +16,6 @@ from .options import CORPUS, TALK, CorpusFile, ReviewOptions, UnlabeledOptions, 
 from .options import options, read_file
 from .progress import answer, telling
 
-
 # %% ../nbs/06c_text_commands.ipynb #f1dd29ef
 def pool_and_real():
     "POOL and --real TRAIN"
@@ -26,13 +25,11 @@ def pool_and_real():
     return [Parameter('pool', Parameter.POSITIONAL_OR_KEYWORD, annotation=str, default=pool),
         Parameter('real', Parameter.KEYWORD_ONLY, annotation=str, default=real), *CORPUS]
 
-
 # %% ../nbs/06c_text_commands.ipynb #b7e01c52
 def quality_options():
     from autogets.curation.quality_figures import QualitySettings
     return [*pool_and_real(), *options(QualitySettings, 'How to measure'), *TALK,
         folder_option('quality', 'Folder for quality.html, .md and .json.')]
-
 
 # %% ../nbs/06c_text_commands.ipynb #c971ff58
 def quality_command(pool, real, out, verbose, quiet, as_json, **words):
@@ -49,7 +46,6 @@ def forecast_options():
     return [*pool_and_real(), *options(ForecastSettings, 'What to forecast'), *TALK,
         folder_option('forecast', 'Folder for forecast.html and forecast.json.')]
 
-
 # %% ../nbs/06c_text_commands.ipynb #c8acd2a6
 def forecast_command(pool, real, out, verbose, quiet, as_json, **words):
     "What more synthetic texts, real texts, and labels of a class would bring, with 95 % bands."
@@ -59,7 +55,6 @@ def forecast_command(pool, real, out, verbose, quiet, as_json, **words):
         found = forecast_texts(read_file(real, fill(CorpusFile, words)), pool, **settings)
         page = write_forecast(found, out)
     answer(f'{found!r}\npage: {page}', as_json and found.json() | {'out': str(out)}, quiet=quiet)
-
 
 # %% ../nbs/06c_text_commands.ipynb #35731804
 def review_options():

@@ -11,7 +11,7 @@ import os
 import warnings
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from .core import UserError, one_of
+from .core import UserError, lacking_extra, one_of
 
 # %% ../nbs/00c_tracking.ipynb #8e2c86a0
 class Callback:
@@ -79,7 +79,6 @@ def as_callbacks(
 # %% ../nbs/00c_tracking.ipynb #9a4be7c3
 def _is_given(value): return value is not None and not (isinstance(value, (tuple, list, dict)) and not value)
 
-
 # %% ../nbs/00c_tracking.ipynb #4874e948
 def start_settings(
     job, # A `Job`
@@ -122,7 +121,7 @@ def end_figures(
 def _library(name):
     from importlib import import_module
     try: return import_module(name)
-    except ImportError as e: raise UserError(f'track {name} needs {e.name or name}: pip install "autogets[{name}]"')
+    except ImportError as e: raise lacking_extra(f'track {name}', e.name or name, name)
 
 # %% ../nbs/00c_tracking.ipynb #f768e596
 class MLflowTracker(Callback):

@@ -17,8 +17,10 @@ from autogets.executors import dask_client
 from autogets.generators.eda import INSTALL_WORDNET
 from autogets.llm.chat import make_chat
 from autogets.llm.gguf import gguf_path
+from autogets.generators.language import _identifier, language_of
 from autogets.llm.models import libraries
 from autogets.replication.manifest import declared
+from autogets.tracking import make_tracker
 
 WORDS = r'.+ needs the package (\S+), which is not installed: pip install (?:"autogets\[(\w+)\]"|(\w+))'
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,12 +41,16 @@ CASES = {
     'cleanlab.rank': (lambda: confident_learning(None), 'cleanlab'),
     'papermill': (lambda: declared('a.ipynb'), 'notebooks'),
     'huggingface_hub': (lambda: gguf_path('me/models/a.gguf'), None),
+    'mlflow': (lambda: make_tracker('mlflow'), 'mlflow'),
+    'wandb': (lambda: make_tracker('wandb'), 'wandb'),
+    'py3langid.langid': (lambda: language_of('a text that is long enough to tell in which language it is'), None),
 }
 
 
 @pytest.mark.parametrize('package', CASES)
 def test_a_missing_extra_is_named_with_its_command(monkeypatch, package):
     use, extra = CASES[package]
+    _identifier.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as e:
         use()
@@ -76,7 +82,7 @@ def test_every_extra_that_is_named_exists():
     named = set()
     for p in (ROOT / 'autogets').rglob('*.py'):
         named |= set(re.findall(r'autogets\[(\w+)\]', p.read_text()))
-        named |= set(re.findall(r"lacking_extra\([^()]*, '(\w+)'\)", p.read_text())) - {'datasketch'}
+        named |= set(re.findall(r"lacking_extra\([^()]*, '(\w+)'\)", p.read_text())) - {'datasketch', 'py3langid'}
     assert {'openai', 'parquet', 'offline'} <= named <= set(EXTRAS)
 
 

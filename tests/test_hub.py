@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import yaml
 from worlds import corpus, raises, texts
 
 import autogets as ag
+from autogets import hub
 from autogets.classifiers.linear import make_classifier
 from autogets.curation.quality_card import HOW_MEASURED
 from autogets.generators.prompts import get_method
@@ -242,3 +244,11 @@ def test_a_hub_that_refuses_and_names_that_are_none(result, tmp_path):
     raises(lambda: push(result, 'a/b', tmp_path, 'space', api=shelf), 'unknown part')
     raises(lambda: push(result, 'a/b', tmp_path, api=shelf, licence='mit'), 'unknown option')
     raises(lambda: push(result.texts, 'a/b', tmp_path, api=shelf), 'give what improve returned')
+
+
+def test_a_model_that_names_a_folder_of_this_machine_is_told_of(tmp_path):
+    with pytest.warns(UserWarning, match='nobody else can load it'):
+        hub._warn_of_folders(f'encoder:{tmp_path}')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        hub._warn_of_folders('encoder:offline')

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,10 @@ import worlds
 
 import autogets as ag
 from autogets import report
+from autogets.cli import improve_options
+from autogets.job_files import job_field
+from autogets.job_settings import Job
+from autogets.rerun import FLAGS
 from autogets.job_report import report_page
 from autogets.paired import PairedTest
 from autogets.data.corpus import split_corpus
@@ -266,3 +271,9 @@ def test_a_screenshot_is_light_or_dark_as_the_reader_has_it(page, tmp_path):
         assert image.shape[:2] == (1500, 1200)
         shades.append(np.median(image[..., :3]))
     assert shades[0] > 0.9 and shades[1] < 0.2
+
+
+def test_the_command_of_a_report_has_options_that_improve_has():
+    known = {job_field(p) for p in improve_options()}
+    lacking = {FLAGS.get(f.name, f.name).replace('_', '-') for f in fields(Job)} - known
+    assert not lacking, lacking

@@ -526,4 +526,4 @@ def build(root=ROOT, stage=STAGE, site=SITE, **which):
 
 if __name__ == '__main__':
     sys.path.insert(0, str(ROOT))
-    sys.exit(0 if print(f'{build()} pages: {SITE / "index.html"}') is None else 1)
+    print(f'{build()} pages: {SITE / "index.html"}')

@@ -152,7 +152,6 @@ class TriedClasses(ShownTexts):
             warnings.warn(f'{arm[0]} is not asked for {arm[1]!r} from here on: none of {why.total()} texts was kept '
                 f'({self.closed[arm]})')
 
-
 # %% ../../nbs/closed_loop/05_model_arms.ipynb #4a70cf85
 class KindTexts(TriedClasses):
     "The texts of one kind in one round"

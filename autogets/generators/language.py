@@ -8,7 +8,7 @@ __all__ = ['CERTAIN', 'LETTERS', 'SHARE', 'SEEN', 'language_of', 'Language']
 # %% ../../nbs/generators/08a_language.ipynb #0a52d4e5
 from collections import Counter
 from functools import lru_cache
-from ..core import UserError
+from ..core import lacking_extra
 from .filters import Filter
 
 # %% ../../nbs/generators/08a_language.ipynb #0e8da15d
@@ -18,7 +18,7 @@ CERTAIN, LETTERS = .9, 40 # Probability of a language; bytes of letters that are
 @lru_cache(maxsize=1)
 def _identifier():
     try: from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError: raise UserError('telling languages apart needs the package py3langid: pip install py3langid')
+    except ImportError: raise lacking_extra('telling languages apart', 'py3langid')
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 # %% ../../nbs/generators/08a_language.ipynb #67711209

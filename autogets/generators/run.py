@@ -131,7 +131,6 @@ def _lacks(folder, name):
     begun = folder is not None and (Path(folder)/'manifest.json').exists()
     return begun and name not in pool_manifest(folder).get('filters', {})
 
-
 # %% ../../nbs/generators/14_run.ipynb #3313db7c
 def _filters(settings, corpus, generator, judge=None, folder=None):
     "The filters of a run; a generator that rewrites its example is allowed to stay near it"

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from autogets.data.datasets import load_corpus
-from autogets.generators.language import LETTERS, Language, language_of
+from autogets.generators.language import Language, language_of
 
 SENTENCES = {
     'de': 'Seit dem Update gestern Abend lässt sich der Drucker im dritten Stock nicht mehr ansprechen.',
@@ -60,4 +60,4 @@ def test_a_second_language_of_the_corpus_may_be_written():
 def test_a_corpus_of_short_texts_lets_everything_pass():
     f = Language()
     f.prepare(frame(['who is it', 'what was that']))
-    assert f.reasons(frame(SENTENCES.values())) == [''] * len(SENTENCES) and LETTERS > 12
+    assert f.reasons(frame(SENTENCES.values())) == [''] * len(SENTENCES)
