@@ -21,7 +21,7 @@ def recommendation_words(
     o, # An `Outcome`
 )->str: # One sentence
     "The recommendation, in errors on test texts"
-    p, first = o.on_test, o.verdict.headline.split(':')[0]
+    p, first = o.on_test, o.verdict.headline.split(': ')[0]
     old, new = (int((y != p.true).sum()) for y in (p.before, p.after))
     n = f'{len(p.true):,} test texts'
     if not o.final.candidate: return f'{first}: {_counted(old)} on {n}, and nothing is added.'
