@@ -15,8 +15,10 @@ import pandas as pd
 
 from .model_arms import ModelArms, read_kind
 from .spending import LoopRun, LoopSettings, run_loop
+from .worth import closed_form
 from ..core import UserError, alone, interruptible
 from ..generators.llm_writer import Writer, estimate_requests
+from ..generators.prompts import get_method
 from ..generators.run import is_chat_model, make_writer
 from ..generators.settings import GenerationSettings, RequestSettings
 from ..llm.cache import Meter, Replies, dollars
@@ -54,12 +56,15 @@ class Purchase:
         return LoopSettings(self.rounds, self.probe, self.share, batch=self.texts_each, errors=self.errors, seed=seed)
 
 # %% ../../nbs/closed_loop/06_purchase.ipynb #63734182
-def _writers(corpus, model, purchase, requests, seed, **shared):
-    "Kind -> its `Writer`"
+def _writers(corpus, model, purchase, requests, classifier, seed, **shared):
+    "Kind -> its `Writer`; what is confused is asked of `classifier`"
     made = {}
     for kind in dict.fromkeys(purchase.prompt):
-        s = GenerationSettings(model, read_kind(kind)[1], task=purchase.task, temperature=purchase.temperature,
-            redact=purchase.redact, seed=seed, codebook=purchase.codebook, define=purchase.define)
+        method = read_kind(kind)[1]
+        reads = get_method(method).shows or purchase.codebook or purchase.define
+        s = GenerationSettings(model, method, task=purchase.task, temperature=purchase.temperature,
+            redact=purchase.redact, seed=seed, codebook=purchase.codebook, define=purchase.define,
+            classifier=classifier if reads else None)
         made[kind] = make_writer(corpus, s, requests, **shared)
     chat = next(iter(made.values())).chat # one for all: a local model is loaded once
     for writer in made.values(): writer.chat = chat
@@ -95,7 +100,8 @@ def buy_texts(
         replies = opened.enter_context(Replies(requests.replies or place/'replies.jsonl'))
         meter = Meter(before=replies, batch=requests.batch)
         shared = dict(replies=replies, meter=meter, folder=place)
-        writers = _writers(corpus, model, purchase, requests=requests, seed=seed, **shared)
+        reader = closed_form(classifier)
+        writers = _writers(corpus, model, purchase, requests=requests, classifier=reader, seed=seed, **shared)
         opened.callback(next(iter(writers.values())).chat.stop)
         meter.limited(requests.max_cost)
         arms = ModelArms(corpus, writers, target, n=purchase.texts_each, classifier=classifier, seed=seed)
@@ -114,7 +120,8 @@ def forecast_purchase(
 )->dict: # budget, unit, rounds, requests, texts, tokens, minutes, all at most; kinds: dollars per text of each
     "What a purchase would do; nothing is sent and nothing is written"
     meter = Meter(batch=requests.batch)
-    writers = _writers(corpus, model, purchase, requests=requests, seed=0, replies=None, meter=meter, folder=None)
+    how = dict(requests=requests, classifier=None, seed=0, replies=None, meter=meter, folder=None)
+    writers = _writers(corpus, model, purchase, **how)
     meter.limited(requests.max_cost)
     arms = ModelArms(corpus, writers, target, n=purchase.texts_each)
     budget, price = _budget(arms, purchase, requests), arms.prices()

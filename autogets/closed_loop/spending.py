@@ -82,7 +82,8 @@ class Plans:
         rng, s = np.random.default_rng([self.settings.seed, number]), self.settings
         price, left = self.arms.prices(), self.arms.left(self.written)
         if self.believed is None: return first_round(self.arms.arms, price, left, money=s.probe*self.budget, rng=rng)
-        money = min(s.share*self.budget, self.money)
+        batch = s.batch*price[left > 0].min() if (left > 0).any() else 0. # a round buys a batch, where there is money
+        money = min(max(s.share*self.budget, batch), self.money)
         return share_out(self.believed, price, left, money=money, rng=rng, batch=s.batch)
 
     def noted(self, number, what, find):

@@ -46,8 +46,9 @@ def _holds_replies(name):
         hint = next((f'recorded:{f}' for f in (path/'replies.jsonl', path/'llm.jsonl') if f.exists()), f'pool:{path}')
         raise UserError(f'{path} is a folder, not a recording: is {hint} meant?')
     if not path.is_file(): return find_recording(name) is None # says what there is
-    try: first = json.loads(path.open(encoding='utf-8').readline())
-    except (ValueError, RecursionError): return False
+    with path.open(encoding='utf-8') as f:
+        try: first = json.loads(f.readline())
+        except (ValueError, RecursionError): return False
     return isinstance(first, dict) and 'reply' in first
 
 # %% ../../nbs/generators/14_run.ipynb #c6948675

@@ -124,3 +124,16 @@ def test_rounds_travel_as_batches_of_the_provider_at_half_price(train, tmp_path,
         assert s.stats()['outcomes']['jobs'] == jobs
     assert bought.written.id.tolist() == again.written.id.tolist()
     assert 2 <= jobs <= 2 * len(bought.rounds)
+
+
+def test_confused_classes_are_those_of_the_classifier_that_directs(train, monkeypatch):
+    def never():
+        raise AssertionError('another classifier was asked')
+
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-not-a-key')
+    monkeypatch.setattr('autogets.generators.confusions.default_classifier', never)
+    monkeypatch.setattr('autogets.generators.background.default_classifier', never)
+    with serving() as s:
+        how = RequestSettings(base_url=s.url, max_cost=0.02, price=(1.0, 2.0))
+        bought = buy_texts(read_corpus(train), 'openai:m', Purchase(('contrastive',), rounds=1), how, 'word-ridge')
+    assert set(bought.written.kind) == {'contrastive'}

@@ -247,3 +247,8 @@ def test_a_round_of_nothing_does_not_end_a_loop(corpus):
     assert run.rounds.number.tolist() == [2, 4, 5] and run.stopped == '5 rounds are done'
     with pytest.raises(UserError, match='no text of 3 rounds'):
         run_loop(corpus, Moody(corpus, texts, silent=(1, 2, 3)), 0.01, 'word-ridge', LoopSettings(rounds=3))
+
+
+def test_a_share_below_a_batch_still_buys_one(corpus, arms):
+    small = run_loop(corpus, arms, 22 * arms.prices().max(), 'word-ridge', settings=LoopSettings(errors=-1e9))
+    assert len(small.written) >= 17 and small.spent <= 22 * arms.prices().max()
