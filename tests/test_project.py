@@ -243,7 +243,7 @@ def test_the_wheel_carries_the_shipped_data_and_nothing_else(wheel):
     assert not [n for n in held if '/results/' in n or '/raw/' in n or n.endswith('.ipynb')]
     want = {
         f'autogets/shipped/{p.relative_to(ROOT / "data").as_posix()}'
-        for d in ('corpora', 'banks', 'papers')
+        for d in ('corpora', 'banks', 'replies', 'papers')
         for p in (ROOT / 'data' / d).rglob('*')
         if p.is_file()
     }
