@@ -30,8 +30,10 @@ def rival_of(
 # %% ../nbs/04h_report_places.ipynb #eb92f541
 def _dense(x): return np.asarray(x.todense() if hasattr(x, 'todense') else x)
 
+# %% ../nbs/04h_report_places.ipynb #62199c8d
 def _dots(a, b): return _dense(a.multiply(b).sum(1) if hasattr(a, 'multiply') else (a*b).sum(1)).ravel()
 
+# %% ../nbs/04h_report_places.ipynb #80342383
 def _means(x, real, left=()):
     "Mean cosine of each of `x` with `real`, without what `left` names: pairs of positions in `x` and in `real`"
     total, n = x@_dense(real.sum(0)).ravel(), np.full(x.shape[0], float(real.shape[0]))
@@ -40,7 +42,7 @@ def _means(x, real, left=()):
     np.subtract.at(n, k, 1)
     return total/np.maximum(n, 1)
 
-# %% ../nbs/04h_report_places.ipynb #142b9387
+# %% ../nbs/04h_report_places.ipynb #31397a18
 def leanings(
     own, # Vectors of the real texts of a class, rows of length one
     rival, # Of those of its rival
@@ -52,15 +54,16 @@ def leanings(
     return (_means(own, own, itself(own))-_means(own, rival), _means(rival, own)-_means(rival, rival, itself(rival)),
         _means(new, own, sources)-_means(new, rival))
 
-# %% ../nbs/04h_report_places.ipynb #47122100
+# %% ../nbs/04h_report_places.ipynb #e7004b59
 def _vectors(texts, classifier):
     "Those of the job's encoder, if it has one, which has read the texts before; word counts otherwise"
     kind, _, name = classifier.partition(':')
     return make_embedder(name).embed(texts) if name and kind in ('encoder', 'frozen') else word_counts(texts)
 
+# %% ../nbs/04h_report_places.ipynb #b4cdce3e
 def _drawn(rows, rng, most=300): return rows.iloc[np.sort(rng.permutation(len(rows))[:most])]
 
-# %% ../nbs/04h_report_places.ipynb #383bf7b3
+# %% ../nbs/04h_report_places.ipynb #0c29e4ac
 def class_places(
     o, # An `Outcome`
     k:int, # Index of a class with synthetic texts
@@ -78,27 +81,29 @@ def class_places(
     chosen = set(zip(o.texts.label, o.texts.text))
     kinds = ['chosen' if (r.label, r.text) in chosen else 'not chosen' for r in new.itertuples()]
     t = pd.DataFrame({'kind': ['real']*a+['rival']*(b-a)+kinds,
-        'leaning': np.concatenate(leanings(x[:a], x[a:b], x[b:], sources))})
+        'leaning': np.concatenate(leanings(x[:a], x[a:b], x[b:], sources=sources))})
     t.attrs['rival'] = classes[other]
     return t
 
-# %% ../nbs/04h_report_places.ipynb #8ce46f96
+# %% ../nbs/04h_report_places.ipynb #a66cfe83
 PLACES_STYLE = """
 :root{--real:#1c6e8c;--new:#c94a00;--left:#5b6570}
 @media screen and (prefers-color-scheme:dark){:root{--real:#5fb3d1;--new:#ff8a4c;--left:#a3adb9}}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:0 1.2rem}
 .panels svg{width:100%;height:auto;background:var(--panel);border-radius:6px}
 .panels text{font-size:11px;fill:var(--ink)}.panels path{fill:none;stroke-linecap:round;stroke-width:3.6}
-.panels .dots{opacity:.55}.panels .zero{stroke:var(--soft);stroke-width:1;stroke-dasharray:1 4}
+.panels .dots{opacity:.65}.panels .zero{stroke:var(--soft);stroke-width:1;stroke-dasharray:1 4}
 .panels .k-real{stroke:var(--real)}.panels .k-chosen{stroke:var(--new)}
 .panels .k-not,.panels .k-rival{stroke:var(--left)}.panels .mid{stroke:var(--ink);stroke-width:2.4}
 .panels p{display:flex;justify-content:space-between;gap:1rem;margin:.1rem 0;font-size:.8rem;color:var(--soft)}
+.panels p span:last-child{white-space:nowrap}
 """
 
-# %% ../nbs/04h_report_places.ipynb #c462007f
+# %% ../nbs/04h_report_places.ipynb #1077ebad
 KINDS = {'real': 'real', 'chosen': 'chosen', 'not chosen': 'not chosen', 'rival': 'real, of the rival'} # In this order
 WIDTH, ROW = 320, 46 # Pixels of a panel and of a kind of texts
 
+# %% ../nbs/04h_report_places.ipynb #327c79af
 def _row(x, y, kind):
     "The dots of one kind of texts, below what they are"
     height = y+27+np.random.default_rng(y).uniform(-9, 9, len(x))
@@ -106,7 +111,7 @@ def _row(x, y, kind):
     return (f'<text x="8" y="{y+13}">{KINDS[kind]} ({len(x)})</text>'
         f'<path class="dots k-{kind.split()[0]}" d="{dots}"/><path class="mid" d="M{np.median(x):.1f} {y+18}v18"/>')
 
-# %% ../nbs/04h_report_places.ipynb #6872043b
+# %% ../nbs/04h_report_places.ipynb #74abe198
 def _alt(places, name):
     "The panel in words"
     share = (places.leaning > 0).groupby(places.kind).mean()
@@ -114,7 +119,7 @@ def _alt(places, name):
         ('not chosen', 'texts not chosen')) if k in share)
     return f'{name}: {said} are more like it than like {places.attrs["rival"]}.'
 
-# %% ../nbs/04h_report_places.ipynb #ae8185bd
+# %% ../nbs/04h_report_places.ipynb #07f398c8
 def place_panel(
     places:pd.DataFrame, # From `class_places`
     name:str, # Of the class
@@ -131,7 +136,7 @@ def place_panel(
     said = f'{change:+.3f}'.replace('-', '−')
     return f'<figure><figcaption><b>{html.escape(name)}</b>, F1 {said}</figcaption>{drawn}{ends}</figure>'
 
-# %% ../nbs/04h_report_places.ipynb #2d2f4ce4
+# %% ../nbs/04h_report_places.ipynb #6c0e2136
 def places_parts(
     o, # An `Outcome`
     most:int=6, # Classes, those whose F1 changed most

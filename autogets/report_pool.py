@@ -38,7 +38,7 @@ def pool_classes(
     t.insert(1, 'after', t.before+t.chosen)
     return t.sort_values('before', kind='stable').reset_index()
 
-# %% ../nbs/04g_report_pool.ipynb #9de9180b
+# %% ../nbs/04g_report_pool.ipynb #0513d1b9
 def pool_words(
     o, # An `Outcome`
 )->str: # One or two sentences
@@ -50,7 +50,7 @@ def pool_words(
         f'{mean[0]:.0f} words a text (real ones {mean[1]:.0f}); {len(o.texts):,} are chosen. '
         f'Training texts before: {len(train):,}; after: {len(train)+len(o.texts):,}.')
 
-# %% ../nbs/04g_report_pool.ipynb #3aeced7b
+# %% ../nbs/04g_report_pool.ipynb #3150f44a
 def _losses(manifest, when):
     "Rows of what one account says is missing"
     counts, examples = manifest.get('counts', {}), {}
@@ -60,7 +60,7 @@ def _losses(manifest, when):
     return [(when, what, reason, n, shorten(examples.get(reason, ''), 160)) for what, found in parts
         for reason, n in sorted((found or {}).items(), key=lambda x: -x[1])]
 
-# %% ../nbs/04g_report_pool.ipynb #15783ad9
+# %% ../nbs/04g_report_pool.ipynb #bbed3f78
 def _written(o):
     "The account of the writing of a pool that was named by its folder; None where it is not at hand"
     kind, _, folder = str(o.job.generator).partition(':')
@@ -68,7 +68,7 @@ def _written(o):
     try: return pool_manifest(folder)
     except UserError: return None
 
-# %% ../nbs/04g_report_pool.ipynb #1b8c7e62
+# %% ../nbs/04g_report_pool.ipynb #a66ab129
 def losses_table(
     o, # An `Outcome`
 )->pd.DataFrame: # when, what, reason, texts, for example
@@ -78,7 +78,7 @@ def losses_table(
     if t['when'].nunique() < 2: t = t.drop(columns='when')
     return t if t['for example'].any() else t.drop(columns='for example')
 
-# %% ../nbs/04g_report_pool.ipynb #6539f7a2
+# %% ../nbs/04g_report_pool.ipynb #0abfe307
 def losses_parts(
     o, # An `Outcome`
 )->list: # HTML
@@ -89,22 +89,22 @@ def losses_parts(
     if not len(t): return [report.text(f'No text was left out or dropped.{said}')]
     return [report.text(f'{kept:,} of {kept+t.texts.sum():,} texts are in the pool.{said}'), report.table(t)]
 
-# %% ../nbs/04g_report_pool.ipynb #d169f326
+# %% ../nbs/04g_report_pool.ipynb #383e54cc
 LIGHT_STYLE = CARD_STYLE.partition('details')[0]
-MAIN_FIGURES = ['recognized as their class', 'recognized in the worst class', 'vocabulary', 'words a text',
+MAIN_FIGURES = ['recognized as their class', 'recognized in the worst class', 'vocabulary',
     'Vendi score', 'told from real texts (AUC)', 'coverage', 'near copies of training texts',
     'near copies of validation or test texts', 'near copies of each other']
 
-# %% ../nbs/04g_report_pool.ipynb #c6f95649
+# %% ../nbs/04g_report_pool.ipynb #2573a330
 def outcome_quality(
     o, # An `Outcome`
 ): # As from `sampled_quality`
-    "How good the pool of an outcome looks; texts are read by the job's encoder, if it has one, which has read them before"
+    "How good the pool of an outcome looks, to the job's encoder, which has read the texts before, or by their words"
     kind, _, name = o.job.classifier.partition(':')
     encoder = name if name and kind in ('encoder', 'frozen') else 'words'
     return sampled_quality(o.evaluator.corpus, o.evaluator.pool, encoder, seed=o.job.seed)
 
-# %% ../nbs/04g_report_pool.ipynb #89a31f2f
+# %% ../nbs/04g_report_pool.ipynb #10a8cfca
 def quality_parts(
     found, # As from `sampled_quality`
 )->list: # HTML
@@ -118,15 +118,16 @@ def quality_parts(
     note = f'{found.note} So few show large differences only; autogets quality measures all texts, and more of them.'
     return [report.text(quality_verdict(t), worst), lights_list(t[shown]), more, report.text(note)]
 
-# %% ../nbs/04g_report_pool.ipynb #1d297097
-def _folded(t, most=40, ends=30):
-    "A table of classes, all but the first `ends` of them folded away where they are many"
-    if len(t) <= most: return report.table(t, 1, named=True)
-    first, rest = (report.table(d, 1, named=True) for d in (t.head(ends), t.iloc[ends:]))
-    folded = f'<summary>The other {len(t)-ends} classes</summary>{rest}'
-    return f'{first}<details>{folded}</details>'
+# %% ../nbs/04g_report_pool.ipynb #3ccfa161
+def _folded(t, most=40):
+    "A table of classes, folded away those without synthetic texts and, where classes are many, those after `most`"
+    first = t[t['in the pool'] > 0].head(most)
+    rest = t.drop(index=first.index)
+    if not len(rest): return report.table(first, 1, named=True)
+    folded = f'<summary>The other {len(rest)} classes</summary>{report.table(rest, 1, named=True)}'
+    return f'{report.table(first, 1, named=True)}<details>{folded}</details>'
 
-# %% ../nbs/04g_report_pool.ipynb #2b9e4a0c
+# %% ../nbs/04g_report_pool.ipynb #351227e4
 def pool_parts(
     o, # An `Outcome`
 )->list: # HTML

@@ -38,7 +38,7 @@ def sampled_texts(
     "A part of a corpus and of its pool"
     rng = np.random.default_rng([seed, 25])
     rows = _some(pool, most, rng)
-    train = _beside(corpus.train, rows.label, most, rng)
+    train = _beside(corpus.train, rows.label, most, rng=rng)
     gone = set(corpus.train.id)-set(train.id)
     rows = rows.assign(source_ids=[[i for i in ids if i not in gone] for ids in rows.source_ids])
     held = {s: _some(getattr(corpus, s), most, rng) for s in ('validation', 'test')}
@@ -103,7 +103,7 @@ def sampled_quality(
 )->SimpleNamespace: # table (as `quality_table`; None where nothing can be measured), note
     "Whether the texts look sound, as far as a sample tells"
     most = affordable_texts(pool)
-    part, rows = sampled_texts(corpus, pool, most, seed)
+    part, rows = sampled_texts(corpus, pool, most, seed=seed)
     measured = SampledFigures(part, rows, QualitySettings(encoder, folds=3, most=most, seed=seed))
     try: table = quality_table(measured)
     except (UserError, ValueError) as e: return SimpleNamespace(table=None, note=f'Nothing could be measured: {e}.')
