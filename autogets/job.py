@@ -29,6 +29,7 @@ from .generators.settings import RequestSettings
 from .job_settings import Job, short
 from .llm.pace import Limits
 from .progress import say
+from .report_pool import outcome_quality
 from .search.evaluator import Evaluator
 from .search.halving import Halving, halving_rungs, run_halving
 from .search.knowledge import load_knowledge
@@ -61,6 +62,7 @@ class JobFindings:
     def verdict(self): return decide(weigh(self))
     @cached_property
     def text_forecast(self): return job_report.outcome_forecast(self)
+    pool_quality = cached_property(outcome_quality)
     @property
     def recommended(self): return 'augmented' if self.verdict.recommendation == 'use' else 'baseline'
     augmented = property(lambda self: self.evaluator.calibrated(self.final.candidate))

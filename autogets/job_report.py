@@ -17,10 +17,11 @@ from .confusions import CONFUSION_STYLE, confusion_parts
 from .core import UserError, write_atomic, write_json
 from .metrics import OBJECTIVES
 from .plots import COLORS, grid, map_figure, reliability_figure, running_best_figure
-from .generators.pool import say_limits
 from .recommendation import LEAD_STYLE, counting_words, lead_part, options_part
 from .report_classes import classes_parts
-from .report_texts import changed_parts, pool_table, sample_items
+from .report_places import PLACES_STYLE, places_parts
+from .report_pool import LIGHT_STYLE, pool_parts
+from .report_texts import changed_parts, sample_items
 from .rerun import glossary_parts, load_parts, rerun_parts, versions
 from .search.candidates import as_candidate, ids_of, target_name, weights_of
 from .search.halving import rungs_table
@@ -264,19 +265,19 @@ def _decided_part(o):
 # %% ../nbs/05_job_report.ipynb #647dad84
 def _map_parts(o):
     chosen = ids_of(o.final.candidate)
-    if o.xy is None or not chosen or set(o.evaluator.sources) <= set(chosen): return [] # all or none show nothing
+    share = np.isin(o.evaluator.sources, chosen).mean()
+    if o.xy is None or not 0 < share <= .7: return [] # nearly all or none show nothing
     fig = map_figure(o.xy, o.job.target if isinstance(o.job.target, str) else 'all', chosen)
     caption = 'Where the chosen examples lie: first two components of the search map (TF-IDF, PCA), training rows'
     return [report.figure(fig, caption)]
 
 # %% ../nbs/05_job_report.ipynb #60f94bf1
-def _texts_part(o):
+def _texts_parts(o):
     items, n = sample_items(o)
-    shown = [report.text(f'{n} of {len(o.texts):,} chosen texts, beside the real texts that they were written from:'),
-        items] if items else []
-    limits = say_limits(o.manifest or {})
-    pool = report.table(pool_table(o), 0, caption='The pool')
-    return report.section('Synthetic texts', pool, report.text(limits and f'{limits}.'), *_map_parts(o), *shown)
+    if not items: return [report.section('The pool', *pool_parts(o))]
+    said = f'{n} of {len(o.texts):,} chosen texts, beside the real texts that they were written from:'
+    return [report.section('The pool', *pool_parts(o)), report.section('Where chosen texts lie', *places_parts(o),
+        *_map_parts(o), report.text(said), items)]
 
 # %% ../nbs/05_job_report.ipynb #a089de29
 def _choice_part(o):
@@ -355,10 +356,10 @@ def report_page(
         report.section('Every class on test', *classes_parts(o)),
         report.section('What is taken for what, on test', *confusion_parts(o.on_test)),
         *([report.section('Test texts fixed and broken', *changed)] if changed else []), *_forecast_part(o),
-        _texts_part(o), _choice_part(o), *_bought_part(o), *_decided_part(o), *_search_part(o), *_use_part(o),
+        *_texts_parts(o), _choice_part(o), *_bought_part(o), *_decided_part(o), *_search_part(o), *_use_part(o),
         *_training_part(model), report.section('Run it again', *rerun_parts(o))]
     words = report.section('Words', *glossary_parts(lead_part(o)+''.join(parts)))
-    style = LEAD_STYLE+CONFUSION_STYLE
+    style = LEAD_STYLE+CONFUSION_STYLE+LIGHT_STYLE+PLACES_STYLE
     return report.page(title, [*parts, words], sub, style=style, lead=lead_part(o), sortable=True)
 
 # %% ../nbs/05_job_report.ipynb #df5a252d

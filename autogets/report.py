@@ -112,7 +112,7 @@ _STYLE = '''
   --edge:#b9c3cf;--link:#0b5cad;--good:#f0f8f2;--paid:#fdf6e9;--bad:#fcf2f1}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e3e7ec;--paper:#14181e;--soft:#a3adb9;--panel:#1d232b;
   --line:#333b46;--edge:#566273;--link:#7ab8f5;--good:#16281c;--paid:#2c2311;--bad:#2e1a18}
-  img{background:#fff;border-radius:6px;padding:4px}}
+  img{filter:invert(1) hue-rotate(180deg);mix-blend-mode:screen}}
 *{box-sizing:border-box}
 body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
   color:var(--ink);background:var(--paper);margin:0 auto;max-width:66rem;padding:1.5rem 1.25rem 4rem}

@@ -97,6 +97,7 @@ WORDS_OF_A_REPORT = {
     'out of fold': 'on training texts, each predicted by a classifier that has not seen it',
     'oversampling': 'repeating the training texts of small classes',
     'recall': 'of the texts of a class, the share that is found',
+    'source': 'the real text that a synthetic one was written from',
     'synthetic text': 'a training text that was generated, not written by a user',
     'test': 'the texts on which the gain is measured once, after all choices',
     'validation': 'the texts on which the search compares what it tries'}

@@ -29,7 +29,7 @@ ORDER = [
     'curation',
     'search',
     'closed_loop',
-] + ['verdict', 'recommendation', 'report_classes', 'report_texts', 'rerun']
+] + ['verdict', 'recommendation', 'report_classes', 'report_texts', 'report_pool', 'report_places', 'rerun']
 ORDER += ['job_report', 'job_settings', 'weakness', 'job', 'options', 'augmenter', 'hub_data', 'hub_cards', 'hub']
 ORDER += ['text_commands', 'job_files', 'command_help', 'explorer', 'cli', '__main__', 'replication']
 PAPERS = ['survey', 'autogets', 'prompting', 'mixing', 'ours']  # the rooms of a paper, after those of replication

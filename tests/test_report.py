@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import fields
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,13 @@ from autogets.rerun import FLAGS
 from autogets.job_report import report_page
 from autogets.paired import PairedTest
 from autogets.data.corpus import split_corpus
+from autogets.generators.build import build_pool
+from autogets.generators.given import GivenTexts
+from autogets.plots import grid
 from autogets.confusions import CONFUSION_STYLE, confusion_parts, confusions_table
 from autogets.report_classes import classes_parts
+from autogets.report_places import class_places, leanings
+from autogets.report_pool import LIGHT_STYLE, losses_table, pool_classes
 from autogets.report_texts import changed_texts
 
 VOID = {'meta', 'img', 'br', 'hr', 'link', 'input'}
@@ -54,7 +60,7 @@ def improved(names=worlds.NAMES, n=24, forecast=False, **how):
     usual = dict(strategy='random', budget=2, finalists=0, classifier='linear', free=False, progress=False)
     o = ag.improve(c, worlds.texts(c, 2), **usual | how)
     if not forecast:
-        o.__dict__['text_forecast'] = None
+        vars(o).update(text_forecast=None, pool_quality=SimpleNamespace(table=None, note='Not measured.'))
     return o
 
 
@@ -141,6 +147,11 @@ def test_text_can_be_read_in_both_modes(page, dark):
     assert not low
 
 
+def test_lights_can_be_read():
+    found = re.findall(r'background:(#[0-9a-f]{6})', LIGHT_STYLE)
+    assert len(found) == 4 and all(contrast(rgb('#ffffff'), rgb(c)) >= 4.5 for c in found)
+
+
 def test_contrast_is_that_of_the_standard():
     assert contrast(rgb('#000000'), rgb('#ffffff')) == pytest.approx(21)
     assert contrast(rgb('#777777'), rgb('#ffffff')) == pytest.approx(4.48, abs=0.01)
@@ -174,6 +185,82 @@ def test_nothing_chosen_is_said_and_nothing_is_shown_as_changed():
     Elements(said)
 
 
+# --- the pool ---
+
+
+def section(page, name):
+    start = page.index(f'<section id="{name}">')
+    return page[start : page.index('</section>', start)]
+
+
+def test_texts_of_each_class_before_and_after_add_up(outcome, page):
+    t, c = pool_classes(outcome), outcome.evaluator.corpus
+    assert t.before.sum() == len(c.train) and t['in the pool'].sum() == len(outcome.evaluator.pool)
+    assert (t.after - t.before == t.chosen).all() and t.chosen.sum() == len(outcome.texts) > 0
+    assert t.before.is_monotonic_increasing and set(t['class']) == set(c.classes)
+    assert f'after: {len(c.train) + len(outcome.texts)}' in section(page, 'the-pool')
+
+
+def test_every_light_has_a_word_and_a_sentence(outcome, page):
+    said = section(page, 'the-pool')
+    lights = re.findall(r'<li class="([glb]?)"><i>(.*?)</i><b>(.*?)</b>: (.*?)</li>', said)
+    table = outcome.pool_quality.table
+    assert len(lights) == len(table) > 10 and said.count('<ul class="lights">') == 2
+    words = {'g': 'good', 'l': 'look', 'b': 'bad', '': '–'}
+    assert all(words[kind] == word and sentence.endswith('.') for kind, word, _, sentence in lights)
+    shown = said.split('<summary>')[0]
+    assert all(f'<b>{f}</b>' in shown for f in table.figure[table.light.isin(['bad', 'look'])])
+
+
+def test_texts_that_were_dropped_are_shown_by_reason_with_an_example(tmp_path):
+    c = worlds.corpus()
+    t = worlds.texts(c, 2)
+    t.loc[0, 'text'] = c.test.text[0]
+    pool = build_pool(GivenTexts(t), c.train, held_out=list(c.test.text), folder=tmp_path / 'pool')
+    there = SimpleNamespace(generator=f'pool:{tmp_path}/pool')
+    found = losses_table(SimpleNamespace(job=there, manifest=dict(left_out={'of no class': 3}))).to_dict('records')
+    assert [(r['when'], r['what'], r['texts']) for r in found] == [
+        ('written', 'dropped', 1),
+        ('read for this job', 'left out', 3),
+    ]
+    assert found[0]['reason'] == 'equal to a held-out text' and found[0]['for example'] == c.test.text[0]
+    assert pool.manifest['counts']['dropped'] == {'equal to a held-out text': 1}
+
+
+def test_what_was_dropped_from_given_texts_is_not_known(page, outcome):
+    assert outcome.job.generator == 'given'
+    assert 'dropped when these texts were written is not known here' in section(page, 'the-pool')
+
+
+# --- where chosen texts lie ---
+
+
+def test_each_panel_is_said_in_words(outcome, page):
+    drawn = [a for t, a in Elements(section(page, 'where-chosen-texts-lie')).found if t == 'svg']
+    assert 0 < len(drawn) <= 6
+    assert all(a['role'] == 'img' and '% of the chosen texts' in a['aria-label'] for a in drawn)
+
+
+def test_a_panel_has_every_text_of_its_class_once(outcome):
+    name = outcome.texts.label.iloc[0]
+    t = class_places(outcome, outcome.on_test.classes.index(name))
+    counts, pool = t.kind.value_counts(), outcome.evaluator.pool
+    assert counts['real'] == (outcome.evaluator.corpus.train.label == name).sum()
+    assert counts['chosen'] + counts.get('not chosen', 0) == (pool.label == name).sum()
+    assert counts['chosen'] == (outcome.texts.label == name).sum() and t.attrs['rival'] != name
+
+
+def test_a_text_without_its_source_is_no_nearer_to_its_class_than_another_one():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 40))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    own, rival = x[:30], x[30:60]
+    copies = leanings(own, rival, own, [(k, k) for k in range(30)])
+    assert copies[2] == pytest.approx(copies[0])
+    assert leanings(own, rival, own)[2].mean() > copies[2].mean() + 0.02
+    assert leanings(rival, own, x[60:])[2] == pytest.approx(-leanings(own, rival, x[60:])[2])
+
+
 # --- many classes ---
 
 
@@ -187,8 +274,6 @@ def many(k=150, n=3000):
 @pytest.fixture(scope='module')
 def crowd():
     "The parts of 150 classes"
-    from types import SimpleNamespace
-
     import pandas as pd
 
     pair = many()
@@ -271,6 +356,18 @@ def test_a_screenshot_is_light_or_dark_as_the_reader_has_it(page, tmp_path):
         assert image.shape[:2] == (1500, 1200)
         shades.append(np.median(image[..., :3]))
     assert shades[0] > 0.9 and shades[1] < 0.2
+
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs a browser')
+def test_a_figure_has_a_dark_ground_in_dark_mode(tmp_path):
+    from matplotlib.pyplot import imread
+
+    fig, (ax,) = grid(1, 1, (6, 3))
+    ax.plot([0, 1], [0, 1])
+    page = report.page('Figure', [report.section('A', report.figure(fig, alt='a line'))])
+    browser(tmp_path, page, 900, '--blink-settings=preferredColorScheme=0', f'--screenshot={tmp_path}/dark.png')
+    image = imread(tmp_path / 'dark.png')[200:400, 100:600, :3].mean(2)
+    assert np.median(image) < 0.2 and 0.001 < (image > 0.3).mean() and (image > 0.8).mean() < 0.02
 
 
 def test_the_command_of_a_report_has_options_that_improve_has():

@@ -104,8 +104,8 @@ CARD_STYLE = '''
 .lights{list-style:none;padding:0;max-width:46rem}
 .lights li{margin:.45rem 0;padding-left:4.2rem;position:relative;overflow-wrap:anywhere}
 .lights i{position:absolute;left:0;font-style:normal;font-size:.8rem;font-weight:600;width:3.6rem;text-align:center;
-  border-radius:1rem;color:#fff;background:#7f8ea0;line-height:1.5rem}
-.lights .g i{background:#2b8a4b}.lights .l i{background:#a86500}.lights .b i{background:#b3392f}
+  border-radius:1rem;color:#fff;background:#5d6b7c;line-height:1.5rem}
+.lights .g i{background:#237a40}.lights .l i{background:#a86500}.lights .b i{background:#b3392f}
 details{margin:.4rem 0;max-width:46rem}summary{cursor:pointer;font-weight:600}
 details li{margin:.35rem 0;overflow-wrap:anywhere}small{color:#556170}
 @media (prefers-color-scheme:dark){

@@ -94,10 +94,15 @@ def _bands(threshold, permutations):
     return permutations//max(sure, default=1), max(sure, default=1)
 
 # %% ../../nbs/generators/08_filters.ipynb #da96373f
+@lru_cache(maxsize=16)
+def _empty_signature(permutations, seed):
+    "Made once, since drawing its hash functions takes longer than using them"
+    from datasketch import MinHash
+    return MinHash(num_perm=permutations, seed=seed, hashfunc=zlib.crc32)
+
 @lru_cache(maxsize=4096)
 def _signature(text, shingle, permutations, seed):
-    from datasketch import MinHash
-    signature = MinHash(num_perm=permutations, seed=seed, hashfunc=zlib.crc32)
+    signature = _empty_signature(permutations, seed).copy()
     signature.update_batch([p.encode(errors='replace') for p in sorted(pieces(text, shingle))])
     return signature.hashvalues
 
