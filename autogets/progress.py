@@ -149,7 +149,9 @@ class _Pace:
     "What there is to say of a `Progress`"
     def elapsed(self): return self.clock()-self.start
     @property
-    def reached(self): return self.done+self.within
+    def reached(self):
+        now = self.done+self.within
+        return min(now, self.total) if self.total and not self.amount else now
 
     def left(self):
         "Seconds to go by the pace of this run; 0 when nobody knows"
@@ -178,17 +180,18 @@ class _Pace:
 # %% ../nbs/00a_progress.ipynb #5e1f0a0b
 class _Shown(_Pace):
     "Drawing, once something has taken two seconds, and again every half second while nothing moves"
+    ticker, lock = None, threading.RLock()
     def _begin(self, place):
         self.face = {'terminal': _TerminalFace, 'notebook': _NotebookFace}.get(place, lambda: None)()
         self.lines, self.over, self.lock = place == 'lines', threading.Event(), threading.RLock()
-        if not self.face: return
+        if not self.face and not (self.lines and self.look): return
         self.ticker = threading.Thread(target=copy_context().run, args=(self._tick,), daemon=True)
         self.ticker.start()
 
     def _due(self): return not self.ended and self.elapsed() >= 2 and self.clock()-self.drawn >= .1
 
     def _tick(self):
-        while not self.over.wait(.5): self._draw()
+        while not self.over.wait(.5): self._moved()
 
     def _draw(self, now=False):
         with self.lock:
@@ -198,19 +201,21 @@ class _Shown(_Pace):
             self.drawn = self.clock()
 
     def _moved(self):
-        if self.face: self._draw()
-        elif self.lines and self.clock()-self.last >= TELLING['every']: self._line()
+        with self.lock:
+            if self.face: self._draw()
+            elif self.lines and self.clock()-self.last >= TELLING['every']: self._line(moved=True)
 
-    def _line(self):
+    def _line(self, moved=False):
         if self.look: self.done = max(self.done, self.look())
+        if moved and self.told == self.reached and not self.inner: return
         self.last, self.told = self.clock(), self.reached
         notice('note', self.line())
 
     def _end(self):
         self.over.set()
         self.ended = True
+        if self.ticker: self.ticker.join()
         if self.face:
-            self.ticker.join()
             if self.drawn > self.start: self._draw(now=True)
             self.face.close()
         elif self.lines and self.told not in (self.before, self.reached): self._line()

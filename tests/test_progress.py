@@ -172,6 +172,13 @@ def test_what_is_paid_is_asked_for_each_time(capsys):
     assert len(lines) == 3 and len({re.search(r'\((\$\d+)\)$', l)[1] for l in lines}) == 3
 
 
+def test_what_moves_within_a_long_step_is_said_once_in_a_log(capsys):
+    with telling(every=0.1), Progress(40, 'texts', 'examples', look=lambda: 7) as p:
+        p.over.wait(1.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith('autogets: note: texts: 7 of 40 examples after ')
+
+
 SLOW = """from autogets.progress import Progress, notice
 with Progress(3, 'texts', 'examples') as p:
     p.start -= 9

@@ -192,12 +192,14 @@ def _grow(growing, generator, examples, progress, attempts, shard=None):
     own = examples if shard is None else examples[[shard.takes(i) for i in examples.id]]
     todo = own[~own.id.isin(growing.done)]
     if len(todo): _prepare(generator, examples, progress)
-    with Progress(len(own), 'texts', 'examples', done=len(own)-len(todo), show=progress,
-                  beside=lambda: generator.status) as bar:
+    old, before = len(own)-len(todo), len(growing.done)
+    def look(): return old+len(growing.done)-before+generator.answered
+    with Progress(len(own), 'texts', 'examples', done=old, show=progress, beside=lambda: generator.status,
+                  look=look) as bar:
         for batch in _batches(todo, generator.batch):
             lines = _batch_lines(generator, batch, growing, attempts=attempts)
             growing.add(lines)
-            bar.update(len(lines))
+            bar.update(max(0, look()-bar.done))
             if generator.halted:
                 done = f': {growing.tally.sources} of {len(own)} examples are done and kept'
                 raise UserError(generator.halted + done*bool(growing.tally.kept))

@@ -176,8 +176,12 @@ class WriterBatches(Generator):
         self.explain(examples)
         plans = [self.plan(i, wanted[i], attempt) for i in examples.id]
         read = lambda text, k: parse(self.method.reply, text, wanted[examples.id.iloc[k]])
-        came = {k: value for k, _, value in self.converse((p for p, _ in plans), read)}
+        came = {k: value for k, _, value in self._counted(self.converse((p for p, _ in plans), read))}
         return self.collect(examples, wanted, attempt, plans=plans, came=came)
+
+    def _counted(self, came):
+        for self.answered, one in enumerate(came, 1): yield one
+        self.answered = 0
 
     def collect(self, examples, wanted, attempt, plans, came):
         "The rows of a batch, and why some examples have fewer"
