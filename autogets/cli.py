@@ -27,7 +27,7 @@ from .core import PlainStream, UserError, interruptible, read_json
 from .job_files import job_options, save_job
 from .options import CORPUS, REQUEST_NAMES, TALK, TRAIN, CorpusFile, dry_run_option, fill, folder_option
 from .options import options, read_file, read_price
-from .progress import TELLING, answer, telling
+from .progress import TELLING, answer, notice, telling
 from .text_commands import annotate_command, annotate_options, forecast_command, forecast_options
 from .text_commands import quality_command, quality_options, review_command, review_options
 
@@ -248,11 +248,14 @@ def bench_command(
         'installed).'),
     words:bool=typer.Option(True, help='Evaluate candidates with 150 classes as well (minutes).'),
     seed:int=typer.Option(0, help='Seed of the candidates.'),
+    as_json:bool=AS_JSON,
 ):
     "Measure what an evaluation costs here, beside the other ways to do it."
     from autogets.replication.ours.cost import bench_recorded
     if n < 1: raise UserError(f'--n is {n}: give the number of candidates, 1 or more')
-    typer.echo(bench_recorded(corpus, target, n=n, seed=seed, catboost=catboost, encoder=encoder, words=words))
+    how = dict(seed=seed, catboost=catboost, encoder=encoder, words=words)
+    with telling(): found = bench_recorded(corpus, target, n=n, **how)
+    answer(f'{found!r}', as_json and found.json())
 
 # %% ../nbs/07_cli.ipynb #a3494752
 @data_app.command('list', **shown('data list'))
@@ -351,9 +354,6 @@ def build_command(name):
 # %% ../nbs/07_cli.ipynb #9a7a29d8
 for name, (work, _) in BUILT.items(): app.command(name, help=work.__doc__)(lambda: None)
 
-# %% ../nbs/07_cli.ipynb #9afc30e1
-def _say(kind, message): print(f'autogets: {kind}: {" ".join(str(message).split())}', file=sys.stderr)
-
 # %% ../nbs/07_cli.ipynb #10683e93
 HINTS = {e: 'free some space or choose another folder' for e in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)}
 HINTS |= {e: 'give another name' for e in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)}
@@ -366,7 +366,7 @@ def _current(words):
         if '\0' in w: raise UserError(f'{w!r} holds a zero byte: leave it out')
         if re.search('[\ud800-\udfff]', w): raise UserError(f'{w!r} is not UTF-8: rename it')
     for w in words:
-        if w in OLD_OPTIONS: _say('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
+        if w in OLD_OPTIONS: notice('note', f'the option {w} is called {OLD_OPTIONS[w]} now')
     return [OLD_OPTIONS.get(w, w) for w in words]
 
 # %% ../nbs/07_cli.ipynb #c668dd09
@@ -377,15 +377,15 @@ def main():
 # %% ../nbs/07_cli.ipynb #ef1feb5f
 def _main():
     for k, v in (('OPENBLAS_NUM_THREADS', '1'), ('HF_HUB_VERBOSITY', 'error')): os.environ.setdefault(k, v)
-    warnings.showwarning = lambda message, category, *args, **kwargs: TELLING['quiet'] or _say('note', message)
+    warnings.showwarning = lambda message, category, *args, **kwargs: TELLING['quiet'] or notice('note', message)
     try: app(_current(sys.argv[1:]), prog_name='autogets')
     except UserError as e:
-        _say('error', e)
+        notice('error', e)
         sys.exit(e.exit_code)
     except SystemExit as e:
-        if e.code == 130: _say('interrupted', 'what was done is kept; the same command goes on from there')
+        if e.code == 130: notice('interrupted', 'what was done is kept; the same command goes on from there')
         raise
     except OSError as e:
         if e.errno not in HINTS: raise
-        _say('error', f'{str(e.filename or "a file")[:100]}: {e.strerror}; {HINTS[e.errno]}')
+        notice('error', f'{str(e.filename or "a file")[:100]}: {e.strerror}; {HINTS[e.errno]}')
         sys.exit(2)

@@ -125,12 +125,17 @@ class ExploredWeights(ExploredTable):
         t = self.texts[self.texts.status != 'dropped'].groupby('class').weight.max()
         return {c: float(t[c]) for c in self.evaluator.corpus.classes if c in t}
 
+    @cached_property
+    def _examples(self):
+        "Class -> ids of the examples whose texts are chosen, and of all that have texts"
+        label = dict(zip(self.evaluator.corpus.train.id, self.evaluator.corpus.train.label))
+        def by_class(ids): return {c: [i for i in ids if label[i] == c] for c in self.weights}
+        return by_class(ids_of(self.result.final.candidate)), by_class(self.evaluator.sources)
+
     def candidate(self, weights):
         "The choice with other weights; a class that had no text gets all of its own"
-        sources = _sources(self.evaluator.corpus).label
-        own = {c: [i for i in ids_of(self.result.final.candidate) if sources[i] == c] for c in weights}
-        every = {c: [i for i in self.evaluator.sources if sources[i] == c] for c in weights}
-        ids = [i for c, w in weights.items() if w for i in (own[c] if self.weights[c] else every[c])]
+        own, every = self._examples
+        ids = [i for c, w in weights.items() if w for i in (own if self.weights[c] else every).get(c, ())]
         return as_candidate(ids, {c: w for c, w in weights.items() if w})
 
 # %% ../nbs/06i_explorer.ipynb #62644dff

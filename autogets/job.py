@@ -28,7 +28,7 @@ from .generators.run import is_chat_model
 from .generators.settings import RequestSettings
 from .job_settings import Job, short
 from .llm.pace import Limits
-from .progress import say
+from .progress import phase, say, showing
 from .report_pool import outcome_quality
 from .search.evaluator import Evaluator
 from .search.halving import Halving, halving_rungs, run_halving
@@ -157,7 +157,7 @@ def run_job(
 )->Outcome:
     "Generate, search, choose on validation, measure on test once"
     r = resolve(job, corpus, out)
-    with listening(callbacks, job.track):
+    with listening(callbacks, job.track), showing(progress):
         tell('on_start', start_settings(job, r.corpus))
         outcome = _outcome(r, generator, progress, executor=executor, bought=bought)
         tell('on_end', outcome)
@@ -173,8 +173,8 @@ def _outcome(r, generator, progress, executor, bought):
         found = _found(r, pool, team, progress=progress)
     free = _free(r, found['evaluator'], found['trace'])
     outcome = Outcome(job, seconds=time.perf_counter()-start, manifest=pool.manifest, free=free, bought=bought, **found)
-    say('the choice is made: calibrating its probabilities, writing the report', detail=True)
-    if r.folder: job_report.write_outcome(outcome, r.folder)
+    with phase('the choice is made: calibrating its probabilities, writing the report'):
+        if r.folder: job_report.write_outcome(outcome, r.folder)
     return outcome
 
 # %% ../nbs/06_job.ipynb #4e79f4c0
@@ -297,7 +297,7 @@ def improve_with_model(
     target = None if job.target == 'all' else [job.target] if isinstance(job.target, str) else list(job.target)
     folder = resolve(job, corpus, out).folder
     run = buy_texts(corpus, model, purchase, requests=requests, classifier=job.classifier, target=target,
-        seed=job.seed, folder=folder and folder/'loop')
+        seed=job.seed, folder=folder and folder/'loop', progress=more.get('progress', True))
     given = GivenTexts(run.written.rename(columns={'prompt': 'method'}), directed=True)
     return run_job(corpus, job, out, generator=given, bought=run, **more)
 
@@ -332,7 +332,7 @@ def improve(
     budget:int=None, # Candidates to evaluate; 100 for strategies that weigh all classes together, else 500
     classifier:str=None, # One of `list_classifiers()`; encoder:offline where it is installed, else linear
     out=None, # Folder for everything; a killed run is resumed there
-    progress:bool=True, # Show a bar, on a terminal
+    progress:bool=True, # Show a bar, on a terminal or in a notebook
     executor=None, # A `concurrent.futures.Executor`, a Dask client or the address of a scheduler, to train on
     model:str=None, # A language model, such as openai:gpt-4o-mini, from which texts are bought where they pay
     max_cost:float=None, # Dollars that they may cost

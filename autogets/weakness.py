@@ -14,6 +14,7 @@ from .core import UserError
 from .data.corpus import Corpus, classifier_inputs
 from .job_settings import short
 from .metrics import class_report, confusion
+from .progress import phase
 
 # %% ../nbs/05b_weakness.ipynb #345dbaea
 def as_corpus(
@@ -32,7 +33,9 @@ def weak_classes(
     "How the baseline does on each class of validation, weakest F1 first; a class that training lacks is found never"
     train, validation = as_corpus(corpus).train, corpus.validation
     texts, features = classifier_inputs(train, corpus.features)
-    model = make_classifier(classifier or default_classifier(), seed).fit(texts, list(train.label), features=features)
+    name = classifier or default_classifier()
+    with phase(f'training {name} on {len(train):,} texts'):
+        model = make_classifier(name, seed).fit(texts, list(train.label), features=features)
     said = list(model.predict(*classifier_inputs(validation, corpus.features)))
     classes = corpus.classes+sorted(set(validation.label)-set(corpus.classes))
     seen = confusion(list(validation.label), said, classes)

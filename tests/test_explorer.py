@@ -8,10 +8,12 @@ import pytest
 import worlds
 
 import autogets as ag
+from autogets import explorer
 from autogets.curation.review import held_out_probabilities
 from autogets.explorer import STATUSES, Explorer, explore
 from autogets.generators.pool import Pool, load_pool
 from autogets.search.candidates import as_candidate
+from autogets.search.evaluator import train_one
 
 
 @pytest.fixture(scope='module')
@@ -167,6 +169,15 @@ def test_sliders_score_at_once(shown):
     shown.common.value = 0.4
     assert {s.value for s in shown.sliders.values()} == {0.4}
     assert f'<b>{shown.score(0.4)["now"]:.4f}</b> now' in shown.said.value
+
+
+def test_a_move_is_one_training(shown, monkeypatch):
+    trained = []
+    monkeypatch.setattr(explorer, 'train_one', lambda *a, **k: trained.append(a) or train_one(*a, **k))
+    shown.sliders['bee'].value = 0.55
+    assert len(trained) == 1
+    shown.common.value = 0.65
+    assert len(trained) == 2
 
 
 def test_a_tick_marks(shown):

@@ -20,6 +20,7 @@ from ..core import UserError, digest, read_json, write_json
 from ..data.corpus import classifier_inputs, text_folds
 from ..metrics import class_recalls, scores
 from ..paired import PairedTexts
+from ..progress import Progress
 
 # %% ../../nbs/classifiers/05_free_baselines.ipynb #048963fd
 STEPS = (-2., -1., -.5, -.25, 0., .25, .5, 1., 2.) # Offsets that are tried, in units of the spread of the scores
@@ -66,7 +67,7 @@ class MethodModels:
         **params, # Arguments of the classifier
     ):
         self.corpus, self.classifier, self.seed, self.folds, self.params = corpus, classifier, seed, folds, params
-        self.classes, self.fold = list(corpus.classes), text_folds(corpus.train, folds, seed)
+        self.classes, self.fold, self.bar = list(corpus.classes), text_folds(corpus.train, folds, seed), None
 
     def logs(self,
         method:str='baseline', # baseline, class weights or oversampling
@@ -87,6 +88,7 @@ class MethodModels:
         if method == 'oversampling': rows = oversampled(labels, rows, np.random.default_rng([self.seed, 1]))
         if method == 'class weights': weights = balanced_weights(labels[rows])
         model = make_classifier(spec or self.classifier, self.seed, **({} if spec else self.params))
+        if self.bar: self.bar.update(1, spec or method)
         texts, features = classifier_inputs(c.train.iloc[rows], c.features)
         stop_texts, stop_features = classifier_inputs(c.validation, c.features)
         return model.fit(texts, list(labels[rows]), weights, features=features,
@@ -138,6 +140,10 @@ class FreeMethods(MethodModels):
     )->FreeBaselines:
         "Each method with its scores and its predictions of test"
         self.aim = dict(objective=objective, target=target)
+        trainings = (self.folds+1)*(3+bool(encoder))
+        with Progress(trainings, 'what needs no synthetic text', 'trainings') as self.bar: return self._all(encoder)
+
+    def _all(self, encoder):
         plain, notes = self.logs(), []
         found = [self._row('baseline', plain)]
         found += [self._row(m, self.logs(m)) for m in ('class weights', 'oversampling')]

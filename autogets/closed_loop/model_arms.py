@@ -162,7 +162,7 @@ class KindTexts(TriedClasses):
         writer = self.writers[kind]
         later = generator_for_round(writer, self.corpus, number, written=own, note=plan.note if plan else '')
         generator = RoundWriter(later, self.corpus.train)
-        how = dict(n=self.n, held_out=self.held, filters=self._filters(written), progress=False)
+        how = dict(n=self.n, held_out=self.held, filters=self._filters(written))
         try: found = build_pool(generator, examples, folder, **how).texts
         except UserError as e: found = self._broken(e, kind, generator, written=written, folder=folder)
         if kind not in self.closed: self._leave_out(kind, folder)

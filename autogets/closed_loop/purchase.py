@@ -92,6 +92,7 @@ def buy_texts(
     folder=None, # For plans, replies and texts: a run that was interrupted goes on there
     target=None, # Classes to write for; all unless given
     seed:int=0, # Of everything that is drawn
+    progress:bool=True, # Show a bar: what is spent, and the texts that are kept
 )->LoopRun:
     "Buy texts in rounds, each where the last ones say that it pays"
     if not is_chat_model(model): raise UserError(f'{model} is not asked in words: name a model such as openai:NAME')
@@ -106,7 +107,8 @@ def buy_texts(
         meter.limited(requests.max_cost)
         arms = ModelArms(corpus, writers, target, n=purchase.texts_each, classifier=classifier, seed=seed)
         budget = _budget(arms, purchase, requests)
-        return run_loop(corpus, arms, budget, classifier=classifier, settings=purchase.loop(seed), folder=place)
+        return run_loop(corpus, arms, budget, classifier=classifier, settings=purchase.loop(seed), folder=place,
+            progress=progress)
 
 # %% ../../nbs/closed_loop/06_purchase.ipynb #391414a6
 SECONDS = 3. # That a reply is taken to need, for a forecast of minutes

@@ -19,6 +19,7 @@ from .worth import Worth
 from ..core import UserError, digest, read_json, write_json
 from ..generators.base import POOL_COLUMNS
 from ..llm.cache import dollars
+from ..progress import Progress
 
 # %% ../../nbs/closed_loop/04_spending.ipynb #1b0a70fd
 @dataclass(frozen=True)
@@ -169,13 +170,12 @@ def run_loop(
     settings:LoopSettings=LoopSettings(), # How to spend
     folder=None, # Where plans are kept, so that a killed run goes on; None keeps nothing
     prior:np.ndarray=None, # What one more text of each arm is expected to be worth; 0 unless given
+    progress:bool=True, # Show a bar: what is spent, and the texts that are kept
 )->LoopRun:
     "Buy texts in rounds, each where the last ones say that it pays"
     if not budget > 0: raise UserError(f'a budget of {budget} buys nothing: give a number above 0')
     loop = Spending(corpus, arms, budget, classifier=classifier, settings=settings, folder=folder, prior=prior)
-    stopped = 'the budget is spent'
-    while loop.advance():
-        if stopped := loop.over(): break
+    stopped = _bought(loop, progress)
     if not loop.asked: raise UserError(_too_small(arms, budget, settings))
     if not loop.rounds: raise UserError(f'no text of {loop.asked} rounds was of use: check the model and the prompts')
     rounds = pd.DataFrame([asdict(r) for r in loop.rounds])
@@ -188,3 +188,16 @@ def _too_small(arms, budget, settings):
     cost, given = (dollars(x) if arms.unit == 'dollars' else f'{x:,.0f} texts' for x in (price, budget))
     return (f'the budget of {given} is too small: the first round may spend {settings.probe:.0%} of it, and the '
         f'cheapest text costs about {cost}; give more, or a larger --probe')
+
+# %% ../../nbs/closed_loop/04_spending.ipynb #4b5ac9ec
+def _bought(loop, show):
+    "Advance `loop` to its end; why it ended"
+    unit = loop.arms.unit
+    def say(amount): return dollars(amount) if unit == 'dollars' else f'{amount:,.0f} texts'
+    def spent(done, total): return f'{say(done)} of {say(total)} spent'
+    def money(): return loop.arms.spent(loop.written)
+    with Progress(loop.budget, 'buying texts', unit, done=money(), show=show, amount=spent, look=money) as bar:
+        while loop.advance():
+            bar.update(max(0, money()-bar.done), f'round {loop.asked}, {len(loop.written):,} texts kept')
+            if stopped := loop.over(): return stopped
+    return 'the budget is spent'

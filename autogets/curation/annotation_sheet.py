@@ -18,9 +18,10 @@ from ..classifiers.linear import make_classifier
 from ..core import UserError, one_of, text_id, write_atomic
 from .annotation import ANNOTATION_METHODS, TARGETED, NEED_CLASSIFIER, Unlabeled, rank, text_vectors
 from ..data.tables import as_strings, need_columns, read_frame, tidy
+from ..llm.cache import dollars
 from ..llm.classify import classify
 from ..llm.live import Live, open_chat
-from ..progress import say
+from ..progress import Progress, phase, say
 
 # %% ../../nbs/curation/33_annotation_sheet.ipynb #4392457f
 @dataclass(frozen=True)
@@ -139,9 +140,10 @@ def fill_in(
     s = settings
     if labeled is None: raise UserError('an LLM needs to know the classes: give some labeled texts')
     live = Live(s.model, Path(folder), s.base_url, max_cost=s.max_cost, task=s.task)
-    with open_chat(live) as it:
+    def paid(): return dollars(it.meter.spent)
+    with open_chat(live) as it, Progress(len(sheet), 'labels', 'texts', beside=paid) as bar:
         said = classify(it.chat, list(sheet.text), sorted(set(labeled.label)),
-            shown=examples_shown(labeled, s.shown), task=s.task, **it.how)
+            shown=examples_shown(labeled, s.shown), task=s.task, progress=bar, **it.how)
         cost = it.meter.spent if it.meter.price else None
     return sheet.assign(label=said, labeled_by=[s.model if c else '' for c in said]), cost
 
@@ -163,7 +165,7 @@ def annotate(
     frame, where = _table(unlabeled, 'the unlabeled texts')
     labeled = None if real is None else tidy(*_table(real, 'the labeled texts'), names['text'], label=real_label)
     rows = unlabeled_rows(frame, text, where, labeled=() if labeled is None else labeled.id)
-    sheet = annotation_sheet(rows, labeled, s)
+    with phase(f'choosing among {len(rows):,} texts'): sheet = annotation_sheet(rows, labeled, s)
     if s.model: sheet, sheet.attrs['cost'] = fill_in(sheet, labeled, s, folder=Path(f'{out}.replies'))
     if (clash := set(names.values()) & (set(sheet)-{'text', 'label'})):
         raise UserError(f'the sheet has a column {min(clash)} of its own: rename that of the labeled texts')

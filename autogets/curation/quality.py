@@ -20,6 +20,7 @@ from ..data.tables import as_strings, read_frame, tidy
 from ..generators.build import build_pool
 from ..generators.pool import load_pool
 from ..generators.registry import make_generator
+from ..progress import phase
 
 # %% ../../nbs/curation/24_quality.ipynb #21c16c91
 def _is_pool_file(path):
@@ -135,9 +136,9 @@ def quality(
     "Measure how faithful, varied, close to real and new synthetic texts are, each figure beside that of real texts"
     for name in more: one_of(name, list(QualitySettings.__dataclass_fields__), 'option')
     settings, found = QualitySettings(encoder, **more), synthetic_texts(corpus, texts)
-    measured = Figures(corpus, found, settings)
-    table, how = quality_table(measured), asdict(settings) | {'encoder': settings.reader}
-    return Quality(corpus.name, table, measured.classes, texts=text_rows(measured), distances=measured.distances,
+    measured, how = Figures(corpus, found, settings), asdict(settings) | {'encoder': settings.reader}
+    with phase('measuring the quality of the texts'): table, rows = quality_table(measured), text_rows(measured)
+    return Quality(corpus.name, table, measured.classes, texts=rows, distances=measured.distances,
         provenance=pool_provenance(found), settings=how, notes=quality_notes(measured))
 
 # %% ../../nbs/curation/24_quality.ipynb #2382903b

@@ -23,6 +23,7 @@ from ..generators.base import POOL_COLUMNS
 from ..generators.build import build_pool
 from ..generators.pool import Pool, load_pool
 from ..generators.registry import make_generator
+from ..progress import phase
 
 # %% ../../nbs/curation/30_review.ipynb #77fa2989
 def as_pool(
@@ -134,7 +135,8 @@ def review(
         raise UserError(f'a class is named {min(named)}, which is a verdict here: rename it')
     pool, spec = as_pool(texts, corpus), classifier or default_classifier()
     usable, left_out = _usable(corpus, pool)
-    p = held_out_probabilities(corpus, usable, spec, seed=seed)
+    with phase(f'judging {len(usable):,} texts with {spec}'):
+        p = held_out_probabilities(corpus, usable, spec, seed=seed)
     if lost := int(np.isnan(p[:, 0]).sum()): left_out['sources in all folds'] = lost
     facts = dict(classifier=spec, seed=seed, corpus=corpus.fingerprint, pool=pool.fingerprint, left_out=left_out)
     rows = _chosen(corpus, usable, p, each=each, check=check, seed=seed)

@@ -20,6 +20,7 @@ from ..generators.base import POOL_COLUMNS
 from ..generators.build import build_pool
 from ..generators.filters import Filter, default_filters
 from ..generators.pool import Pool, stored_lines
+from ..progress import Progress
 
 # %% ../../nbs/curation/15_rounds.ipynb #596fb421
 class Plan:
@@ -190,15 +191,17 @@ def run_rounds(
     folder=None, # Where each round is kept, so that a killed run goes on; `None` keeps all in memory
     filters=None, # A function that makes the filters of a round; `default_filters` unless given
     seed:int=0, # Of the plan
-    progress:bool=True, # Show a bar for each round
+    progress:bool=True, # Show a bar
 )->Pool: # With all rounds; `by_round` says which text is from which
     "The pool that a loop writes"
     if not isinstance(plan, Plan): raise UserError(f'{plan!r:.60} is no plan: give one such as ProGen()')
     if int(rounds) != rounds or rounds < 1:
         raise UserError(f'{rounds} rounds write nothing: give a whole number from 1')
     loop = Rounds(corpus, generator, plan, n=n, folder=folder, filters=filters, seed=seed, progress=progress)
-    for number in range(1, rounds+1):
-        if not loop.advance(number): break
+    with Progress(rounds, 'rounds of writing', 'rounds', show=progress) as bar:
+        for number in range(1, rounds+1):
+            if not loop.advance(number): break
+            bar.update(1, f'{len(loop.written):,} texts kept')
     if not len(loop.written):
         raise UserError(f'the loop {plan.name} wrote nothing: its plan had no example to show, or no text was kept')
     return Pool(loop.written, joined_manifest(loop))

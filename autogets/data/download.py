@@ -19,6 +19,7 @@ from threading import Event
 from urllib.parse import urljoin, urlsplit
 
 from ..core import UserError, public_address
+from ..progress import Progress
 
 # %% ../../nbs/data/02a_download.ipynb #fb8089ba
 RAW = 'https://raw.githubusercontent.com/'
@@ -73,6 +74,8 @@ def get_pooch():
     return pooch
 
 # %% ../../nbs/data/02a_download.ipynb #e638c033
+def _megabytes(done, total): return f'{done/1e6:.1f}{f"/{total/1e6:.1f}" if total else ""} MB'
+
 class Resumed:
     "A downloader for pooch that keeps what has come in `part` until all of it is there"
     chunk = 2**16 # Bytes that are written at once; what breaks off within them is asked for again
@@ -92,10 +95,13 @@ class Resumed:
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as reply:
             if have and reply.status_code == 416: return 416
             reply.raise_for_status()
-            with open(self.part, 'ab' if reply.status_code == 206 else 'wb') as f:
+            size, name = int(reply.headers.get('content-length', 0)) or None, PurePosixPath(urlsplit(url).path).name
+            with (open(self.part, 'ab' if reply.status_code == 206 else 'wb') as f,
+                  Progress(size, name, 'bytes', amount=_megabytes) as bar):
                 for some in reply.iter_content(self.chunk):
                     if f.tell() and self.end and self.end.is_set(): raise CancelledError
                     f.write(some)
+                    bar.update(len(some))
 
 # %% ../../nbs/data/02a_download.ipynb #a991bae8
 def why_not(
@@ -167,8 +173,9 @@ def download_all(
     "The files of a set; `UserError` for the first that cannot be had"
     get_pooch() # its import touches the warning filters, which threads share
     end, names = Event(), file_names(urls).items()
-    with ThreadPoolExecutor(at_once) as pool:
+    with Progress(len(names), f'fetching {name}', 'files') as bar, ThreadPoolExecutor(at_once) as pool:
         coming = {pool.submit(download, name, u, kept, file=n, end=end): n for u, n in names}
+        for one in coming: one.add_done_callback(lambda _: bar.update(1))
         try: return _gathered(coming)
         finally:
             end.set()

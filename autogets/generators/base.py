@@ -24,6 +24,7 @@ class Generator:
     halted = '' # Why the run has to stop; '' while it may go on
     left = frozenset() # Ids of the last call that wait for another run
     status = '' # What the progress bar shows
+    answered = 0 # Examples of the batch under way that have their texts
     def __init__(self): self.parameters, self.failures = {}, {}
     def leads(self, examples):
         "Those of `examples` (id, text, label) that texts are asked for"

@@ -184,16 +184,22 @@ def _nothing(tally):
     return f'nothing was kept ({_reasons(tally.dropped+tally.missing)}): check the model and the prompt; {again}'
 
 # %% ../../nbs/generators/05_build.ipynb #f7a41286
+def _prepare(generator, examples, progress):
+    with Progress(None, 'preparing to write', show=progress): generator.prepare(examples)
+
 def _grow(growing, generator, examples, progress, attempts, shard=None):
     "Make the lines of those `examples` (in the `shard`) that have none"
     own = examples if shard is None else examples[[shard.takes(i) for i in examples.id]]
     todo = own[~own.id.isin(growing.done)]
-    if len(todo): generator.prepare(examples)
-    with Progress(len(own), 'texts', 'examples', done=len(own)-len(todo), show=progress) as bar:
+    if len(todo): _prepare(generator, examples, progress)
+    old, before = len(own)-len(todo), len(growing.done)
+    def look(): return old+len(growing.done)-before+generator.answered
+    with Progress(len(own), 'texts', 'examples', done=old, show=progress, beside=lambda: generator.status,
+                  look=look) as bar:
         for batch in _batches(todo, generator.batch):
             lines = _batch_lines(generator, batch, growing, attempts=attempts)
             growing.add(lines)
-            bar.update(len(lines), generator.status)
+            bar.update(max(0, look()-bar.done))
             if generator.halted:
                 done = f': {growing.tally.sources} of {len(own)} examples are done and kept'
                 raise UserError(generator.halted + done*bool(growing.tally.kept))
@@ -247,9 +253,9 @@ def _grow_exactly(growing, generator, examples, exactly, most, progress):
     """Fill each class up to `exactly` kept texts; class -> kept texts of those that `most` times the requests did not
     fill"""
     n, short, kept = growing.settings['n'], {}, Counter(growing.kept_by_class)
-    generator.prepare(examples)
+    _prepare(generator, examples, progress)
     wanted = exactly*examples.label.nunique()
-    with Progress(wanted, 'texts', 'texts', done=kept.total(), show=progress) as bar:
+    with Progress(wanted, 'texts', 'texts', done=kept.total(), show=progress, beside=lambda: generator.status) as bar:
         for label in sorted(set(examples.label)):
             limit, slots = most*-(-exactly//n), _slots(examples, label)
             used = sum(growing.done[i] for i in examples.id[examples.label == label])
@@ -308,7 +314,7 @@ def fill_pool(
     folder=None, # Where to store the pool as it grows; `None` keeps it in memory
     n:int=None, # Texts per example (with `exactly`, per request); 5, or all that are stored, unless given
     held_out=(), # The texts of validation and test, none of which may enter the pool
-    progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
+    progress:bool=True, # Show a bar, on a terminal or in a notebook, after two seconds
     filters=(), # Further checks, as in `generators.filters`
     exactly:int=None, # Kept texts for each class, in place of `n` for each example
     most:int=4, # With `exactly`: how many times the least number of requests a class may take
@@ -342,7 +348,7 @@ def build_pool(
     folder=None, # Where to store the pool as it grows; `None` keeps it in memory
     n:int=None, # Texts per example; 5, or all that are stored, unless given
     held_out=(), # The texts of validation and test, none of which may enter the pool
-    progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
+    progress:bool=True, # Show a bar, on a terminal or in a notebook, after two seconds
     **more, # `filters`, `exactly`, `most`, `retry` and `shard` of `fill_pool`
 )->Pool:
     "The pool that `fill_pool` fills"

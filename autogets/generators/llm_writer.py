@@ -152,6 +152,11 @@ def _halted(meter):
     return (f'stopped at the limit of {dollars(meter.limit)} ({dollars(meter.spent)} spent{lost}); '
             'the same command with a higher --max-cost goes on from there')
 
+# %% ../../nbs/generators/10_llm_writer.ipynb #7c1d5e02
+def _counted(writer, came):
+    for writer.answered, one in enumerate(came, 1): yield one
+    writer.answered = 0
+
 # %% ../../nbs/generators/10_llm_writer.ipynb #64909a07
 class WriterBatches(Generator):
     "A batch of requests, and the rows made from the replies"
@@ -176,7 +181,7 @@ class WriterBatches(Generator):
         self.explain(examples)
         plans = [self.plan(i, wanted[i], attempt) for i in examples.id]
         read = lambda text, k: parse(self.method.reply, text, wanted[examples.id.iloc[k]])
-        came = {k: value for k, _, value in self.converse((p for p, _ in plans), read)}
+        came = {k: value for k, _, value in _counted(self, self.converse((p for p, _ in plans), read))}
         return self.collect(examples, wanted, attempt, plans=plans, came=came)
 
     def collect(self, examples, wanted, attempt, plans, came):

@@ -266,7 +266,7 @@ def _made(out, parts):
 def merge_pools(
     out, # Folder of the joined pool; a new one
     folders, # Of the shards, all of them
-    progress:bool=True, # Show a bar (only in a terminal, and only after two seconds)
+    progress:bool=True, # Show a bar, on a terminal or in a notebook, after two seconds
 )->MergedPool: # The pool itself is read by `load_pool(out)`
     "Join the shards in `folders` into one pool with one cache and one bill; `UserError` unless they make a whole"
     out, parts = Path(out), _parts(folders)

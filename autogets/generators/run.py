@@ -234,7 +234,7 @@ def run_generation(
     settings:GenerationSettings, # What to write
     out, # Folder of the pool; a run that was interrupted goes on there
     requests:RequestSettings=RequestSettings(), # How
-    progress:bool=True, # Show a bar in a terminal
+    progress:bool=True, # Show a bar, on a terminal or in a notebook
 )->GenerationRun:
     "Write the texts that `settings` want into the pool in `out`; a second call goes on, and sends nothing twice"
     out, s = Path(out), settings
@@ -268,7 +268,7 @@ def generate(
     prompt:str='autogets', # A prompt method (zero-shot, topic, few-shot-K, ...), or a YAML file of your own
     n:int=None, # Texts per training example; 5, or all of a recording, unless given
     max_cost:float=None, # Stop before this many dollars
-    progress:bool=True, # Show a bar, on a terminal
+    progress:bool=True, # Show a bar, on a terminal or in a notebook
     **more, # Any other field of `GenerationSettings`, `RequestSettings` or `Limits`
 )->Pool: # The synthetic texts with their provenance
     "Write synthetic texts from the training examples of `corpus`"

@@ -108,6 +108,7 @@ def classify(
     replies=None, # As in `ask`
     limits:Limits=Limits(), # As in `ask`
     meter:Meter=None, # As in `ask`
+    progress=None, # A `Progress`
 )->list: # The class of each text; '' where the model named none
     "What a chat model takes each of `texts` for"
     if isinstance(prompt, str): prompt = CLASS_PROMPTS[one_of(prompt, list(CLASS_PROMPTS), 'prompt of classify')]
@@ -117,4 +118,5 @@ def classify(
     out = ['']*len(requests)
     for i, _, got in converse(chat, requests, read, repair=repair, replies=replies, limits=limits, meter=meter):
         if not isinstance(got, Failure): out[i] = got
+        if progress: progress.update(1)
     return out

@@ -209,7 +209,8 @@ class Teller:
         from tqdm import tqdm
         self.expected = {t.experiment.id: t.minutes(profile) for t in todo}
         self.workers, self.start, self.running, self.ended, self.took = workers, time.monotonic(), {}, 0, {}
-        self.bar = tqdm(total=sum(self.expected.values()), disable=None, bar_format='{l_bar}{bar}| {elapsed} {postfix}')
+        self.bar = tqdm(total=sum(self.expected.values()), disable=None, dynamic_ncols=True,
+            bar_format='{l_bar}{bar}| {elapsed}{postfix}')
 
     def _minutes(self): return (time.monotonic()-self.start)/60
 
@@ -238,7 +239,7 @@ class Teller:
         "Move the bar"
         sure = sum(self.expected[i] for i in self.took)
         self.bar.n = min(sure + .95*(self.bar.total-sure), max(sure, self._minutes()))
-        self.bar.set_postfix_str(' '.join(self.running)[:60])
+        self.bar.set_postfix_str(f'about {duration(self.left())} left, {" ".join(self.running)[:60]}')
 
 # %% ../../nbs/replication/07_runner.ipynb #67341f15
 def _run_all(todo:list, workers:int, batch:Batch)->list:

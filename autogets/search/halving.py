@@ -234,7 +234,7 @@ def run_halving(
     folds:int=0, # The screening classifier is scored out of fold too
     overlap:float=.9, # See `promote`
     xy=None, # The corpus's search map, if it was made before
-    progress:bool=True, # Show bars, on a terminal
+    progress:bool=True, # Show bars, on a terminal or in a notebook
 )->Halving:
     "Search with the screening classifier, send the best different candidates on, choose on the last rung"
     check_rungs(rungs, protocol)

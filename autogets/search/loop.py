@@ -39,7 +39,8 @@ def run_search(
         budget = replace(budget, evaluations=max(budget.evaluations, len(trace.old)-1))
     if full_pool: first = [Candidate(as_candidate(evaluator.sources), 'full pool'), *first]
     old = min(max(0, len(trace.old)-1), budget.evaluations or 10**9)
-    with Progress(budget.evaluations, strategy.name, 'evaluations', done=old, show=progress) as bar:
+    what = f'search with {evaluator.classifier} ({strategy.name})'
+    with Progress(budget.evaluations, what, 'evaluations', done=old, show=progress) as bar:
         _Loop(strategy, evaluator, objective, budget=budget, trace=trace, patience=patience, bar=bar).run(first)
     return trace
 

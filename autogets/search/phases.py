@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from ..core import UserError, one_of, read_yaml
 from ..metrics import OBJECTIVES
+from ..progress import Progress
 from .candidates import Budget, as_candidate, ids_of, standard_error, weights_of
 from .knowledge import characteristics
 from .loop import run_search
@@ -189,7 +190,7 @@ class Ensemble(PhaseSearch):
         folder=None, # Where each phase keeps its trace; a killed run is resumed there
         seed:int=0, # Seed of the strategies
         xy=None, # The corpus's search map
-        progress:bool=True, # Show bars, on a terminal
+        progress:bool=True, # Show bars, on a terminal or in a notebook
     ):
         if budget.evaluations is None: raise UserError('an ensemble shares out evaluations: give --budget')
         super().__init__(evaluator, goal)
@@ -207,7 +208,10 @@ class Ensemble(PhaseSearch):
 
     def run(self):
         "All phases; returns itself"
-        while self.left > 0 and (phase := self.planner(self)) is not None: self._do(phase)
+        with Progress(self.budget.evaluations, 'search in phases', 'evaluations', show=self.progress) as bar:
+            while self.left > 0 and (phase := self.planner(self)) is not None:
+                self._do(phase)
+                bar.update(self.spent-bar.done, f'{len(self.history)} phases done')
         return self
 
     def _do(self, phase):

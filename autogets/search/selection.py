@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from ..core import UserError, one_of
 from ..metrics import OBJECTIVES, OLD_OBJECTIVES
+from ..progress import phase
 from .candidates import standard_error
 from ..stats import jackknife_error
 
@@ -126,7 +127,8 @@ def rescore(
     "Choose again among the best of a trace, by validation and out-of-fold training rows together"
     one_of(rule, RULES, 'rule of choice')
     rows = _finalists(trace, objective, finalists, allowed=range(len(trace)) if allowed is None else allowed)
-    results = evaluator.with_folds(folds).evaluate([trace.ids(i) for i in rows])
+    with phase(f'scoring the best {len(rows)} again, out of fold'):
+        results = evaluator.with_folds(folds).evaluate([trace.ids(i) for i in rows])
     texts = [trace.rows[i]['texts'] for i in rows]
     best = min(range(len(rows)), key=lambda k: (-results[k].scores[objective], texts[k], k))
     table = pd.DataFrame({'row': rows, 'texts': texts, 'validation': [trace.rows[i][objective] for i in rows],

@@ -345,6 +345,7 @@ def score_parts(
     real = real_points(len(samples.labels), len(ev.classes), samples.draws if quick else None)
     pool = [('synthetic', s) for s in POOL_SHARES]
     if not quick: real, pool = real[::2] if len(real) > 4 else real, pool[::2]
+    if progress: progress.total = samples.draws*(len(real)+len(pool)+2*quick*min(len(ev.classes), len(classes)+most))
     work = Measuring(samples, progress)
     for points in (real, [*pool, BASELINE]): work.settle(points)
     points = [*real[::-1], *pool[::-1]]

@@ -310,7 +310,7 @@ def forecast_texts(
     texts, # Synthetic texts: a pool, a DataFrame, the folder of a pool, pool:FOLDER or recorded:NAME
     classifier:str=None, # As for `make_classifier`; `default_classifier()` unless given
     objective:str='macro-f1', # recall, balanced-accuracy, overall-balanced-accuracy, accuracy or macro-f1
-    progress:bool=True, # Show a bar, on a terminal
+    progress:bool=True, # Show a bar, on a terminal or in a notebook
     **more, # Any other field of `ForecastSettings`: weight, more, labels, margin, seed, workers
 )->TextForecast: # Shows itself; has .sentences, .table, .classes, .figure(), .report(path)
     """What more synthetic texts, real texts, and labels of a class would add to a score: learning curves over parts of

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['random_candidates', 'bench_costs', 'rank_agreement', 'bench_workers', 'mixed_candidates', 'bench_encoder',
-           'encoder_lines', 'many_classes', 'bench_words', 'word_lines', 'bench', 'bench_recorded']
+           'bench_offline', 'many_classes', 'bench_words', 'bench_many', 'Bench', 'bench_lines', 'bench',
+           'bench_recorded']
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #6744bb40
 import time
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 
 import numpy as np
@@ -22,6 +24,7 @@ from ...data.corpus import Corpus
 from ...data.datasets import load_corpus
 from ...generators.build import build_pool
 from ...generators.registry import make_generator
+from ...progress import Progress
 from ...search.candidates import as_candidate
 from ...search.evaluator import Evaluator, train_one
 from ...metrics import OBJECTIVES
@@ -164,20 +167,17 @@ def bench_encoder(
     return pd.DataFrame(rows, columns=['method','candidates','ms','ms_max','ratio']), float(agree)
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #7c3e0a08
-def encoder_lines(
+def bench_offline(
     n:int=20, # Candidates
     seed:int=0, # Seed of the candidates
-)->list: # Lines of text
+)->dict: # training_rows, pool_texts, classes, methods, rank_correlation; or missing: what to install
     "What a candidate for an encoder costs, on the shipped tickets"
-    if not find_spec(OFFLINE): return ['encoder: not measured, pip install "autogets[offline]"']
+    if not find_spec(OFFLINE): return {'missing': 'pip install "autogets[offline]"'}
     corpus = load_corpus('tickets')
     texts = build_pool(make_generator('recorded:tickets'), corpus.train, n=2, progress=False).texts
     costs, agree = bench_encoder(corpus, texts, n=n, seed=seed)
-    return [f'encoder offline on tickets: {len(corpus.train)} training and {len(texts)} pool texts, '
-        f'{len(corpus.classes)} classes; validation and all training texts scored',
-        costs.round(4).to_string(index=False), '',
-        f'ratio: times the logistic regressions. Rank correlation of log losses with a penalty of its own for each '
-        f'candidate: {agree:.3f}']
+    return dict(training_rows=len(corpus.train), pool_texts=len(texts), classes=len(corpus.classes),
+        methods=costs.to_dict('records'), rank_correlation=agree)
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #3fc74c2a
 def _texts(codes, rng, wrong=0.):
@@ -230,18 +230,66 @@ def bench_words(
     return pd.DataFrame(rows, columns=['method','candidates','ms','ms_max','ratio'])
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #cb180cc7
-def word_lines(
+def bench_many(
     n:int=2, # Candidates
     seed:int=0, # Seed of the candidates
-)->list: # Lines of text
+)->dict: # training_rows, pool_texts, classes, methods
     "What a candidate costs with 150 classes, validation alone and with all training texts"
     corpus, pool = many_classes(seed=seed)
-    found = [bench_words(corpus, pool, n=n, folds=f, seed=seed).assign(folds=f) for f in (0, 4)]
-    return [f'word-ridge on made-up texts: {len(corpus.train)} training and {len(pool)} pool texts, '
-        f'{len(corpus.classes)} classes', pd.concat(found).round(4).to_string(index=False), '',
-        'ratio: times the linear classifier. folds 4: all training texts are scored too.']
+    found = pd.concat([bench_words(corpus, pool, n=n, folds=f, seed=seed).assign(folds=f) for f in (0, 4)])
+    return dict(training_rows=len(corpus.train), pool_texts=len(pool), classes=len(corpus.classes),
+        methods=found.to_dict('records'))
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #ed9fdce8
+@dataclass(frozen=True, repr=False)
+class Bench:
+    "What evaluations cost here; milliseconds are of a candidate"
+    corpus:str # Its name
+    target:str # The class
+    sizes:dict # training_rows, features, pool_texts, validation_rows
+    methods:list # A dict each: method, candidates, ms (median), ms_max, ratio (to the exact refit)
+    screen:list # A dict for each objective: objective, spearman (None where it is not defined), kept
+    workers:dict # one and several: seconds a candidate; ratio; same
+    encoder:dict # As of `bench_offline`; None where it was not asked for
+    words:dict # As of `bench_many`; None where it was not asked for
+    import_seconds:float # Of `import autogets`
+    seconds:float # Of all
+    def json(self)->dict: return asdict(self)
+    def __repr__(self): return '\n'.join(bench_lines(self))
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #ed9fdce9
+def _table(rows, digits): return pd.DataFrame(rows).round(digits).to_string(index=False)
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #4a7af6b0
+def bench_lines(
+    b:Bench, # What was measured
+)->list: # Lines of text
+    "A `Bench` for people"
+    s, w = b.sizes, b.workers
+    return [f'{b.corpus}, class {b.target}: {s["training_rows"]} training rows, {s["features"]} features, '
+        f'{s["pool_texts"]} pool texts, {s["validation_rows"]} validation rows', '', _table(b.methods, 2), '',
+        'ratio: times the exact refit. The plain pipeline makes the same predictions as the exact refit.', '',
+        'Ridge screen against exact refit:', _table(b.screen, 3), '',
+        f'workers: {1e3*w["one"]:.1f} ms a candidate with one, {1e3*w["several"]:.1f} ms with two (ratio '
+        f'{w["ratio"]:.2f}), results {"equal" if w["same"] else "DIFFER"}',
+        *(['', *_encoder_lines(b.encoder), ''] if b.encoder else []), *([*_word_lines(b.words), ''] if b.words else []),
+        f'import autogets: {b.import_seconds:.2f} s; whole bench: {b.seconds:.0f} s']
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #ed9fdcea
+def _encoder_lines(f):
+    if 'missing' in f: return [f'encoder: not measured, {f["missing"]}']
+    return [f'encoder offline on tickets: {f["training_rows"]} training and {f["pool_texts"]} pool texts, '
+        f'{f["classes"]} classes; validation and all training texts scored', _table(f['methods'], 4), '',
+        f'ratio: times the logistic regressions. Rank correlation of log losses with a penalty of its own for each '
+        f'candidate: {f["rank_correlation"]:.3f}']
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #6ccb6869
+def _word_lines(f):
+    return [f'word-ridge on made-up texts: {f["training_rows"]} training and {f["pool_texts"]} pool texts, '
+        f'{f["classes"]} classes', _table(f['methods'], 4), '',
+        'ratio: times the linear classifier. folds 4: all training texts are scored too.']
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #ed9fdceb
 def bench(
     corpus, # A `Corpus`
     pool, # Its `Pool`
@@ -251,24 +299,31 @@ def bench(
     catboost:bool=True, # Train CatBoost on one of them
     encoder:bool=True, # Evaluate candidates for an encoder as well
     words:bool=True, # Evaluate candidates with 150 classes as well
-)->str: # A few lines of text
+    progress:bool=True, # Show a bar, on a terminal or in a notebook
+)->Bench:
     "Costs, ratios, rank agreement and workers, measured in one run"
-    t = time.perf_counter()
-    import_s = _import_seconds()
-    ev = Evaluator(corpus, pool.texts, target)
+    t, ev = time.perf_counter(), Evaluator(corpus, pool.texts, target)
     candidates = random_candidates(ev.sources, n, seed)
-    costs, agree, both = bench_costs(ev, candidates, catboost), rank_agreement(ev, candidates), bench_workers(ev,
-        candidates)
+    steps = {'import_seconds': ('import', _import_seconds),
+        'methods': ('methods', lambda: bench_costs(ev, candidates, catboost).to_dict('records')),
+        'screen': ('ridge screen', lambda: _plain_rows(rank_agreement(ev, candidates))),
+        'workers': ('workers', lambda: bench_workers(ev, candidates)),
+        'encoder': ('encoder', lambda: bench_offline(min(n, 20), seed) if encoder else None),
+        'words': ('150 classes', lambda: bench_many(min(n, 2), seed) if words else None)}
+    found = {}
+    with Progress(len(steps), 'bench', 'parts', show=progress) as bar:
+        for name, (said, measure) in steps.items():
+            bar.update(0, said)
+            found[name] = measure()
+            bar.update(1)
     rows, features = ev.refit.counts.train.shape
-    return '\n'.join([f'{corpus.name}, class {target}: {rows} training rows, {features} features, {len(ev.pool)} '
-        f'pool texts, {len(corpus.validation)} validation rows', '', costs.round(2).to_string(index=False), '',
-        'ratio: times the exact refit. The plain pipeline makes the same predictions as the exact refit.', '',
-        'Ridge screen against exact refit:', agree.round(3).to_string(index=False), '',
-        f'workers: {1e3*both["one"]:.1f} ms a candidate with one, {1e3*both["several"]:.1f} ms with two (ratio '
-        f'{both["ratio"]:.2f}), results {"equal" if both["same"] else "DIFFER"}',
-        *(['', *encoder_lines(min(n, 20), seed), ''] if encoder else []),
-        *([*word_lines(min(n, 2), seed), ''] if words else []),
-        f'import autogets: {import_s:.2f} s; whole bench: {time.perf_counter()-t:.0f} s'])
+    sizes = dict(training_rows=rows, features=features, pool_texts=len(ev.pool), validation_rows=len(corpus.validation))
+    return Bench(corpus.name, target, sizes, **found, seconds=time.perf_counter()-t)
+
+# %% ../../../nbs/replication/ours/11_cost.ipynb #ed9fdcec
+def _plain_rows(t):
+    "The rows of a frame, None where a number is missing"
+    return [{k: None if v != v else v for k, v in row.items()} for row in t.to_dict('records')]
 
 # %% ../../../nbs/replication/ours/11_cost.ipynb #b271d321
 def _import_seconds():
@@ -284,7 +339,7 @@ def bench_recorded(
     name:str, # A named corpus with recorded texts
     target:str=None, # The class; the largest unless given
     **more, # As for `bench`
-)->str: # As of `bench`
+)->Bench:
     "`bench` for a corpus and the texts recorded for it"
     corpus = load_corpus(name, split='paper')
     target = target or corpus.train.label.mode()[0]
