@@ -1,5 +1,6 @@
 "Fixtures for all tests; the functions behind them are in worlds.py"
 
+import gc
 import os
 import sys
 import warnings
@@ -14,6 +15,13 @@ from autogets.search import halving
 from autogets.data.datasets import load_corpus
 
 os.environ.setdefault('AUTOGETS_ENCODER', 'none')  # reading texts takes minutes; tests that want one say so
+
+
+def pytest_collection_finish():
+    "Thousands of tests and the libraries stay to the end: looking through them for garbage took a tenth of the time"
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope='session')

@@ -53,7 +53,7 @@ def test_a_run_leaves_tables_figures_provenance_and_a_page(root):
         assert s not in page, s
 
 
-def test_only_what_changed_runs_again(root):
+def test_only_what_changed_runs_again(root, without_kernels):
     def run(**kw):
         return runner.replicate('quick', root=root, **kw).status.item()
 
@@ -189,7 +189,7 @@ def test_a_failure_is_reported_and_the_rest_goes_on(root, capsys):
     assert (root / 'runs' / 'smoke' / 'notebooks' / 'demo' / 'bad.ipynb').exists()
 
 
-def test_what_was_left_out_is_shown_and_tried_again(root):
+def test_what_was_left_out_is_shown_and_tried_again(root, without_kernels):
     part = "exp = Experiment('demo/part')\nexp.table('a', pd.DataFrame({'i': [1]}))"
     save = "exp.skip('trec6', 'set AUTOGETS_DATA')\nexp.save()"
     notebook(root, 'demo/02_part.ipynb', 'n: int = 2 # rows', HEAD, part, save)
@@ -369,7 +369,7 @@ def test_a_suspended_machine_does_not_use_up_the_time_of_a_notebook(sleeper, mon
     assert clock[0] > 10800 and time.monotonic() - start > 0.8
 
 
-def test_a_kernel_that_never_started_is_tried_once_more(root, monkeypatch):
+def test_a_kernel_that_never_started_is_tried_once_more(root, without_kernels, monkeypatch):
     real, calls = runner._papermill, []
 
     def flaky(*args, **how):
@@ -418,7 +418,7 @@ def test_an_interrupt_ends_the_running_notebook(root):
             p.kill()
 
 
-def test_publish_copies_and_removes_what_is_no_longer_written(root):
+def test_publish_copies_and_removes_what_is_no_longer_written(root, without_kernels):
     runner.replicate('quick', root=root)
     runner.publish('quick', root=root)
     results, figures = root / 'data' / 'results' / 'demo', root / 'figures' / 'demo'
@@ -432,7 +432,7 @@ def test_publish_copies_and_removes_what_is_no_longer_written(root):
     assert 'profile quick: n = 4' in path.read_text()
 
 
-def test_a_notebook_of_several_experiments_shows_the_first(root):
+def test_a_notebook_of_several_experiments_shows_the_first(root, without_kernels):
     path = root / 'nbs' / 'experiments' / 'demo' / '01_good.ipynb'
     path.write_text(path.read_text().replace("Experiment('demo/good')", "Experiment(f'demo/{name}')"))
     path.write_text(path.read_text().replace('n: int = 2 # rows', "n: int = 2 # rows\\nname: str = 'good'"))

@@ -58,7 +58,7 @@ def test_shipped_recordings_stand_in_and_say_so(root, capsys):
     assert runner.replicate('quick', root=root).status.item() == 'unchanged'
 
 
-def test_they_never_replace_a_record_of_the_real_sets(root, capsys):
+def test_they_never_replace_a_record_of_the_real_sets(root, without_kernels, capsys):
     write_json(root / 'data/results/demo/read.json', {'id': 'demo/read', 'tables': [], 'figures': [], 'of': 'trec6'})
     runner.replicate('quick', root=root)
     capsys.readouterr()
@@ -68,7 +68,7 @@ def test_they_never_replace_a_record_of_the_real_sets(root, capsys):
     assert read_json(root / 'data/results/demo/read.json')['of'] == 'trec6'
 
 
-def test_with_the_set_the_profile_is_run(root, tmp_path, monkeypatch):
+def test_with_the_set_the_profile_is_run(root, without_kernels, tmp_path, monkeypatch):
     runner.replicate('quick', root=root)
     for split in DATASETS['trec6']['content']:
         write_atomic(tmp_path / f'sets/trec6/{split}.csv.gz', 'found by its name')
@@ -87,7 +87,7 @@ def test_what_they_cannot_stand_in_for_is_skipped_without_a_start(root, capsys):
     assert not (root / 'runs/quick/notebooks').exists()
 
 
-def test_every_set_is_asked_for_once(root, monkeypatch):
+def test_every_set_is_asked_for_once(root, without_kernels, monkeypatch):
     asked = []
     monkeypatch.setattr(runner, 'fetch_missing', lambda names: asked.append(sorted(names)) or list(names))
     two = [dict(id=i, title='Reads', notebook='demo/02_read.ipynb', profiles={'quick': REAL}) for i in ('d/a', 'd/b')]
