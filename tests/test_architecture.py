@@ -308,9 +308,11 @@ def test_calls_name_what_comes_after_three_arguments():
 
 def test_every_module_is_imported_alone_and_stays_light():
     "Each in a process of its own, forked when the common packages are there"
-    code = f'''import importlib, os, sys
+    code = f'''import gc, importlib, os, sqlite3, sys
 import matplotlib.pyplot, pandas, scipy.stats, seaborn, sklearn.decomposition, sklearn.feature_extraction.text
 import sklearn.linear_model, sklearn.model_selection, sklearn.svm, joblib, typer, yaml
+gc.disable()
+gc.freeze()
 for name in {ROOMS}:
     pid = os.fork()
     if not pid:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUNS', 'RUN_FILES', 'CHOSEN', 'ALL', 'BETTER', 'BETTER_ALL', 'COMPARISONS', 'LocalSettings', 'unpack_run',
-           'run_local', 'choice_codes', 'worth_rows', 'spending_rows', 'worth_figure', 'local_findings']
+           'run_local', 'choice_codes', 'worth_rows', 'spending_rows', 'local_figure', 'local_findings']
 
 # %% ../../../nbs/replication/ours/19_local_model.ipynb #c113ff89
 import zipfile
@@ -100,7 +100,7 @@ def worth_rows(
     "The scores of every choice on test"
     true, rows = pd.Index(corpus.classes).get_indexer(corpus.test.label), []
     for choice, (told, texts, weight) in codes.items():
-        pair = PairedTexts(true, codes['none'][0], told, corpus.classes)
+        pair = PairedTexts(true, codes['none'][0], told, classes=corpus.classes)
         row = dict(each=settings.each, choice=choice, texts=texts, weight=weight, errors=int((told != true).sum()),
             test=len(true))
         for figure in ('accuracy', 'macro-f1'):
@@ -119,7 +119,7 @@ def spending_rows(
     return t.assign(each=settings.each, rounds=len(run.rounds), stopped=run.stopped)
 
 # %% ../../../nbs/replication/ours/19_local_model.ipynb #9b0665da
-def worth_figure(
+def local_figure(
     worth:pd.DataFrame, # From `worth_rows`, of several runs
     figure:str='macro-f1', # accuracy or macro-f1
 ):
