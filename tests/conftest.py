@@ -18,7 +18,7 @@ os.environ.setdefault('AUTOGETS_ENCODER', 'none')  # reading texts takes minutes
 
 
 def pytest_collection_finish():
-    "Thousands of tests and the libraries stay to the end: looking through them for garbage took a tenth of the time"
+    "Thousands of tests and the libraries stay to the end: they need not be looked through for garbage again and again"
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -156,8 +156,9 @@ def dollar_cells(
     classifiers:list, # `encoder:NAME` or word-ridge
     folder:Path=None, # Where finished cells are cached
     workers:int=1, # Processes
+    rows=dollar_rows, # What a cell gives
 )->pd.DataFrame: # The rows of all cells
-    "Every way of spending in every cell"
+    "Every way of spending in every cell, or what else `rows` finds in one"
     todo = [(DollarSettings(b, n, s, classifier=c), folder) for s in seeds for c in classifiers for n in sizes
             for b in corpora]
-    return pd.DataFrame(over_cells(dollar_rows, todo, workers))
+    return pd.DataFrame(over_cells(rows, todo, workers))
